@@ -1,12 +1,19 @@
 //! Shared read-only bytes: a mapped file, or a buffer on the heap. Cloning and slicing never copy.
 //!
-//! Invariant: the bytes of a value never change while it lives. For a mapped file this rests on nobody truncating
-//! or rewriting the file meanwhile, which is why Lucid replaces files by renaming and never writes into one.
+//! Invariant: the bytes of a value never change while it lives. For a mapped file this rests on
+//! nobody truncating or rewriting the file meanwhile, which no system can promise to a reader:
+//! touching a page that a truncation has cut off ends the process (SIGBUS on Unix), and overwritten
+//! pages change under our references. Hence two rules. Lucid itself never writes into a file, it
+//! replaces it by renaming ([`write_atomic`](crate::write_atomic)): the old file lives on,
+//! unchanged, for as long as it is mapped. Whoever keeps a map for long asks
+//! [`changed_on_disk`](Bytes::changed_on_disk) before each piece of work, which turns most
+//! accidents into an error.
 
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A file could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +27,19 @@ pub struct MapError {
 
 #[derive(Debug)]
 enum Backing {
-    Map(memmap2::Mmap),
+    Map { map: memmap2::Mmap, file: File, modified: Option<SystemTime> },
     Heap(Vec<u8>),
+}
+
+/// How bytes are about to be read; a hint to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// From front to back: read ahead.
+    Sequential,
+    /// Here and there: read nothing ahead.
+    Random,
+    /// All of them, soon: begin to read now.
+    WillNeed,
 }
 
 /// A cheap handle on immutable bytes.
@@ -46,11 +64,12 @@ impl Bytes {
         if info.len() == 0 {
             return Ok(Self::from(Vec::new()));
         }
-        // SAFETY: the map is read-only and private to this process; that the file is not truncated meanwhile is the
-        // documented invariant of this module.
+        // SAFETY: the map is read-only; that nobody writes to or truncates the file meanwhile is
+        // the invariant of this module, with what is done about it.
         let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.map_err(fail)?;
         let range = 0..map.len();
-        Ok(Self { backing: Arc::new(Backing::Map(map)), range })
+        let modified = info.modified().ok();
+        Ok(Self { backing: Arc::new(Backing::Map { map, file, modified }), range })
     }
 
     /// A part of these bytes, sharing the same memory. `None` if it does not lie inside.
@@ -63,9 +82,36 @@ impl Bytes {
         Some(Self { backing: Arc::clone(&self.backing), range: start..end })
     }
 
-    /// Whether the bytes are a mapped file (the system may drop and re-read its pages) or heap memory.
+    /// Whether the bytes are a mapped file (the system may drop and re-read its pages) or heap
+    /// memory.
     pub fn is_mapped(&self) -> bool {
-        matches!(*self.backing, Backing::Map(_))
+        matches!(*self.backing, Backing::Map { .. })
+    }
+
+    /// Whether the mapped file has since been truncated, extended or written to. Replacing it by
+    /// another file of the same name is no change: the map keeps the old one. Always false for heap
+    /// memory.
+    pub fn changed_on_disk(&self) -> bool {
+        let Backing::Map { map, file, modified } = &*self.backing else { return false };
+        let info = file.metadata();
+        !info.is_ok_and(|info| info.len() == map.len() as u64 && info.modified().ok() == *modified)
+    }
+
+    /// Tells the system how these bytes are about to be read. Only a hint: without effect on heap
+    /// memory, and where the system knows no such call or refuses it.
+    pub fn advise(&self, access: Access) {
+        #[cfg(unix)]
+        if let Backing::Map { map, .. } = &*self.backing {
+            let advice = match access {
+                Access::Sequential => memmap2::Advice::Sequential,
+                Access::Random => memmap2::Advice::Random,
+                Access::WillNeed => memmap2::Advice::WillNeed,
+            };
+            // A refused hint changes nothing.
+            let _ = map.advise_range(advice, self.range.start, self.range.len());
+        }
+        #[cfg(not(unix))]
+        let _ = access;
     }
 }
 
@@ -74,7 +120,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match &*self.backing {
-            Backing::Map(map) => &map[self.range.clone()],
+            Backing::Map { map, .. } => &map[self.range.clone()],
             Backing::Heap(buffer) => &buffer[self.range.clone()],
         }
     }
@@ -101,6 +147,41 @@ mod tests {
         #[expect(clippy::reversed_empty_ranges, reason = "a reversed range is the case under test")]
         let reversed = bytes.slice(3..1);
         assert!(reversed.is_none());
+    }
+
+    /// Maps a file of its own, lets `change` do something to it, and tells whether that counts as a
+    /// change.
+    fn check(name: &str, change: impl FnOnce(&Path)) -> bool {
+        let path = std::env::temp_dir().join(format!("lucid-sys-{name}-{}", std::process::id()));
+        std::fs::write(&path, b"some weights").unwrap();
+        let bytes = Bytes::map(&path).unwrap();
+        assert!(bytes.is_mapped() && !bytes.changed_on_disk());
+        assert_eq!(&*bytes, b"some weights");
+        let tail = bytes.slice(5..12).unwrap();
+        for access in [Access::Sequential, Access::Random, Access::WillNeed] {
+            tail.advise(access);
+            Bytes::from(vec![1]).advise(access);
+        }
+        change(&path);
+        let changed = tail.changed_on_disk();
+        if !changed {
+            assert_eq!(&*tail, b"weights");
+        }
+        std::fs::remove_file(&path).unwrap();
+        changed
+    }
+
+    #[test]
+    #[cfg(not(miri))] // Miri has no files to map.
+    fn a_file_that_changes_is_noticed() {
+        let open = |path: &Path| File::options().write(true).open(path).unwrap();
+        assert!(!check("same", |_| {}));
+        assert!(check("truncated", |path| open(path).set_len(3).unwrap()));
+        assert!(check("longer", |path| open(path).set_len(300).unwrap()));
+        assert!(check("touched", |path| open(path).set_modified(SystemTime::UNIX_EPOCH).unwrap()));
+        assert!(!check("replaced", |path| {
+            crate::write_atomic(path, |writer| writer.write_all(b"other")).unwrap();
+        }));
     }
 
     #[test]

@@ -1,5 +1,18 @@
-//! Memory maps, processor topology and the thread pool. Knows nothing about models, files' formats or numbers.
+//! Memory maps, processor topology, the thread pool and atomic file replacement.
+//! Knows nothing about models, files' formats or numbers.
+//!
+//! Every call that only one system has (`/proc`, `madvise`) lives in this crate, behind a `cfg` and
+//! with a fallback.
 
+mod atomic_file;
 mod bytes;
+mod cgroup;
+mod memory;
+mod pool;
+mod topology;
 
-pub use bytes::{Bytes, MapError};
+pub use atomic_file::write_atomic;
+pub use bytes::{Access, Bytes, MapError};
+pub use memory::{Memory, peak_resident_bytes};
+pub use pool::ThreadPool;
+pub use topology::Topology;

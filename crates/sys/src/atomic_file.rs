@@ -1,0 +1,159 @@
+//! Replacing a file in one step: readers, and maps of the old file, see the old bytes or the new
+//! ones, never a mixture.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much is gathered before the system is called.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Writes a file beside `path`, brings it to the disk, and renames it to `path`. What `write`
+/// writes is streamed.
+///
+/// On an error (or a panic in `write`) the old file is untouched and the new one removed. Where
+/// `path` is a symbolic link, the link itself is replaced. An existing file passes its permissions
+/// on.
+///
+/// # Errors
+/// What `write` or the system returned. On Windows the rename fails while the old file is mapped.
+pub fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if path.file_name().is_none() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
+    }
+    let (file, temporary) = create_beside(folder)?;
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+    let written = write(&mut writer).and_then(|()| writer.flush());
+    // Taken apart without writing: after an error nothing more should reach the disk.
+    let (file, _) = writer.into_parts();
+    written?;
+    if let Ok(old) = fs::symlink_metadata(path)
+        && old.is_file()
+    {
+        file.set_permissions(old.permissions())?;
+    }
+    file.sync_all()?;
+    drop(file);
+    temporary.rename(path)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// A file that is removed when dropped, unless it was renamed.
+struct Temporary(Option<PathBuf>);
+
+impl Temporary {
+    fn rename(mut self, target: &Path) -> io::Result<()> {
+        if let Some(path) = &self.0 {
+            fs::rename(path, target)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Nothing better can be done about a file that cannot be removed.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Creates a new file in `folder`, under a name short enough for any file system.
+fn create_beside(folder: &Path) -> io::Result<(File, Temporary)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let process = std::process::id();
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".lucid-{process}-{number}.tmp"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, Temporary(Some(path)))),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes the rename itself durable, where a folder can be synchronised at all.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder)
+    {
+        // Some file systems refuse; the new file is complete either way.
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fresh folder for one test; the files left in it, by name, afterwards.
+    fn check(name: &str, old: Option<&str>, outcome: io::Result<&str>) -> Vec<(String, String)> {
+        let folder = std::env::temp_dir().join(format!("lucid-sys-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let target = folder.join("a.gguf");
+        if let Some(old) = old {
+            fs::write(&target, old).unwrap();
+        }
+        let expected = outcome.as_ref().map(|_| ()).map_err(io::Error::kind);
+        let found = write_atomic(&target, |writer| {
+            writer.write_all(b"begun")?;
+            writer.write_all(outcome?.as_bytes())
+        });
+        assert_eq!(found.map_err(|error| error.kind()), expected);
+        let files = fs::read_dir(&folder).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let text = fs::read_to_string(entry.path()).unwrap();
+            (entry.file_name().into_string().unwrap(), text)
+        });
+        let files = files.collect();
+        fs::remove_dir_all(&folder).unwrap();
+        files
+    }
+
+    #[test]
+    fn a_file_is_made_or_replaced() {
+        let expected = vec![("a.gguf".to_owned(), "begun, done".to_owned())];
+        assert_eq!(check("new", None, Ok(", done")), expected);
+        assert_eq!(check("old", Some("old"), Ok(", done")), expected);
+    }
+
+    #[test]
+    fn an_error_leaves_the_old_file_and_nothing_else() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        assert_eq!(check("error", None, Err(full())), vec![]);
+        let expected = vec![("a.gguf".to_owned(), "old".to_owned())];
+        assert_eq!(check("error-old", Some("old"), Err(full())), expected);
+    }
+
+    #[test]
+    fn a_panic_leaves_nothing() {
+        let folder = std::env::temp_dir().join(format!("lucid-sys-panic-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let target = folder.join("a");
+        let outcome = std::panic::catch_unwind(|| write_atomic(&target, |_| panic!("on purpose")));
+        assert!(outcome.is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_and_a_path_without_a_name_are_errors() {
+        let missing = write_atomic(Path::new("/no/such/folder/a"), |_| Ok(()));
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+        let nameless = write_atomic(Path::new(".."), |_| Ok(()));
+        assert_eq!(nameless.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
