@@ -1,8 +1,10 @@
 //! Bytes to token ids and back, and chat templates. Knows nothing about weights, files on disk or the network.
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod error;
 mod stream;
+pub mod template;
 mod tokenizer;
 mod vocabulary;
 
