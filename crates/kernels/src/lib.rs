@@ -1,5 +1,37 @@
 //! Numeric kernels on slices. Knows nothing about tensors' names, threads or files; does no I/O.
+//!
+//! Invariants: (1) the scalar kernel is the specification, and every level gives its bits; (2) a sum along a row runs in
+//! one fixed order: sixteen lanes, fused multiply-add, the tree i+8, i+4, i+2, i+1; it depends on that row's length alone;
+//! (3) a tail is padded with zeros, never dropped; (4) lengths that do not match are our bugs and panic.
 
+mod attention;
+mod band;
+mod dispatch;
+mod dot;
 mod dtype;
+mod elementwise;
+mod math;
+mod matmul;
+mod norm;
+mod quant;
+mod rotary;
+mod scalar;
+mod simd;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
+pub use attention::{
+    ChunkShape, KvSlice, KvSliceMut, attend_chunk, finish_attention, merge_chunk, store_kv,
+};
+pub use band::{ColumnBand, column_bands};
+pub use dispatch::Level;
+pub use dot::dot;
 pub use dtype::DType;
+pub use elementwise::{add, exp_slice, gelu_tanh_mul, scale, silu_mul, soft_cap};
+pub use matmul::{WeightRows, matmul};
+pub use norm::{layer_norm, rms_norm};
+pub use quant::{Unsupported, dequantize_row, quantize_row};
+pub use rotary::{RotaryPairing, rotary_table, rotate};
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{avx2::Avx2, avx512::Avx512};

@@ -1,0 +1,67 @@
+//! The one place where an instruction set is chosen, at run time. A level is a proof value: one that names AVX-512
+//! exists only where detection found it. Nothing depends on compile flags.
+
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::{avx2::Avx2, avx512::Avx512};
+
+/// The instructions that a kernel may use. Every level gives the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Plain Rust on any CPU; the specification of the others.
+    Scalar,
+    /// AVX2 + FMA + F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512 F + BW + VL + DQ.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Level {
+    /// The fastest level of this CPU.
+    pub fn detect() -> Level {
+        Level::available().pop().unwrap_or(Level::Scalar)
+    }
+
+    /// Every level of this CPU, slowest first; the first is always `Scalar`.
+    pub fn available() -> Vec<Level> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only scalar there"))]
+        let mut levels = vec![Level::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            levels.extend(Avx2::detect().map(Level::Avx2));
+            levels.extend(Avx512::detect().map(Level::Avx512));
+        }
+        levels
+    }
+
+    /// `scalar`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(_) => "avx512",
+        }
+    }
+}
+
+/// `dispatch!(level, kernel(a, b))` calls `kernel(token, a, b)`, compiled for the level's instructions. The kernel
+/// must be `#[inline(always)]`, or it is compiled for the baseline.
+macro_rules! dispatch {
+    ($level:expr, $kernel:path, $($arg:expr),* $(,)?) => {
+        match $level {
+            $crate::Level::Scalar => $kernel($crate::scalar::Scalar, $($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            $crate::Level::Avx2(token) => {
+                token.vectorize(#[inline(always)] || $kernel(token, $($arg),*))
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::Level::Avx512(token) => {
+                token.vectorize(#[inline(always)] || $kernel(token, $($arg),*))
+            }
+        }
+    };
+}
+pub(crate) use dispatch;

@@ -1,0 +1,33 @@
+//! IQ4_NL: 32 elements, an f16 scale and 16 bytes of nibbles that index a table; `d * table[q]`. Low nibbles come first.
+
+use super::{array, f16_at};
+use crate::simd::Simd;
+
+/// The values of IQ4_NL and IQ4_XS (`kvalues_iq4nl` in `ggml-common.h`).
+pub(super) const TABLE: [f32; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
+
+#[inline(always)]
+pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 18], out: &mut [f32; 32]) {
+    lookup(s, f16_at(s, block, 0), &TABLE, array(block, 2), out);
+}
+
+/// `out = d * table[nibble]`, low nibbles first.
+#[inline(always)]
+pub(super) fn lookup<S: Simd>(
+    s: S,
+    d: f32,
+    table: &[f32; 16],
+    nibbles: &[u8; 16],
+    out: &mut [f32; 32],
+) {
+    // Sixteen products serve all 32 elements: the same multiplication, done once per table entry.
+    let mut scaled = [0.0; 16];
+    s.store(s.mul(s.splat(d), s.load(table)), &mut scaled);
+    for (i, q) in nibbles.iter().enumerate() {
+        out[i] = scaled[usize::from(q & 15)];
+        out[i + 16] = scaled[usize::from(q >> 4)];
+    }
+}

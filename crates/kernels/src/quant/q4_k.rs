@@ -1,0 +1,40 @@
+//! Q4_K: 256 elements in 8 groups; the f16 scale of scales and of minimums, 12 bytes of 6-bit scales and minimums, 128
+//! bytes of nibbles; `d * scale * q - dmin * minimum`. Each 32 bytes hold two groups: low nibbles, then high ones.
+
+use super::{array, f16_at};
+use crate::simd::Simd;
+
+#[inline(always)]
+pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 144], out: &mut [f32; 256]) {
+    let (scales, minimums) = scales_and_minimums(s, array(block, 0));
+    for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        let quants: &[u8; 32] = array(block, 16 + pair * 32);
+        let (low, high) = out.split_at_mut(32);
+        let (d, m) = (scales[2 * pair], minimums[2 * pair]);
+        for (out, q) in low.iter_mut().zip(quants) {
+            *out = d * i32::from(q & 15) as f32 - m;
+        }
+        let (d, m) = (scales[2 * pair + 1], minimums[2 * pair + 1]);
+        for (out, q) in high.iter_mut().zip(quants) {
+            *out = d * i32::from(q >> 4) as f32 - m;
+        }
+    }
+}
+
+/// The first 16 bytes of Q4_K and Q5_K: what a group's numbers are multiplied with, and what is taken from them.
+///
+/// Bytes 4 to 7 hold scales 0 to 3 in their low six bits, bytes 8 to 11 the minimums; bytes 12 to 15 the low nibbles of
+/// scales (low) and minimums (high) 4 to 7, whose upper two bits are those of bytes 4 to 11.
+#[inline(always)]
+pub(super) fn scales_and_minimums<S: Simd>(s: S, head: &[u8; 16]) -> ([f32; 8], [f32; 8]) {
+    let (d, dmin) = (f16_at(s, head, 0), f16_at(s, head, 2));
+    let (mut scales, mut minimums) = ([0.0; 8], [0.0; 8]);
+    for i in 0..4 {
+        let (scale, minimum, rest) = (head[4 + i], head[8 + i], head[12 + i]);
+        scales[i] = d * f32::from(scale & 63);
+        minimums[i] = dmin * f32::from(minimum & 63);
+        scales[i + 4] = d * f32::from(rest & 15 | scale >> 2 & 48);
+        minimums[i + 4] = dmin * f32::from(rest >> 4 | minimum >> 2 & 48);
+    }
+    (scales, minimums)
+}
