@@ -1,1 +1,13 @@
 //! Sequences, KV blocks and sampling: token ids in, token ids and logits out. The engine knows nothing about text.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod kv;
+pub mod sampler;
+
+pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted};
+pub use error::EngineError;
+pub use lucid_model::{Config, ModelError};
+pub use lucid_tensor::{Hook, HookRows, KvDType, Level, Site};

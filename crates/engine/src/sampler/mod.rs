@@ -1,0 +1,231 @@
+//! Choosing the next token from a row of logits. Knows token ids and numbers, nothing about text.
+//!
+//! The chain, in this fixed order (llama.cpp's default, with the logit bias first), one file per
+//! stage:
+//!
+//! `logit_bias`, `penalties` (repetition, frequency, presence), `dry`, `top_n_sigma`, `top_k`,
+//! `typical`, `top_p`, `min_p`, `xtc`, `temperature`; then one draw from what is left.
+//!
+//! Every stage sees the distribution renormalised over the tokens that the stages before it left.
+//! Each keeps at least one token; the most probable one is removed only by `typical` and `xtc`, as
+//! their papers have it.
+//!
+//! Departures from llama.cpp: (1) temperature 0 skips everything after `dry`, so that greedy is
+//! greedy with `xtc` or `typical` set, and with a dynamic temperature; (2) the draw looks at tokens
+//! in a defined order, so that no tie depends on a sorting algorithm.
+//!
+//! Invariant: the same configuration, logits and accepted tokens give the same choices on every
+//! platform. So sums run in a fixed order in f64, ties go to the lower id, nothing iterates over a
+//! hash map, and `exp`, `ln` and the random numbers are our own (`math`, `random`).
+
+mod candidates;
+mod config;
+mod dry;
+mod history;
+mod logit_bias;
+mod math;
+mod min_p;
+mod penalties;
+mod random;
+mod temperature;
+mod top_k;
+mod top_n_sigma;
+mod top_p;
+mod typical;
+mod xtc;
+
+#[cfg(test)]
+mod tests;
+
+use lucid_tensor::TokenId;
+
+use candidates::Candidates;
+use history::{History, Tally};
+
+pub use config::{
+    DryConfig, DynamicTemperature, PenaltyConfig, SamplerConfig, SamplerError, XtcConfig,
+};
+
+/// A chosen token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: TokenId,
+    /// Its probability after the whole chain; 1 for a greedy choice.
+    pub probability: f32,
+    /// The natural logarithm of its probability in the model's own distribution: of the logits as
+    /// given, at temperature 1.
+    pub log_probability: f64,
+}
+
+/// The sampling chain of one sequence: settings, accepted tokens and the random generator. A clone
+/// goes on exactly as the original would, so a forked sequence clones its sampler.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    config: SamplerConfig,
+    random: random::Pcg32,
+    history: History,
+    dry: dry::Dry,
+    tally: Tally,
+    logits: Vec<f32>,
+    candidates: Candidates,
+}
+
+impl Sampler {
+    /// A sampler that has accepted nothing yet.
+    ///
+    /// # Errors
+    /// A setting out of its range.
+    pub fn new(config: SamplerConfig) -> Result<Self, SamplerError> {
+        config.validate()?;
+        let window = |on: bool, last_n| if on { last_n } else { Some(0) };
+        let limit = history::longer(
+            window(penalties::is_on(&config.penalties), config.penalties.last_n),
+            window(dry::is_on(&config.dry), config.dry.last_n),
+        );
+        Ok(Self {
+            random: random::Pcg32::new(config.seed),
+            history: History::new(limit),
+            dry: dry::Dry::new(&config.dry),
+            tally: Tally::default(),
+            logits: Vec::new(),
+            candidates: Candidates::default(),
+            config,
+        })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &SamplerConfig {
+        &self.config
+    }
+
+    /// Chooses a token from `logits` (`[vocab]`). Does not accept it. Allocates nothing once it has
+    /// seen a row of this length.
+    ///
+    /// # Errors A logit that is NaN or positive infinity, a bias for a token outside of the row, or
+    /// nothing to choose from: no logits, or all of them negative infinity (masked).
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, SamplerError> {
+        let max = check(logits)?;
+        self.adjust(logits)?;
+        let (token, probability) = if self.config.temperature == 0.0 {
+            (argmax(&self.logits), 1.0)
+        } else {
+            self.filter();
+            self.draw()
+        };
+        let Some(token) = token else {
+            return Err(SamplerError::NoCandidate { vocab: logits.len() });
+        };
+        let log_probability = f64::from(logits[token as usize]) - math::log_sum_exp(logits, max);
+        Ok(Choice { token, probability, log_probability })
+    }
+
+    /// Tells the penalties and DRY that the sequence goes on with `token`: tokens of the prompt and
+    /// chosen ones alike.
+    pub fn accept(&mut self, token: TokenId) {
+        self.history.push(token);
+    }
+
+    /// Back to the beginning: nothing accepted, and the seed's first random number comes next.
+    pub fn reset(&mut self) {
+        self.history.clear();
+        self.random = random::Pcg32::new(self.config.seed);
+    }
+}
+
+impl Sampler {
+    /// The stages up to `dry`, into `self.logits`. They touch few tokens, so they work on the row
+    /// itself.
+    fn adjust(&mut self, logits: &[f32]) -> Result<(), SamplerError> {
+        let Self { config, history, dry, tally, logits: row, .. } = self;
+        row.clear();
+        row.extend_from_slice(logits);
+        tally.resize(logits.len());
+        logit_bias::apply(row, &config.logit_bias)?;
+        penalties::apply(row, &config.penalties, history, tally);
+        dry.apply(row, &config.dry, history, tally);
+        Ok(())
+    }
+
+    /// The stages from `top_n_sigma` on, on the candidates.
+    fn filter(&mut self) {
+        let Self { config, candidates, random, .. } = self;
+        candidates.fill(&self.logits);
+        top_n_sigma::apply(candidates, config.top_n_sigma);
+        top_k::apply(candidates, config.top_k);
+        typical::apply(candidates, config.typical_p);
+        top_p::apply(candidates, config.top_p);
+        min_p::apply(candidates, config.min_p);
+        xtc::apply(candidates, &config.xtc, random);
+        temperature::apply(candidates, config.temperature, &config.dynamic_temperature);
+    }
+
+    /// One draw by inverting the cumulative distribution in the order of the candidates.
+    fn draw(&mut self) -> (Option<TokenId>, f32) {
+        let unit = self.random.next_unit();
+        let (weights, total) = self.candidates.weights();
+        let (mut mass, wanted) = (0.0, unit * total);
+        let drawn = weights.iter().position(|weight| {
+            mass += weight;
+            mass > wanted
+        });
+        // The sum rounds the same way as the total, so a draw is always found; the fallback is for
+        // an empty list.
+        let index = drawn.unwrap_or_default();
+        let probability = weights.get(index).map_or(0.0, |weight| weight / total);
+        let token = self.candidates.list.get(index).map(|candidate| candidate.token);
+        (token, probability as f32)
+    }
+}
+
+/// The `count` most probable tokens of the model's own distribution and their probabilities, most
+/// probable first, the lower id among equals. A masked token (negative infinity) and one whose
+/// logit is NaN have no probability and are left out; positive infinity counts as the largest
+/// finite number.
+pub fn softmax_top(logits: &[f32], count: usize) -> Vec<(TokenId, f64)> {
+    let tame = |logit: &f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
+    let row: Vec<f32> = logits.iter().map(tame).collect();
+    let mut candidates = Candidates::default();
+    candidates.fill(&row);
+    let total = math::log_sum_exp(&row, candidates.max_logit());
+    candidates.keep_top(count);
+    let probability = |logit: f32| math::exp(f64::from(logit) - total);
+    candidates.list.iter().map(|c| (c.token, probability(c.logit))).collect()
+}
+
+/// The largest logit, if there is one and no logit is NaN or positive infinity.
+fn check(logits: &[f32]) -> Result<f32, SamplerError> {
+    let mut max = f32::NEG_INFINITY;
+    let mut fine = true;
+    for &logit in logits {
+        fine &= logit <= f32::MAX; // false for NaN
+        max = if logit > max { logit } else { max };
+    }
+    if !fine {
+        let bad = logits.iter().position(|logit| logit.is_nan() || *logit > f32::MAX);
+        let index = bad.unwrap_or_default();
+        return Err(SamplerError::BadLogit { token: index as TokenId, found: logits[index] });
+    }
+    if max == f32::NEG_INFINITY {
+        return Err(SamplerError::NoCandidate { vocab: logits.len() });
+    }
+    Ok(max)
+}
+
+/// The lowest id with the largest logit; `None` if all are masked.
+fn argmax(logits: &[f32]) -> Option<TokenId> {
+    let mut best = (None, f32::NEG_INFINITY);
+    for (token, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (Some(token as TokenId), logit);
+        }
+    }
+    best.0
+}
+
+/// Writes a changed logit: a masked token stays masked, everything else stays finite.
+fn store(logit: &mut f32, value: f64) {
+    if *logit > f32::NEG_INFINITY {
+        *logit = value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+    }
+}
