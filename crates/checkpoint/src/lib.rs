@@ -1,1 +1,19 @@
-//! Weights files: GGUF, safetensors, llama2.c; reading, checking, converting. Knows nothing about architectures' arithmetic or text.
+//! Weights files: GGUF, safetensors, llama2.c; reading, checking, converting. Knows nothing about the arithmetic of
+//! architectures, nor about text.
+//!
+//! Whatever the file, names and keys are GGUF's, tensors are slices of the mapped file, and nothing is believed
+//! before it was checked against the length of the file.
+#![forbid(unsafe_code)]
+
+mod budget;
+mod checkpoint;
+mod cursor;
+mod error;
+mod gguf;
+mod table;
+mod tokenizer;
+
+pub use checkpoint::{Checkpoint, Format};
+pub use error::CheckpointError;
+pub use gguf::write::{GgufLayout, GgufWriter};
+pub use tokenizer::{TokenizerFiles, TokenizerSource};
