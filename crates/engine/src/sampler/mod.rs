@@ -102,7 +102,8 @@ impl Sampler {
     /// Chooses a token from `logits` (`[vocab]`). Does not accept it. Allocates nothing once it has
     /// seen a row of this length.
     ///
-    /// # Errors A logit that is NaN or positive infinity, a bias for a token outside of the row, or
+    /// # Errors
+    /// A logit that is NaN or positive infinity, a bias for a token outside of the row, or
     /// nothing to choose from: no logits, or all of them negative infinity (masked).
     pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, SamplerError> {
         let max = check(logits)?;
