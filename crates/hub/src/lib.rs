@@ -1,1 +1,38 @@
 //! Finds weights files on this machine and fetches them from a hub. Knows nothing about what is in them.
+//!
+//! Prints nothing and reads no environment variables: whoever calls passes a [`HubConfig`].
+//!
+//! - [`installed`] lists what already lies on disk: Lucid's own cache and the caches of Hugging
+//!   Face, Ollama and LM Studio, which are read in place and never copied or changed.
+//! - [`resolve`] turns what a person typed (a path, a name from the list, `ORG/REPO[:FILE]`) into
+//!   a path, or says why it cannot.
+//! - [`plan_pull`] and [`pull`] (feature `pull`, on by default) fetch a model: resumable,
+//!   checksummed, cancellable. Without the feature the crate contains no network code.
+//! - [`remove`] deletes a model from Lucid's own cache, and from nowhere else.
+//!
+//! Why not the crate `hf-hub`: 1.0.0 brings about 440 crates (tokio, reqwest, xet, aws-lc with
+//! cmake), 0.5.0 about 80; neither checks a checksum or a size, neither can be cancelled, and the
+//! progress bar is a dependency. The protocol is two URLs, so `ureq` with rustls and ring (about
+//! 35 crates, blocking, no OpenSSL, no cmake) speaks it here. Everything the hub answers is
+//! hostile input: names, sizes, redirects and bodies are checked before they touch the disk.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod installed;
+mod names;
+#[cfg(feature = "pull")]
+mod pull;
+mod remove;
+mod resolve;
+mod walk;
+
+pub use config::{ApiKey, HubConfig, Retry};
+pub use error::HubError;
+pub use installed::{LocalModel, Source, installed};
+pub use names::{PullSpec, RepoId};
+#[cfg(feature = "pull")]
+pub use pull::{Checksum, PlannedFile, PullEvent, PullPlan, plan_pull, pull};
+pub use remove::{Removed, remove};
+pub use resolve::{Resolved, resolve};
