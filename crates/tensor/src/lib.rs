@@ -1,11 +1,23 @@
 //! Shapes, tensors as files hold them, and the `Ops` trait with its executors. Knows nothing about file formats,
 //! architectures or text.
 
+#![forbid(unsafe_code)]
+
+mod eager;
+mod error;
 mod metadata;
+mod ops;
+mod pass;
 mod source;
 
-pub use lucid_kernels::DType;
+pub use eager::{
+    Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, RotaryId, WeightId,
+};
+pub use error::TensorError;
+pub use lucid_kernels::{DType, Level};
 pub use metadata::{MetaArray, MetaValue, Metadata, MetadataError};
+pub use ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotaryPairing, RotarySpec, Site};
+pub use pass::{KV_BLOCK_LEN, KvBlockId, Pass, PassRow};
 pub use source::{TensorView, WeightSource};
 
 /// The number of a token in its vocabulary. The tokenizer and the network share nothing else, so each names it.

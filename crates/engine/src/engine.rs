@@ -1,0 +1,299 @@
+//! Sequences over one model: what they hold, and the passes that extend them.
+//!
+//! A pass takes any number of sequences, each with any number of new tokens: a prompt's chunk and another sequence's
+//! single decoded token are the same thing. Logits of a sequence do not depend on what else is in the pass.
+
+use std::sync::Arc;
+
+use lucid_model::{Config, Transformer};
+use lucid_sys::ThreadPool;
+use lucid_tensor::{
+    Eager, EagerOptions, EagerValue, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level, Pass,
+    PassRow, TokenId, WeightSource,
+};
+
+use crate::EngineError;
+use crate::kv::BlockAllocator;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Tokens that one sequence may hold.
+    pub context: usize,
+    /// Sequences that must fit at their full length at once.
+    pub sequences: usize,
+    /// Number format of cached keys and values.
+    pub kv_dtype: KvDType,
+    /// Instruction set.
+    pub level: Level,
+}
+
+/// A sequence that an engine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(u32);
+
+/// Which logits a feed wants back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: more of the prompt follows.
+    None,
+    /// Those after the last token.
+    Last,
+    /// Those after every token.
+    All,
+}
+
+/// New tokens for one sequence in a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed<'a> {
+    /// The sequence; at most once in a pass.
+    pub sequence: SequenceId,
+    /// Its next tokens.
+    pub tokens: &'a [TokenId],
+    /// Which logits to return.
+    pub wanted: Wanted,
+}
+
+/// The logits of a pass: `[rows, vocab_size]`, in the order of the feeds and their tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocab_size: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// One row of `vocab_size` logits per wanted position.
+    pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.values.chunks_exact(self.vocab_size)
+    }
+
+    /// The last row, or an empty slice where nothing was wanted.
+    pub fn last(&self) -> &'a [f32] {
+        self.rows().next_back().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Sequence {
+    tokens: Vec<TokenId>,
+    table: Vec<KvBlockId>,
+}
+
+/// A model ready to compute.
+pub struct Engine {
+    transformer: Transformer<Eager>,
+    eager: Eager,
+    options: EngineOptions,
+    blocks: BlockAllocator,
+    sequences: Vec<Option<Sequence>>,
+    pass: Pass,
+}
+
+impl Engine {
+    /// Binds the weights. Matrices stay in the mapped file; nothing of them is read yet.
+    ///
+    /// # Errors
+    /// The description or a tensor is refused; the error names it.
+    pub fn load(
+        source: &dyn WeightSource,
+        pool: Arc<ThreadPool>,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let config = Config::read(source)?;
+        let kv = KvShape {
+            dtype: options.kv_dtype,
+            layers: config.layer_count,
+            kv_heads: config.kv_head_count,
+            head_dim: config.head_dim,
+            value_dim: config.value_dim,
+        };
+        let mut eager = Eager::new(pool, EagerOptions { level: options.level, kv });
+        let transformer = Transformer::bind(source, &mut eager)?;
+        let blocks = options.context.div_ceil(KV_BLOCK_LEN) * options.sequences;
+        Ok(Self {
+            transformer,
+            eager,
+            options,
+            blocks: BlockAllocator::new(blocks),
+            sequences: Vec::new(),
+            pass: Pass::default(),
+        })
+    }
+
+    /// The model's hyper-parameters.
+    pub fn config(&self) -> &Config {
+        self.transformer.config()
+    }
+
+    /// How the engine was set up.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// An empty sequence. It costs nothing until it is fed.
+    pub fn open(&mut self) -> SequenceId {
+        self.insert(Sequence::default())
+    }
+
+    /// A second sequence with the same past; the two share its blocks until one of them writes.
+    ///
+    /// # Errors
+    /// There is no such sequence.
+    pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, EngineError> {
+        let sequence = self.sequence(id)?;
+        let copy = Sequence { tokens: sequence.tokens.clone(), table: sequence.table.clone() };
+        for &block in &copy.table {
+            self.blocks.share(block);
+        }
+        Ok(self.insert(copy))
+    }
+
+    /// Ends a sequence and frees what only it held.
+    ///
+    /// # Errors
+    /// There is no such sequence.
+    pub fn close(&mut self, id: SequenceId) -> Result<(), EngineError> {
+        self.sequence(id)?;
+        let sequence = self.sequences[id.0 as usize].take().unwrap_or_default();
+        for block in sequence.table {
+            self.blocks.release(block);
+        }
+        Ok(())
+    }
+
+    /// The tokens that a sequence holds.
+    ///
+    /// # Errors
+    /// There is no such sequence.
+    pub fn tokens(&self, id: SequenceId) -> Result<&[TokenId], EngineError> {
+        Ok(&self.sequence(id)?.tokens)
+    }
+
+    /// Forgets a sequence's tokens from `len` on.
+    ///
+    /// # Errors
+    /// There is no such sequence.
+    pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<(), EngineError> {
+        self.sequence(id)?;
+        let Some(sequence) = &mut self.sequences[id.0 as usize] else { return Ok(()) };
+        sequence.tokens.truncate(len);
+        let blocks = sequence.tokens.len().div_ceil(KV_BLOCK_LEN);
+        for block in sequence.table.drain(blocks.min(sequence.table.len())..) {
+            self.blocks.release(block);
+        }
+        Ok(())
+    }
+
+    /// Bytes of keys and values that live sequences hold.
+    pub fn kv_bytes(&self) -> usize {
+        self.blocks.in_use() * self.eager.kv_block_bytes()
+    }
+
+    /// Installs or removes a hook that reads or changes activations.
+    pub fn set_hook(&mut self, hook: Option<Hook>) {
+        self.eager.set_hook(hook);
+    }
+
+    /// Extends sequences by their feeds in one pass. On an error no sequence has changed.
+    ///
+    /// # Errors
+    /// Nothing was fed, a token or sequence does not exist, a context or the KV store is full.
+    pub fn forward(&mut self, feeds: &[Feed<'_>]) -> Result<Logits<'_>, EngineError> {
+        self.check(feeds)?;
+        if let Err(error) = self.reserve(feeds) {
+            // What the other feeds were given already goes back.
+            for feed in feeds {
+                let len = self.sequence(feed.sequence)?.tokens.len();
+                self.truncate(feed.sequence, len)?;
+            }
+            return Err(error);
+        }
+        self.plan(feeds)?;
+        self.eager.reserve_kv(self.blocks.created());
+        self.eager.begin(&self.pass);
+        let logits: EagerValue = self.transformer.forward(&mut self.eager);
+        let vocab_size = self.transformer.config().vocab_size;
+        Ok(Logits { values: self.eager.read(logits), vocab_size })
+    }
+
+    /// Refuses feeds that cannot be computed, before anything changes.
+    fn check(&self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
+        let vocab_size = self.config().vocab_size;
+        if feeds.iter().all(|feed| feed.tokens.is_empty()) {
+            return Err(EngineError::Empty);
+        }
+        for (index, feed) in feeds.iter().enumerate() {
+            if feeds[..index].iter().any(|earlier| earlier.sequence == feed.sequence) {
+                return Err(EngineError::Twice(feed.sequence.0));
+            }
+            let needed = self.sequence(feed.sequence)?.tokens.len() + feed.tokens.len();
+            if needed > self.options.context {
+                return Err(EngineError::ContextFull { needed, context: self.options.context });
+            }
+            if let Some(&token) = feed.tokens.iter().find(|&&token| token as usize >= vocab_size) {
+                return Err(EngineError::Token { token, vocab_size });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives each fed sequence the blocks that its new tokens will be written to, all its own.
+    fn reserve(&mut self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
+        for feed in feeds.iter().filter(|feed| !feed.tokens.is_empty()) {
+            let Some(sequence) = &mut self.sequences[feed.sequence.0 as usize] else { continue };
+            let len = sequence.tokens.len();
+            let first_written = len / KV_BLOCK_LEN;
+            if let Some(block) = sequence.table.get_mut(first_written)
+                && self.blocks.is_shared(*block)
+            {
+                let own = self.blocks.take()?;
+                self.eager.reserve_kv(self.blocks.created());
+                self.eager.copy_kv(*block, own);
+                self.blocks.release(*block);
+                *block = own;
+            }
+            while sequence.table.len() * KV_BLOCK_LEN < len + feed.tokens.len() {
+                sequence.table.push(self.blocks.take()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the pass and appends the tokens to their sequences.
+    fn plan(&mut self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
+        let mut pass = std::mem::take(&mut self.pass);
+        pass.clear();
+        for feed in feeds {
+            let index = pass.tables.len() as u32;
+            let sequence = self.sequences[feed.sequence.0 as usize].as_mut();
+            let sequence = sequence.ok_or(EngineError::Sequence(feed.sequence.0))?;
+            pass.tables.push(sequence.table.clone());
+            for (step, &token) in feed.tokens.iter().enumerate() {
+                let position = (sequence.tokens.len() + step) as u32;
+                let last = step + 1 == feed.tokens.len();
+                if feed.wanted == Wanted::All || (feed.wanted == Wanted::Last && last) {
+                    pass.outputs.push(pass.rows.len() as u32);
+                }
+                pass.rows.push(PassRow { token, position, sequence: index });
+            }
+            sequence.tokens.extend_from_slice(feed.tokens);
+        }
+        self.pass = pass;
+        Ok(())
+    }
+
+    fn insert(&mut self, sequence: Sequence) -> SequenceId {
+        let vacant = self.sequences.iter().position(Option::is_none);
+        let index = vacant.unwrap_or(self.sequences.len());
+        if index == self.sequences.len() {
+            self.sequences.push(None);
+        }
+        self.sequences[index] = Some(sequence);
+        SequenceId(index as u32)
+    }
+
+    fn sequence(&self, id: SequenceId) -> Result<&Sequence, EngineError> {
+        let sequence = self.sequences.get(id.0 as usize).and_then(Option::as_ref);
+        sequence.ok_or(EngineError::Sequence(id.0))
+    }
+}

@@ -1,0 +1,43 @@
+//! What can go wrong between a request and its logits.
+
+use lucid_model::ModelError;
+use lucid_tensor::TokenId;
+
+/// The engine refuses a request or a model.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// The weights file does not describe a model that runs.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A token that the vocabulary does not have.
+    #[error("token {token} is out of range: the model has {vocab_size} tokens")]
+    Token {
+        /// The token.
+        token: TokenId,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The sequence would outgrow the context.
+    #[error("{needed} tokens do not fit into a context of {context} tokens")]
+    ContextFull {
+        /// Tokens that the sequence would have.
+        needed: usize,
+        /// Tokens that fit.
+        context: usize,
+    },
+    /// No KV block is free.
+    #[error("all {limit} KV blocks are in use")]
+    OutOfBlocks {
+        /// The blocks there are.
+        limit: usize,
+    },
+    /// A sequence that was never opened or is closed.
+    #[error("there is no sequence {0}")]
+    Sequence(u32),
+    /// A sequence that stands twice in one pass.
+    #[error("sequence {0} was fed twice in one pass")]
+    Twice(u32),
+    /// A pass without a row.
+    #[error("there is nothing to compute: no sequence was given a token")]
+    Empty,
+}

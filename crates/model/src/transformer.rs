@@ -1,0 +1,133 @@
+//! The one Transformer: embedding, layers, norm, head. Everything that differs between architectures is in `Config`.
+//!
+//! A layer hands on the residual stream and what is still to be added to it, so that the addition and the next norm are
+//! one operation.
+
+use lucid_tensor::{Linear, Norm, Ops, Site, WeightSource};
+
+use crate::bind::Binder;
+use crate::layers::{Attention, GatedMlp};
+use crate::{Config, ModelError};
+
+struct Layer<O: Ops> {
+    attention_norm: Norm<O::Weight>,
+    attention: Attention<O>,
+    attention_post_norm: Option<Norm<O::Weight>>,
+    mlp_norm: Norm<O::Weight>,
+    mlp: GatedMlp<O>,
+    mlp_post_norm: Option<Norm<O::Weight>>,
+}
+
+/// A decoder-only Transformer whose parameters live in an executor.
+pub struct Transformer<O: Ops> {
+    config: Config,
+    embedding: O::Weight,
+    layers: Vec<Layer<O>>,
+    norm: Norm<O::Weight>,
+    head: Linear<O::Weight>,
+}
+
+impl<O: Ops> Transformer<O> {
+    /// Reads the hyper-parameters and takes all tensors into the executor.
+    ///
+    /// # Errors
+    /// The description is refused (see `Config::read`), or a tensor is missing or of another shape than it says.
+    pub fn bind(source: &dyn WeightSource, ops: &mut O) -> Result<Self, ModelError> {
+        let config = Config::read(source)?;
+        let rotary = ops.bind_rotary(config.rotary.spec());
+        let rotary_windowed = match &config.rotary_windowed {
+            Some(windowed) => ops.bind_rotary(windowed.spec()),
+            None => rotary,
+        };
+        let mut binder = Binder { source, ops, norm_epsilon: config.norm_epsilon };
+        let matrix = [config.vocab_size, config.width];
+        let embedding = binder.need("token_embd.weight", &matrix)?;
+        let layers = (0..config.layer_count)
+            .map(|layer| {
+                let windowed = config.layer_window(layer).is_some();
+                let rotary = if windowed { rotary_windowed } else { rotary };
+                Layer::bind(&mut binder, &config, layer, rotary)
+            })
+            .collect::<Result<_, _>>()?;
+        let norm = binder.norm("output_norm", config.width)?;
+        let head = if config.tied_head {
+            Linear { weight: embedding, bias: None }
+        } else {
+            binder.linear("output", config.vocab_size, config.width)?
+        };
+        Ok(Self { config, embedding, layers, norm, head })
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs the pass that the executor has begun; returns the logits `[outputs, vocab_size]`.
+    pub fn forward(&self, ops: &mut O) -> O::Value {
+        let x = ops.embed(self.embedding, self.config.embedding_scale);
+        let mut residual = ops.probe(Site::Embedding, x);
+        let mut normed = ops.norm(residual, self.layers[0].attention_norm);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let next_norm =
+                self.layers.get(index + 1).map_or(self.norm, |next| next.attention_norm);
+            [residual, normed] =
+                ops.scope(|ops| layer.forward(ops, index, residual, normed, next_norm));
+        }
+        let selected = ops.select_outputs(normed);
+        let selected = ops.probe(Site::Head, selected);
+        let [logits] = ops.linear(selected, [self.head]);
+        match self.config.logit_soft_cap {
+            Some(cap) => ops.soft_cap(logits, cap),
+            None => logits,
+        }
+    }
+}
+
+impl<O: Ops> Layer<O> {
+    fn bind(
+        binder: &mut Binder<'_, O>,
+        config: &Config,
+        layer: usize,
+        rotary: O::Rotary,
+    ) -> Result<Self, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (attention_post_norm, mlp_post_norm) = if config.post_norms {
+            let attention = binder.norm(&name("post_attention_norm"), config.width)?;
+            (Some(attention), Some(binder.norm(&name("post_ffw_norm"), config.width)?))
+        } else {
+            (None, None)
+        };
+        Ok(Self {
+            attention_norm: binder.norm(&name("attn_norm"), config.width)?,
+            attention: Attention::bind(binder, config, layer, rotary)?,
+            attention_post_norm,
+            mlp_norm: binder.norm(&name("ffn_norm"), config.width)?,
+            mlp: GatedMlp::bind(binder, config, layer)?,
+            mlp_post_norm,
+        })
+    }
+
+    /// Takes the residual stream and its normed copy, returns both as the next layer (or the head) wants them.
+    fn forward(
+        &self,
+        ops: &mut O,
+        index: usize,
+        residual: O::Value,
+        normed: O::Value,
+        next_norm: Norm<O::Weight>,
+    ) -> [O::Value; 2] {
+        let [residual, normed] = ops.scope(|ops| {
+            let mut mixed = self.attention.forward(ops, index, normed);
+            if let Some(norm) = self.attention_post_norm {
+                mixed = ops.norm(mixed, norm);
+            }
+            ops.add_norm(Site::AfterAttention(index), residual, mixed, self.mlp_norm).into()
+        });
+        let mut fed = self.mlp.forward(ops, normed);
+        if let Some(norm) = self.mlp_post_norm {
+            fed = ops.norm(fed, norm);
+        }
+        ops.add_norm(Site::AfterLayer(index), residual, fed, next_norm).into()
+    }
+}

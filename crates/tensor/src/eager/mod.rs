@@ -1,0 +1,384 @@
+//! The serving executor: computes each operation at once, on quantised weights as they lie in the file.
+//!
+//! Invariant: every element of a result depends on its own row (and its sequence's past) alone, summed in an order that
+//! the shape fixes. Batch, chunking of a prompt and number of threads do not change a bit of it.
+//!
+//! Memory: values live in recycled buffers; what a scope made is free again at its end, so a pass holds a layer's
+//! worth of activations however deep the network is.
+
+mod arena;
+mod attention;
+mod kv;
+mod linear;
+mod weights;
+
+use std::sync::Arc;
+
+use lucid_kernels::{self as kernels, Level};
+use lucid_sys::ThreadPool;
+
+use crate::ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotarySpec, Site};
+use crate::{KvBlockId, Pass, TensorError, TensorView};
+
+use arena::Arena;
+pub use arena::EagerValue;
+use kv::KvStore;
+pub use kv::{KvDType, KvShape};
+pub use weights::WeightId;
+use weights::WeightTable;
+
+/// A handle on a bound rotary embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotaryId(usize);
+
+/// What an executor needs to know beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct EagerOptions {
+    /// Which instruction set to use.
+    pub level: Level,
+    /// The store of keys and values.
+    pub kv: KvShape,
+}
+
+/// What a hook sees: the rows of the pass at one site.
+#[derive(Debug)]
+pub struct HookRows<'a> {
+    /// Where in the network.
+    pub site: Site,
+    /// The pass; row `i` of `values` is `pass.rows[i]`, except at `Site::Head` (`pass.outputs[i]`).
+    pub pass: &'a Pass,
+    /// `[rows, width]`; changes take effect.
+    pub values: &'a mut [f32],
+    /// Elements per row.
+    pub width: usize,
+}
+
+/// An inspection hook: reads and may change what flows past a site.
+pub type Hook = Box<dyn FnMut(HookRows<'_>) + Send>;
+
+struct Rotary {
+    spec: RotarySpec,
+    /// Cosine and sine per row of the current pass, each `[rows, pairs]`; empty until first used in a pass.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+/// Per-thread working memory.
+#[derive(Default)]
+struct Scratch {
+    weights: Vec<f32>,
+    attention: attention::Workspace,
+}
+
+/// The serving executor. See the module's text.
+pub struct Eager {
+    level: Level,
+    pool: Arc<ThreadPool>,
+    weights: WeightTable,
+    rotaries: Vec<Rotary>,
+    arena: Arena,
+    kv: KvStore,
+    pass: Pass,
+    scratch: Vec<Scratch>,
+    hook: Option<Hook>,
+}
+
+impl Eager {
+    /// An executor with no weights bound and no KV block allocated.
+    pub fn new(pool: Arc<ThreadPool>, options: EagerOptions) -> Self {
+        let scratch = (0..pool.threads()).map(|_| Scratch::default()).collect();
+        Self {
+            level: options.level,
+            pool,
+            weights: WeightTable::default(),
+            rotaries: Vec::new(),
+            arena: Arena::default(),
+            kv: KvStore::new(options.kv),
+            pass: Pass::default(),
+            scratch,
+            hook: None,
+        }
+    }
+
+    /// Starts a pass: what `embed`, `rotary`, `attention` and `select_outputs` refer to until the next one.
+    ///
+    /// Values of earlier passes are dead from here on.
+    ///
+    /// # Panics
+    /// A row names a sequence without a table, or a position beyond its table: the engine's bug.
+    pub fn begin(&mut self, pass: &Pass) {
+        for row in &pass.rows {
+            let table = &pass.tables[row.sequence as usize];
+            assert!(
+                (row.position as usize) < table.len() * crate::KV_BLOCK_LEN,
+                "row beyond its table"
+            );
+        }
+        self.pass.clone_from(pass);
+        self.arena.clear();
+        for rotary in &mut self.rotaries {
+            rotary.cos.clear();
+            rotary.sin.clear();
+        }
+    }
+
+    /// A value's elements, `[rows, width]` row-major.
+    pub fn read(&self, value: EagerValue) -> &[f32] {
+        self.arena.read(value)
+    }
+
+    /// Elements per row of a value.
+    pub fn width(&self, value: EagerValue) -> usize {
+        value.width()
+    }
+
+    /// Installs or removes the inspection hook.
+    pub fn set_hook(&mut self, hook: Option<Hook>) {
+        self.hook = hook;
+    }
+
+    /// Makes sure that blocks `0..count` of the KV store exist.
+    pub fn reserve_kv(&mut self, count: usize) {
+        self.kv.reserve(count);
+    }
+
+    /// Copies a KV block, for a sequence that diverges from another within it.
+    pub fn copy_kv(&mut self, from: KvBlockId, to: KvBlockId) {
+        self.kv.copy(from, to);
+    }
+
+    /// Bytes that one KV block takes.
+    pub fn kv_block_bytes(&self) -> usize {
+        self.kv.block_bytes()
+    }
+
+    /// The instruction set in use.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    fn show(&mut self, site: Site, value: EagerValue) {
+        if let Some(hook) = &mut self.hook {
+            let values = self.arena.write(value);
+            hook(HookRows { site, pass: &self.pass, values, width: value.width() });
+        }
+    }
+
+    fn norm_row(&self, norm: Norm<WeightId>, x: &[f32], out: &mut [f32]) {
+        match norm {
+            Norm::Rms { weight, epsilon } => {
+                kernels::rms_norm(self.level, x, Some(self.weights.vector(weight)), epsilon, out);
+            }
+            Norm::Layer { weight, bias, epsilon } => {
+                let bias = bias.map(|bias| self.weights.vector(bias));
+                kernels::layer_norm(self.level, x, self.weights.vector(weight), bias, epsilon, out);
+            }
+        }
+    }
+
+    /// Fills the table of sines and cosines of this pass.
+    fn prepare_rotary(&mut self, RotaryId(index): RotaryId) {
+        let rotary = &mut self.rotaries[index];
+        let pairs = rotary.spec.inverse_frequencies.len();
+        if rotary.cos.len() == self.pass.rows.len() * pairs {
+            return;
+        }
+        rotary.cos.resize(self.pass.rows.len() * pairs, 0.0);
+        rotary.sin.resize(self.pass.rows.len() * pairs, 0.0);
+        let tables = rotary.cos.chunks_exact_mut(pairs).zip(rotary.sin.chunks_exact_mut(pairs));
+        for (row, (cos, sin)) in self.pass.rows.iter().zip(tables) {
+            let frequencies = &rotary.spec.inverse_frequencies;
+            kernels::rotary_table(row.position, frequencies, rotary.spec.magnitude, cos, sin);
+        }
+    }
+}
+
+impl Ops for Eager {
+    type Value = EagerValue;
+    type Weight = WeightId;
+    type Rotary = RotaryId;
+
+    fn bind(&mut self, view: &TensorView) -> Result<WeightId, TensorError> {
+        self.weights.bind(self.level, view)
+    }
+
+    fn bind_rotary(&mut self, spec: RotarySpec) -> RotaryId {
+        self.rotaries.push(Rotary { spec, cos: Vec::new(), sin: Vec::new() });
+        RotaryId(self.rotaries.len() - 1)
+    }
+
+    fn embed(&mut self, table: WeightId, scale: f32) -> EagerValue {
+        let matrix = self.weights.matrix(table);
+        let mut out = self.arena.take(self.pass.rows.len(), matrix.cols);
+        for (row, out) in self.pass.rows.iter().zip(out.rows_mut()) {
+            let bytes = matrix.row(row.token as usize);
+            kernels::dequantize_row(self.level, matrix.dtype, bytes, out);
+            if scale != 1.0 {
+                kernels::scale(self.level, out, scale);
+            }
+        }
+        self.arena.put(out)
+    }
+
+    fn linear<const N: usize>(
+        &mut self,
+        x: EagerValue,
+        weights: [Linear<WeightId>; N],
+    ) -> [EagerValue; N] {
+        let mut outs = weights.map(|linear| {
+            let rows = self.weights.matrix(linear.weight).rows;
+            self.arena.take(x.rows(), rows)
+        });
+        let x = self.arena.read(x);
+        linear::run(
+            self.level,
+            &self.pool,
+            &mut self.scratch,
+            &self.weights,
+            x,
+            &weights,
+            &mut outs,
+        );
+        outs.map(|out| self.arena.put(out))
+    }
+
+    fn norm(&mut self, x: EagerValue, norm: Norm<WeightId>) -> EagerValue {
+        let mut out = self.arena.take(x.rows(), x.width());
+        let rows = self.arena.read(x).chunks_exact(x.width());
+        for (x, out) in rows.zip(out.rows_mut()) {
+            self.norm_row(norm, x, out);
+        }
+        self.arena.put(out)
+    }
+
+    fn add_norm(
+        &mut self,
+        site: Site,
+        residual: EagerValue,
+        x: EagerValue,
+        norm: Norm<WeightId>,
+    ) -> (EagerValue, EagerValue) {
+        let width = residual.width();
+        let mut sum = self.arena.take(residual.rows(), width);
+        let rows = self.arena.read(residual).chunks_exact(width);
+        let rows = rows.zip(self.arena.read(x).chunks_exact(width));
+        if self.hook.is_none() {
+            let mut normed = self.arena.take(residual.rows(), width);
+            let rows = self.arena.read(residual).chunks_exact(width);
+            let rows = rows.zip(self.arena.read(x).chunks_exact(width));
+            for (((a, b), sum), normed) in rows.zip(sum.rows_mut()).zip(normed.rows_mut()) {
+                kernels::add(self.level, a, b, sum);
+                self.norm_row(norm, sum, normed);
+            }
+            return (self.arena.put(sum), self.arena.put(normed));
+        }
+        // A hook stands between the sum and the norm, so they run one after the other.
+        for ((a, b), sum) in rows.zip(sum.rows_mut()) {
+            kernels::add(self.level, a, b, sum);
+        }
+        let sum = self.arena.put(sum);
+        self.show(site, sum);
+        (sum, self.norm(sum, norm))
+    }
+
+    fn head_norm(&mut self, x: EagerValue, head_dim: usize, norm: Norm<WeightId>) -> EagerValue {
+        let mut out = self.arena.take(x.rows(), x.width());
+        let heads = self.arena.read(x).chunks_exact(head_dim);
+        for (x, out) in heads.zip(out.data_mut().chunks_exact_mut(head_dim)) {
+            self.norm_row(norm, x, out);
+        }
+        self.arena.put(out)
+    }
+
+    fn rotary(&mut self, x: EagerValue, head_dim: usize, rotary: RotaryId) -> EagerValue {
+        self.prepare_rotary(rotary);
+        let mut taken = self.arena.consume(x);
+        let Rotary { spec, cos, sin } = &self.rotaries[rotary.0];
+        let pairs = spec.inverse_frequencies.len();
+        let tables = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
+        for (row, (cos, sin)) in taken.rows_mut().zip(tables) {
+            for head in row.chunks_exact_mut(head_dim) {
+                kernels::rotate(self.level, head, cos, sin, spec.pairing);
+            }
+        }
+        self.arena.put(taken)
+    }
+
+    fn attention(
+        &mut self,
+        layer: usize,
+        q: EagerValue,
+        k: EagerValue,
+        v: EagerValue,
+        spec: &AttentionSpec,
+    ) -> EagerValue {
+        self.kv.store(self.level, &self.pass, layer, self.arena.read(k), self.arena.read(v));
+        let mut out = self.arena.take(q.rows(), spec.head_count * spec.value_dim);
+        let job = attention::Job {
+            level: self.level,
+            pass: &self.pass,
+            kv: &self.kv,
+            layer,
+            spec,
+            q: self.arena.read(q),
+        };
+        job.run(&self.pool, &mut self.scratch, out.data_mut());
+        self.arena.put(out)
+    }
+
+    fn gated_mlp(
+        &mut self,
+        x: EagerValue,
+        gate: Linear<WeightId>,
+        up: Linear<WeightId>,
+        down: Linear<WeightId>,
+        activation: Activation,
+    ) -> EagerValue {
+        let [gate, up] = self.linear(x, [gate, up]);
+        let mut hidden = self.arena.take(x.rows(), gate.width());
+        let rows = self.arena.read(gate).chunks_exact(gate.width());
+        let rows = rows.zip(self.arena.read(up).chunks_exact(gate.width()));
+        for ((gate, up), hidden) in rows.zip(hidden.rows_mut()) {
+            match activation {
+                Activation::Silu => kernels::silu_mul(self.level, gate, up, hidden),
+                Activation::GeluTanh => kernels::gelu_tanh_mul(self.level, gate, up, hidden),
+            }
+        }
+        let hidden = self.arena.put(hidden);
+        let [out] = self.linear(hidden, [down]);
+        self.arena.free(gate);
+        self.arena.free(up);
+        self.arena.free(hidden);
+        out
+    }
+
+    fn soft_cap(&mut self, x: EagerValue, cap: f32) -> EagerValue {
+        let mut taken = self.arena.consume(x);
+        kernels::soft_cap(self.level, taken.data_mut(), cap);
+        self.arena.put(taken)
+    }
+
+    fn select_outputs(&mut self, x: EagerValue) -> EagerValue {
+        let mut out = self.arena.take(self.pass.outputs.len(), x.width());
+        let source = self.arena.read(x);
+        for (&row, out) in self.pass.outputs.iter().zip(out.rows_mut()) {
+            out.copy_from_slice(&source[row as usize * x.width()..][..x.width()]);
+        }
+        self.arena.put(out)
+    }
+
+    fn probe(&mut self, site: Site, x: EagerValue) -> EagerValue {
+        self.show(site, x);
+        x
+    }
+
+    fn scope<const N: usize>(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> [EagerValue; N],
+    ) -> [EagerValue; N] {
+        let mark = self.arena.mark();
+        let kept = body(self);
+        self.arena.release(mark, &kept);
+        kept
+    }
+}

@@ -1,0 +1,34 @@
+//! What can go wrong when a tensor is bound.
+
+/// A tensor cannot be used by an executor.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TensorError {
+    /// Neither a vector nor a matrix.
+    #[error("tensor `{name}` at byte {offset} has {found} dimensions, expected 1 or 2")]
+    Rank {
+        /// The tensor.
+        name: String,
+        /// Where its data starts.
+        offset: u64,
+        /// How many dimensions it has.
+        found: usize,
+    },
+    /// The data is not as long as shape and format say.
+    #[error(
+        "tensor `{name}` at byte {offset} holds {found} bytes, but {dtype} of shape {shape:?} needs {expected}"
+    )]
+    Length {
+        /// The tensor.
+        name: String,
+        /// Where its data starts.
+        offset: u64,
+        /// Its format.
+        dtype: crate::DType,
+        /// Its shape, outermost first.
+        shape: Vec<usize>,
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes there.
+        found: usize,
+    },
+}
