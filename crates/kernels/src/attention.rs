@@ -204,25 +204,28 @@ fn exponentials<S: Simd>(s: S, count: usize, scores: &mut [f32], max: &mut [f32]
         return;
     }
     for ((row, max), sum) in scores.chunks_exact_mut(count).zip(max).zip(sum) {
-        let padded = |part: &[f32]| {
-            let mut lanes = [f32::NEG_INFINITY; LANES];
-            lanes[..part.len()].copy_from_slice(part);
-            s.load(&lanes)
-        };
         let mut largest = s.splat(f32::NEG_INFINITY);
         for (start, width) in steps(count) {
-            largest = s.max(largest, padded(&row[start..start + width]));
+            largest = s.max(largest, load_padded(s, &row[start..start + width]));
         }
         *max = s.max_lane(largest);
         let (largest, mut total) = (s.splat(*max), s.zero());
         for (start, width) in steps(count) {
             let part = &mut row[start..start + width];
-            let e = math::exp(s, s.sub(padded(part), largest));
+            let e = math::exp(s, s.sub(load_padded(s, part), largest));
             total = s.add(total, e);
             s.store_partial(e, part);
         }
         *sum = s.sum(total);
     }
+}
+
+/// Up to sixteen scores; absent lanes weigh nothing.
+#[inline(always)]
+fn load_padded<S: Simd>(s: S, part: &[f32]) -> S::F {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    lanes[..part.len()].copy_from_slice(part);
+    s.load(&lanes)
 }
 
 /// `out[g] = sum of weights[g][j] * values[j]`, positions ascending.
@@ -345,5 +348,10 @@ fn merge_lanes<S: Simd>(
 #[inline(always)]
 fn divide<S: Simd>(s: S, sum: f32, out: &mut [f32]) {
     let sum = s.splat(sum);
-    map(s, out, |x| s.div(x, sum));
+    map(
+        s,
+        out,
+        #[inline(always)]
+        |x| s.div(x, sum),
+    );
 }

@@ -67,32 +67,68 @@ pub(crate) fn map<S: Simd>(s: S, x: &mut [f32], f: impl Fn(S::F) -> S::F) {
 
 #[inline(always)]
 fn add_lanes<S: Simd>(s: S, a: &[f32], b: &[f32], out: &mut [f32]) {
-    zip(s, a, b, out, |a, b| s.add(a, b));
+    zip(
+        s,
+        a,
+        b,
+        out,
+        #[inline(always)]
+        |a, b| s.add(a, b),
+    );
 }
 
 #[inline(always)]
 fn scale_lanes<S: Simd>(s: S, x: &mut [f32], factor: f32) {
     let factor = s.splat(factor);
-    map(s, x, |x| s.mul(x, factor));
+    map(
+        s,
+        x,
+        #[inline(always)]
+        |x| s.mul(x, factor),
+    );
 }
 
 #[inline(always)]
 fn silu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    zip(s, gate, up, out, |gate, up| s.mul(math::silu(s, gate), up));
+    zip(
+        s,
+        gate,
+        up,
+        out,
+        #[inline(always)]
+        |gate, up| s.mul(math::silu(s, gate), up),
+    );
 }
 
 #[inline(always)]
 fn gelu_tanh_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    zip(s, gate, up, out, |gate, up| s.mul(math::gelu_tanh(s, gate), up));
+    zip(
+        s,
+        gate,
+        up,
+        out,
+        #[inline(always)]
+        |gate, up| s.mul(math::gelu_tanh(s, gate), up),
+    );
 }
 
 #[inline(always)]
 fn soft_cap_lanes<S: Simd>(s: S, x: &mut [f32], cap: f32) {
     let cap = s.splat(cap);
-    map(s, x, |x| s.mul(cap, math::tanh(s, s.div(x, cap))));
+    map(
+        s,
+        x,
+        #[inline(always)]
+        |x| s.mul(cap, math::tanh(s, s.div(x, cap))),
+    );
 }
 
 #[inline(always)]
 fn exp_lanes<S: Simd>(s: S, x: &mut [f32]) {
-    map(s, x, |x| math::exp(s, x));
+    map(
+        s,
+        x,
+        #[inline(always)]
+        |x| math::exp(s, x),
+    );
 }

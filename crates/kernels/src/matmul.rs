@@ -21,10 +21,10 @@ pub struct WeightRows<'a> {
     pub cols: usize,
 }
 
-/// Bytes of dequantised weights kept in cache while the batch passes over them.
+/// Bytes of weights, as f32, kept in the second-level cache while the batch passes over them.
 const PANEL_BYTES: usize = 512 << 10;
 /// Up to this batch, floats are widened as they are read; above it, once per panel.
-const DIRECT_BATCH_MAX: usize = 4;
+const DIRECT_BATCH_MAX: usize = 16;
 
 /// `out[m][n] = dot(x[m], weight row n) + bias[n]`; `x` is `[batch, cols]`, `out` is `[batch, rows of weights]`, one band
 /// column per weight row. `scratch` is working memory to reuse between calls; its content means nothing.
@@ -73,30 +73,31 @@ fn matmul_lanes<S: Simd>(
     let WeightRows { dtype, bytes, cols } = weights;
     let x = Rows { data: x, cols, count: batch };
     let rows = out.columns().len();
-    let direct = batch <= DIRECT_BATCH_MAX;
-    let whole = Panel { first: 0, count: rows };
-    let row = |n: usize| &bytes[n * row_bytes..(n + 1) * row_bytes];
-    match dtype {
-        DType::F32 if direct => return panel(s, x, |n| F32Row(row(n)), whole, out),
-        DType::F16 if direct => return panel(s, x, |n| F16Row(row(n)), whole, out),
-        DType::BF16 if direct => return panel(s, x, |n| Bf16Row(row(n)), whole, out),
-        _ => {}
-    }
     // Rows of scratch start at 64-byte boundaries.
     let stride = cols.next_multiple_of(LANES);
     let panel_rows = (PANEL_BYTES / 4 / stride).next_multiple_of(8).clamp(8, rows.max(8));
-    if scratch.len() < panel_rows * stride + LANES {
+    let direct =
+        batch <= DIRECT_BATCH_MAX && matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    if !direct && scratch.len() < panel_rows * stride + LANES {
         scratch.resize(panel_rows * stride + LANES, 0.0);
     }
-    let offset = scratch.as_ptr().align_offset(64).min(LANES);
+    let offset = scratch.as_ptr().align_offset(64).min(LANES).min(scratch.len());
     let scratch = &mut scratch[offset..];
     for first in (0..rows).step_by(panel_rows) {
-        let count = panel_rows.min(rows - first);
-        for n in 0..count {
-            dequantize_lanes(s, dtype, row(first + n), &mut scratch[n * stride..][..cols]);
+        let at = Panel { first, count: panel_rows.min(rows - first) };
+        let row = |n: usize| &bytes[(first + n) * row_bytes..(first + n + 1) * row_bytes];
+        match dtype {
+            DType::F32 if direct => panel(s, x, |n| F32Row(row(n)), at, out),
+            DType::F16 if direct => panel(s, x, |n| F16Row(row(n)), at, out),
+            DType::BF16 if direct => panel(s, x, |n| Bf16Row(row(n)), at, out),
+            _ => {
+                for n in 0..at.count {
+                    dequantize_lanes(s, dtype, row(n), &mut scratch[n * stride..][..cols]);
+                }
+                let scratch = &*scratch;
+                panel(s, x, |n| &scratch[n * stride..][..cols], at, out);
+            }
         }
-        let scratch = &*scratch;
-        panel(s, x, |n| &scratch[n * stride..][..cols], Panel { first, count }, out);
     }
 }
 
@@ -137,21 +138,20 @@ fn panel<S: Simd, W: Row<S>>(
             strip::<S, W, 4, 4>(s, x, m, weight, at, out);
             m += 4;
         }
+        match x.count - m {
+            3 => strip::<S, W, 3, 6>(s, x, m, weight, at, out),
+            2 => strip::<S, W, 2, 8>(s, x, m, weight, at, out),
+            1 => strip::<S, W, 1, 8>(s, x, m, weight, at, out),
+            _ => {}
+        }
+        return;
     }
     while m + 2 <= x.count {
-        if S::WIDE {
-            strip::<S, W, 2, 8>(s, x, m, weight, at, out);
-        } else {
-            strip::<S, W, 2, 3>(s, x, m, weight, at, out);
-        }
+        strip::<S, W, 2, 3>(s, x, m, weight, at, out);
         m += 2;
     }
     if m < x.count {
-        if S::WIDE {
-            strip::<S, W, 1, 8>(s, x, m, weight, at, out);
-        } else {
-            strip::<S, W, 1, 4>(s, x, m, weight, at, out);
-        }
+        strip::<S, W, 1, 4>(s, x, m, weight, at, out);
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy {
     /// Sixteen f32 lanes.
     type F: Copy;
+    /// Sixteen bytes.
+    type B: Copy;
 
     /// Whether there are 32 registers of sixteen lanes, so that larger register tiles pay.
     const WIDE: bool;
@@ -29,6 +31,18 @@ pub(crate) trait Simd: Copy {
     fn store_f16(self, value: Self::F, to: &mut [u16; LANES]);
     /// One binary16, widened exactly.
     fn f16(self, bits: u16) -> f32;
+
+    fn bytes(self, from: &[u8; LANES]) -> Self::B;
+    /// `(a >> shift) & mask` of each byte; `mask << shift` fits in a byte.
+    fn bits(self, a: Self::B, shift: u32, mask: u8) -> Self::B;
+    /// `low | high << shift` of each byte; no bit is shifted out.
+    fn join(self, low: Self::B, high: Self::B, shift: u32) -> Self::B;
+    /// Bytes 0..=255 as numbers.
+    fn unsigned(self, a: Self::B) -> Self::F;
+    /// Bytes -128..=127 as numbers.
+    fn signed(self, a: Self::B) -> Self::F;
+    /// `table[a]` of each byte; all are below 16.
+    fn lookup(self, table: Self::F, a: Self::B) -> Self::F;
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;

@@ -1,5 +1,6 @@
 //! IQ4_NL: 32 elements, an f16 scale and 16 bytes of nibbles that index a table; `d * table[q]`. Low nibbles come first.
 
+use super::q4_0::store_pair;
 use super::{array, f16_at};
 use crate::simd::Simd;
 
@@ -24,10 +25,8 @@ pub(super) fn lookup<S: Simd>(
     out: &mut [f32; 32],
 ) {
     // Sixteen products serve all 32 elements: the same multiplication, done once per table entry.
-    let mut scaled = [0.0; 16];
-    s.store(s.mul(s.splat(d), s.load(table)), &mut scaled);
-    for (i, q) in nibbles.iter().enumerate() {
-        out[i] = scaled[usize::from(q & 15)];
-        out[i + 16] = scaled[usize::from(q >> 4)];
-    }
+    let scaled = s.mul(s.splat(d), s.load(table));
+    let nibbles = s.bytes(nibbles);
+    let (low, high) = (s.bits(nibbles, 0, 15), s.bits(nibbles, 4, 15));
+    store_pair(s, (s.lookup(scaled, low), s.lookup(scaled, high)), out);
 }

@@ -13,10 +13,9 @@ pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 84], out: &mut [f32; 256]) 
     for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
         let scale = d * f32::from(scales[group] & 15);
         let minimum = dmin * f32::from(scales[group] >> 4);
-        let (half, shift, from) = (group / 8, group % 8 / 2 * 2, group % 2 * 16);
+        let (half, shift, from) = (group / 8, group as u32 % 8 / 2 * 2, group % 2 * 16);
         let quants: &[u8; 16] = array(quants, half * 32 + from);
-        for (out, q) in out.iter_mut().zip(quants) {
-            *out = scale * f32::from(q >> shift & 3) - minimum;
-        }
+        let q = s.unsigned(s.bits(s.bytes(quants), shift, 3));
+        s.store(s.sub(s.mul(s.splat(scale), q), s.splat(minimum)), out);
     }
 }

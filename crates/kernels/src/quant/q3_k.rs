@@ -11,13 +11,13 @@ pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 110], out: &mut [f32; 256])
     let d = f16_at(s, block, 108);
     for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
         let scale = d * scales[group] as f32;
-        let (half, shift, from) = (group / 8, group % 8 / 2 * 2, group % 2 * 16);
+        let (half, shift, from) = (group / 8, group as u32 % 8 / 2 * 2, group % 2 * 16);
         let (quants, high): (&[u8; 16], &[u8; 16]) =
             (array(quants, half * 32 + from), array(high, from));
-        for ((out, q), high) in out.iter_mut().zip(quants).zip(high) {
-            let q = i32::from(q >> shift & 3) - i32::from(!(high >> (group / 2)) & 1) * 4;
-            *out = scale * q as f32;
-        }
+        // With the third bit in place, the missing 4 is an offset of all numbers.
+        let low = s.bits(s.bytes(quants), shift, 3);
+        let q = s.join(low, s.bits(s.bytes(high), group as u32 / 2, 1), 2);
+        s.store(s.mul(s.splat(scale), s.sub(s.unsigned(q), s.splat(4.0))), out);
     }
 }
 

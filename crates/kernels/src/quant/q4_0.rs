@@ -7,11 +7,25 @@ use half::f16;
 #[inline(always)]
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 18], out: &mut [f32; 32]) {
     let d = f16_at(s, block, 0);
-    let quants: &[u8; 16] = array(block, 2);
-    for (i, q) in quants.iter().enumerate() {
-        out[i] = d * (i32::from(q & 15) - 8) as f32;
-        out[i + 16] = d * (i32::from(q >> 4) - 8) as f32;
-    }
+    let (low, high) = nibbles(s, array(block, 2));
+    let (scale, offset) = (s.splat(d), s.splat(8.0));
+    let values = (s.mul(scale, s.sub(low, offset)), s.mul(scale, s.sub(high, offset)));
+    store_pair(s, values, out);
+}
+
+/// The low and the high nibbles of 16 bytes, as numbers.
+#[inline(always)]
+pub(super) fn nibbles<S: Simd>(s: S, bytes: &[u8; 16]) -> (S::F, S::F) {
+    let bytes = s.bytes(bytes);
+    (s.unsigned(s.bits(bytes, 0, 15)), s.unsigned(s.bits(bytes, 4, 15)))
+}
+
+/// Both halves of a block of 32.
+#[inline(always)]
+pub(super) fn store_pair<S: Simd>(s: S, values: (S::F, S::F), out: &mut [f32; 32]) {
+    let (halves, _) = out.as_chunks_mut::<16>();
+    s.store(values.0, &mut halves[0]);
+    s.store(values.1, &mut halves[1]);
 }
 
 /// The element of largest magnitude (the first such) maps to -8.

@@ -1,6 +1,7 @@
 //! Q4_K: 256 elements in 8 groups; the f16 scale of scales and of minimums, 12 bytes of 6-bit scales and minimums, 128
 //! bytes of nibbles; `d * scale * q - dmin * minimum`. Each 32 bytes hold two groups: low nibbles, then high ones.
 
+use super::q4_0::nibbles;
 use super::{array, f16_at};
 use crate::simd::Simd;
 
@@ -8,15 +9,13 @@ use crate::simd::Simd;
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 144], out: &mut [f32; 256]) {
     let (scales, minimums) = scales_and_minimums(s, array(block, 0));
     for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let quants: &[u8; 32] = array(block, 16 + pair * 32);
-        let (low, high) = out.split_at_mut(32);
-        let (d, m) = (scales[2 * pair], minimums[2 * pair]);
-        for (out, q) in low.iter_mut().zip(quants) {
-            *out = d * i32::from(q & 15) as f32 - m;
-        }
-        let (d, m) = (scales[2 * pair + 1], minimums[2 * pair + 1]);
-        for (out, q) in high.iter_mut().zip(quants) {
-            *out = d * i32::from(q >> 4) as f32 - m;
+        let (parts, _) = out.as_chunks_mut::<16>();
+        for part in 0..2 {
+            let (low, high) = nibbles(s, array(block, 16 + pair * 32 + part * 16));
+            let (d, m) = (s.splat(scales[2 * pair]), s.splat(minimums[2 * pair]));
+            s.store(s.sub(s.mul(d, low), m), &mut parts[part]);
+            let (d, m) = (s.splat(scales[2 * pair + 1]), s.splat(minimums[2 * pair + 1]));
+            s.store(s.sub(s.mul(d, high), m), &mut parts[2 + part]);
         }
     }
 }

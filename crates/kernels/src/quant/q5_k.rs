@@ -6,13 +6,12 @@ use crate::simd::Simd;
 #[inline(always)]
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 176], out: &mut [f32; 256]) {
     let (scales, minimums) = q4_k::scales_and_minimums(s, array(block, 0));
-    let high: &[u8; 32] = array(block, 16);
-    for (group, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let quants: &[u8; 32] = array(block, 48 + group / 2 * 32);
-        let (d, m, shift) = (scales[group], minimums[group], group % 2 * 4);
-        for ((out, q), high) in out.iter_mut().zip(quants).zip(high) {
-            let q = q >> shift & 15 | (high >> group & 1) << 4;
-            *out = d * i32::from(q) as f32 - m;
-        }
+    for (index, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (group, part) = (index / 2, index % 2);
+        let quants = s.bytes(array(block, 48 + group / 2 * 32 + part * 16));
+        let high = s.bits(s.bytes(array(block, 16 + part * 16)), group as u32, 1);
+        let q = s.join(s.bits(quants, group as u32 % 2 * 4, 15), high, 4);
+        let (d, m) = (s.splat(scales[group]), s.splat(minimums[group]));
+        s.store(s.sub(s.mul(d, s.unsigned(q)), m), out);
     }
 }

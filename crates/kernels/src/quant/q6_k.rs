@@ -11,19 +11,13 @@ use crate::simd::Simd;
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 210], out: &mut [f32; 256]) {
     let scales: &[u8; 16] = array(block, 192);
     let d = f16_at(s, block, 208);
-    for (half, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-        let high: &[u8; 32] = array(block, 128 + half * 32);
-        for (quarter, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let low: &[u8; 32] = array(block, half * 64 + quarter % 2 * 32);
-            let (shift, high_shift) = (quarter / 2 * 4, quarter * 2);
-            for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let scale = d * f32::from(scales[half * 8 + quarter * 2 + part] as i8);
-                for (i, out) in out.iter_mut().enumerate() {
-                    let i = part * 16 + i;
-                    let q = low[i] >> shift & 15 | (high[i] >> high_shift & 3) << 4;
-                    *out = scale * (i32::from(q) - 32) as f32;
-                }
-            }
-        }
+    for (index, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (half, quarter, part) = (index / 8, index % 8 / 2, index % 2);
+        let low = s.bytes(array(block, half * 64 + quarter % 2 * 32 + part * 16));
+        let high = s.bytes(array(block, 128 + half * 32 + part * 16));
+        let (low, high) =
+            (s.bits(low, quarter as u32 / 2 * 4, 15), s.bits(high, quarter as u32 * 2, 3));
+        let q = s.sub(s.unsigned(s.join(low, high, 4)), s.splat(32.0));
+        s.store(s.mul(s.splat(d * f32::from(scales[index] as i8)), q), out);
     }
 }

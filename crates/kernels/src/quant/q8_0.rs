@@ -7,9 +7,9 @@ use half::f16;
 #[inline(always)]
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 34], out: &mut [f32; 32]) {
     let d = f16_at(s, block, 0);
-    let quants: &[u8; 32] = array(block, 2);
-    for (out, q) in out.iter_mut().zip(quants) {
-        *out = f32::from(*q as i8) * d;
+    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let q = s.signed(s.bytes(array(block, 2 + part * 16)));
+        s.store(s.mul(q, s.splat(d)), out);
     }
 }
 

@@ -26,6 +26,7 @@ fn tree(mut a: Lanes, f: impl Fn(f32, f32) -> f32) -> f32 {
 
 impl Simd for Scalar {
     type F = Lanes;
+    type B = [u8; LANES];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -66,6 +67,31 @@ impl Simd for Scalar {
     #[inline(always)]
     fn f16(self, bits: u16) -> f32 {
         f16::from_bits(bits).to_f32_const()
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; LANES]) -> [u8; LANES] {
+        *from
+    }
+    #[inline(always)]
+    fn bits(self, a: [u8; LANES], shift: u32, mask: u8) -> [u8; LANES] {
+        a.map(|a| a >> shift & mask)
+    }
+    #[inline(always)]
+    fn join(self, low: [u8; LANES], high: [u8; LANES], shift: u32) -> [u8; LANES] {
+        std::array::from_fn(|i| low[i] | high[i] << shift)
+    }
+    #[inline(always)]
+    fn unsigned(self, a: [u8; LANES]) -> Lanes {
+        a.map(f32::from)
+    }
+    #[inline(always)]
+    fn signed(self, a: [u8; LANES]) -> Lanes {
+        a.map(|a| f32::from(a as i8))
+    }
+    #[inline(always)]
+    fn lookup(self, table: Lanes, a: [u8; LANES]) -> Lanes {
+        a.map(|a| table[usize::from(a & 15)])
     }
 
     #[inline(always)]

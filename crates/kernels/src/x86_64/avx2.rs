@@ -43,6 +43,7 @@ macro_rules! both {
 
 impl Simd for Avx2 {
     type F = F;
+    type B = __m128i;
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -111,6 +112,63 @@ impl Simd for Avx2 {
     fn f16(self, bits: u16) -> f32 {
         // SAFETY: the token proves F16C; registers only.
         unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; LANES]) -> __m128i {
+        // SAFETY: `from` holds 16 bytes; the load is an unaligned one of the baseline.
+        unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn bits(self, a: __m128i, shift: u32, mask: u8) -> __m128i {
+        // Pairs of bytes are shifted; the mask removes what crosses between them.
+        debug_assert!(u32::from(mask) << shift < 256);
+        // SAFETY: SSE2 is in the baseline; registers only.
+        unsafe {
+            let shifted = _mm_srl_epi16(a, _mm_cvtsi32_si128(shift as i32));
+            _mm_and_si128(shifted, _mm_set1_epi8(mask as i8))
+        }
+    }
+    #[inline(always)]
+    fn join(self, low: __m128i, high: __m128i, shift: u32) -> __m128i {
+        // SAFETY: SSE2 is in the baseline; registers only.
+        unsafe { _mm_or_si128(low, _mm_sll_epi16(high, _mm_cvtsi32_si128(shift as i32))) }
+    }
+    #[inline(always)]
+    fn unsigned(self, a: __m128i) -> F {
+        // SAFETY: the token proves AVX2; registers only.
+        unsafe {
+            let (low, high) =
+                (_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(a)));
+            F(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn signed(self, a: __m128i) -> F {
+        // SAFETY: the token proves AVX2; registers only.
+        unsafe {
+            let (low, high) =
+                (_mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(a)));
+            F(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: F, a: __m128i) -> F {
+        #[inline(always)]
+        fn half(table: F, index: __m256i) -> __m256 {
+            // SAFETY: only called below, where the token proves AVX2; registers only.
+            unsafe {
+                let low = _mm256_permutevar8x32_ps(table.0, index);
+                let high = _mm256_permutevar8x32_ps(table.1, index);
+                // Bit 3 of the index becomes the sign bit, by which the blend chooses.
+                let choice = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
+                _mm256_blendv_ps(low, high, choice)
+            }
+        }
+        // SAFETY: the token proves AVX2; registers only.
+        let (low, high) =
+            unsafe { (_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(a))) };
+        F(half(table, low), half(table, high))
     }
 
     #[inline(always)]

@@ -50,6 +50,7 @@ fn mask(len: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     type F = F;
+    type B = __m128i;
     const WIDE: bool = true;
 
     #[inline(always)]
@@ -101,6 +102,42 @@ impl Simd for Avx512 {
     fn f16(self, bits: u16) -> f32 {
         // SAFETY: the token proves F16C; registers only.
         unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; LANES]) -> __m128i {
+        // SAFETY: `from` holds 16 bytes; the load is an unaligned one of the baseline.
+        unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn bits(self, a: __m128i, shift: u32, mask: u8) -> __m128i {
+        // Pairs of bytes are shifted; the mask removes what crosses between them.
+        debug_assert!(u32::from(mask) << shift < 256);
+        // SAFETY: SSE2 is in the baseline; registers only.
+        unsafe {
+            let shifted = _mm_srl_epi16(a, _mm_cvtsi32_si128(shift as i32));
+            _mm_and_si128(shifted, _mm_set1_epi8(mask as i8))
+        }
+    }
+    #[inline(always)]
+    fn join(self, low: __m128i, high: __m128i, shift: u32) -> __m128i {
+        // SAFETY: SSE2 is in the baseline; registers only.
+        unsafe { _mm_or_si128(low, _mm_sll_epi16(high, _mm_cvtsi32_si128(shift as i32))) }
+    }
+    #[inline(always)]
+    fn unsigned(self, a: __m128i) -> F {
+        // SAFETY: the token proves AVX-512 F; registers only.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(a)) }
+    }
+    #[inline(always)]
+    fn signed(self, a: __m128i) -> F {
+        // SAFETY: the token proves AVX-512 F; registers only.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a)) }
+    }
+    #[inline(always)]
+    fn lookup(self, table: F, a: __m128i) -> F {
+        // SAFETY: the token proves AVX-512 F; registers only.
+        unsafe { _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(a), table) }
     }
 
     #[inline(always)]
