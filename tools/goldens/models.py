@@ -43,8 +43,8 @@ LLAMA3 = rope(10000.0, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high
               original_max_position_embeddings=64)
 GEMMA = LLAMA | dict(
     model_type="gemma3_text", hidden_size=72, intermediate_size=52, num_hidden_layers=4,
-    head_dim=24, query_pre_attn_scalar=20, sliding_window=12, tie_word_embeddings=True, rms_norm_eps=1e-6,
-    hidden_activation="gelu_pytorch_tanh",
+    head_dim=24, query_pre_attn_scalar=20, sliding_window=12, tie_word_embeddings=True,
+    rms_norm_eps=1e-6, hidden_activation="gelu_pytorch_tanh",
     layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
     rope_parameters={
         "sliding_attention": rope(10000.0),
@@ -60,8 +60,9 @@ MODELS = {
     ),
     # Nothing here is a multiple of 8; one head of keys and values for all queries; tied.
     "llama-odd": dict(
-        config=LLAMA | dict(hidden_size=72, head_dim=18, num_key_value_heads=1,
-                            intermediate_size=100, rms_norm_eps=1e-6, tie_word_embeddings=True),
+        config=LLAMA | dict(hidden_size=75, num_attention_heads=3, num_key_value_heads=1,
+                            head_dim=18, intermediate_size=100, rms_norm_eps=1e-6,
+                            tie_word_embeddings=True),
         positions=41, without={"rms_norm_eps": dict(rms_norm_eps=1e-1)},
     ),
     "llama-linear": dict(
