@@ -49,8 +49,8 @@ pub fn resolve(config: &HubConfig, name: &str) -> Result<Resolved, HubError> {
         return Ok(Resolved::File(model.path));
     }
     // A path that does not exist is no repository, whatever its shape.
-    let is_path = name.starts_with(['.', '/', '~', '\\'])
-        || name.ends_with(".gguf") && { !name.contains(':') };
+    let names_a_file = !name.contains(':') && split_extension(name).1 == "gguf";
+    let is_path = names_a_file || name.starts_with(['.', '/', '~', '\\']);
     match name.parse::<PullSpec>() {
         Ok(spec) if !is_path => Ok(Resolved::NotOnDisk { repo: spec.repo, file: spec.file }),
         _ => Ok(Resolved::Unknown { suggestions: suggestions(&models, name) }),
@@ -153,7 +153,7 @@ pub(crate) fn suggestions(models: &[LocalModel], name: &str) -> Vec<String> {
                 if part.contains(&wanted) { 0 } else { edit_distance(part, &wanted) }
             };
             let best = candidates.iter().map(distance).min()?;
-            (best <= 1 + wanted.chars().count() / 4).then_some((best, &model.name))
+            (best <= 2 * wanted.chars().count() / 5).then_some((best, &model.name))
         })
         .collect();
     scored.sort();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 /// Entries looked at in one cache before the walk stops.
 const ENTRY_COUNT_MAX: usize = 100_000;
 
-/// A regular file that was found; links are followed, dangling ones skipped.
+/// A regular file that was found; a link to a file is followed, a dangling one skipped.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundFile {
     /// Relative to the folder that was walked, `/`-separated, for people and for matching.
@@ -36,7 +36,8 @@ impl Walk {
         entries.into_iter().filter(|(_, path)| path.is_dir()).collect()
     }
 
-    /// Files below `folder`, at most `depth` folders down, in order of name.
+    /// Files below `folder`, at most `depth` folders down, in order of name. Links to folders are
+    /// not followed.
     pub(crate) fn files(&mut self, folder: &Path, depth: usize) -> Vec<FoundFile> {
         let mut found = Vec::new();
         self.collect(folder, "", depth, &mut found);
@@ -53,7 +54,7 @@ impl Walk {
             let Ok(metadata) = path.metadata() else { continue };
             let name = format!("{prefix}{name}");
             if metadata.is_dir() {
-                if depth > 0 {
+                if depth > 0 && !path.is_symlink() {
                     self.collect(&path, &format!("{name}/"), depth - 1, found);
                 }
             } else if metadata.is_file() {

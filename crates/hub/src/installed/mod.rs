@@ -80,7 +80,7 @@ fn models_in_repo(repo: &str, files: &[FoundFile], source: Source) -> Vec<LocalM
     let mut models = Vec::new();
     for (stem, members) in complete_sets(files, "gguf") {
         if !is_companion(&stem) {
-            models.push(model(format!("{repo}:{stem}"), &members, source));
+            models.push(model(&format!("{repo}:{stem}"), &members, source));
         }
     }
     let at_root = |file: &&FoundFile| !file.name.contains('/');
@@ -92,9 +92,9 @@ fn models_in_repo(repo: &str, files: &[FoundFile], source: Source) -> Vec<LocalM
             .flat_map(|(_, members)| members)
             .collect();
         if !weights.is_empty() {
-            let mut whole = model(repo.to_owned(), &weights, source);
+            let mut whole = model(repo, &weights, source);
             if let Some(folder) = config.path.parent() {
-                whole.path = folder.to_owned();
+                folder.clone_into(&mut whole.path);
             }
             let others = root_files.iter().filter(|file| is_companion_of_safetensors(&file.name));
             whole.files.extend(others.map(|file| file.path.clone()));
@@ -105,7 +105,7 @@ fn models_in_repo(repo: &str, files: &[FoundFile], source: Source) -> Vec<LocalM
         // llama2.c checkpoints; elsewhere a `.bin` is a pickle or a tokenizer.
         for file in root_files.iter().filter(|file| is_llama2c(&file.name)) {
             let (stem, _) = split_extension(&file.name);
-            models.push(model(format!("{repo}:{stem}"), &[file], source));
+            models.push(model(&format!("{repo}:{stem}"), &[file], source));
         }
     }
     models
@@ -140,9 +140,9 @@ fn complete_sets<'a>(files: &'a [FoundFile], extension: &str) -> Vec<(String, Ve
         .collect()
 }
 
-fn model(name: String, files: &[&FoundFile], source: Source) -> LocalModel {
+fn model(name: &str, files: &[&FoundFile], source: Source) -> LocalModel {
     LocalModel {
-        name: printable(&name),
+        name: printable(name),
         path: files.first().map(|file| file.path.clone()).unwrap_or_default(),
         source,
         bytes: files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes)),

@@ -18,7 +18,7 @@ pub(super) fn models(root: &Path, source: Source) -> Vec<LocalModel> {
     }
     for (stem, members) in complete_sets(&walk.files(root, 0), "gguf") {
         if !is_companion(&stem) {
-            models.push(model(stem, &members, source));
+            models.push(model(&stem, &members, source));
         }
     }
     models

@@ -405,7 +405,10 @@ fn percent_encode(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                encoded.extend(char::from_digit(nibble.into(), 16).map(|c| c.to_ascii_uppercase()));
+            }
         }
     }
     encoded
