@@ -1,8 +1,8 @@
 //! One interface to every weights file: recognises the format, opens it, and answers for tensors and metadata.
 
-use crate::gguf;
 use crate::table::{Entry, Place, Table};
 use crate::{CheckpointError, TokenizerSource};
+use crate::{gguf, llama2c, safetensors};
 use lucid_sys::Bytes;
 use lucid_tensor::{Metadata, TensorView, WeightSource};
 use std::fmt;
@@ -46,7 +46,7 @@ impl Checkpoint {
     /// # Errors
     /// The file cannot be read, is of a kind that Lucid does not read, or is not what its format says.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Self::from_gguf_set(gguf::split::open(path)?)
+        crate::open::open(path)
     }
 
     /// Reads a GGUF file that is already in memory; `name` stands for the path in errors.
@@ -55,6 +55,28 @@ impl Checkpoint {
     /// The bytes are not what the format says.
     pub fn from_gguf_bytes(name: &Path, bytes: Bytes) -> Result<Self, CheckpointError> {
         Self::from_gguf_set(gguf::split::from_maps(vec![name.to_owned()], vec![bytes])?)
+    }
+
+    /// Reads a safetensors file and its `config.json` that are already in memory.
+    ///
+    /// # Errors
+    /// The bytes are not what the formats say, or the architecture is not known.
+    pub fn from_safetensors_bytes(
+        name: &Path,
+        config: &[u8],
+        bytes: Bytes,
+    ) -> Result<Self, CheckpointError> {
+        let config_file = name.with_file_name("config.json");
+        let config = safetensors::config::Config::read(&config_file, config)?;
+        safetensors::folder::join(vec![name.to_owned()], vec![bytes], config)
+    }
+
+    /// Reads a llama2.c checkpoint that is already in memory.
+    ///
+    /// # Errors
+    /// The bytes are not what the format says.
+    pub fn from_llama2c_bytes(name: &Path, bytes: Bytes) -> Result<Self, CheckpointError> {
+        llama2c::from_map(name, bytes)
     }
 
     /// The format of the weights.
@@ -77,7 +99,7 @@ impl Checkpoint {
         self.tokenizer.clone()
     }
 
-    fn from_gguf_set(set: gguf::split::Set) -> Result<Self, CheckpointError> {
+    pub(crate) fn from_gguf_set(set: gguf::split::Set) -> Result<Self, CheckpointError> {
         let gguf::split::Set { files, maps, metadata, entries } = set;
         let table = Table::new(entries).map_err(|pair| twice(&files, &pair.0, &pair.1))?;
         let has_vocabulary = metadata.value("tokenizer.ggml.model").is_some()
@@ -89,7 +111,7 @@ impl Checkpoint {
 
     fn view(&self, entry: &Entry) -> TensorView {
         let (data, offset) = match &entry.place {
-            Place::Memory(data) => (data.clone(), 0),
+            Place::Memory { data, .. } => (data.clone(), 0),
             Place::File { file, offset, len } => {
                 let start = *offset as usize;
                 // Checked against the length of the map when the entry was made.
@@ -105,12 +127,8 @@ impl Checkpoint {
 
 /// The error for two tensors of one name, at the later one.
 pub(crate) fn twice(files: &[PathBuf], first: &Entry, second: &Entry) -> CheckpointError {
-    let file_of = |entry: &Entry| match entry.place {
-        Place::File { file, .. } => files[file as usize].clone(),
-        Place::Memory(_) => files[0].clone(),
-    };
     CheckpointError::Malformed {
-        file: file_of(second),
+        file: files[second.file().unwrap_or(0)].clone(),
         item: format!("the tensor `{}`", crate::cursor::brief(&second.name)),
         offset: second.declared_at,
         expected: "one tensor of each name".to_owned(),

@@ -9,7 +9,11 @@ mod budget;
 mod checkpoint;
 mod cursor;
 mod error;
+mod floats;
 mod gguf;
+mod llama2c;
+mod open;
+mod safetensors;
 mod table;
 mod tokenizer;
 

@@ -47,7 +47,7 @@ pub(crate) enum Place {
     /// In a mapped file.
     File { file: u32, offset: u64, len: usize },
     /// Made at opening because the file holds them in another form.
-    Memory(Bytes),
+    Memory { file: Option<u32>, data: Bytes },
 }
 
 /// One tensor.
@@ -64,6 +64,14 @@ pub(crate) struct Entry {
 impl Entry {
     /// Memory that one entry takes, beside its name's buffer: itself and its number in two orders.
     pub(crate) const COST: u64 = size_of::<Entry>() as u64 + 16;
+
+    /// The number of the file that holds the tensor, or whose data it was made from; `None` for what is in none.
+    pub(crate) fn file(&self) -> Option<usize> {
+        match self.place {
+            Place::File { file, .. } => Some(file as usize),
+            Place::Memory { file, .. } => file.map(|file| file as usize),
+        }
+    }
 }
 
 /// All tensors, in the order of the file.
@@ -104,7 +112,7 @@ impl Table {
 pub(crate) fn overlap(entries: &[Entry]) -> Option<(&Entry, &Entry)> {
     let span = |entry: &Entry| match entry.place {
         Place::File { offset, len, .. } => (offset, offset + len as u64),
-        Place::Memory(_) => (0, 0),
+        Place::Memory { .. } => (0, 0),
     };
     let mut order: Vec<u32> = (0..entries.len() as u32).collect();
     order.sort_unstable_by_key(|&index| span(&entries[index as usize]));

@@ -1,5 +1,7 @@
 //! Reading GGUF: what the writer wrote, real vocabularies, files in parts, a file larger than memory.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
 mod common;
 
 use common::{TempDir, shared, small_file, small_writer};

@@ -44,6 +44,13 @@ impl ShardName {
     }
 }
 
+/// Whether all of these files are parts of one set.
+pub(crate) fn are_one_set(files: &[PathBuf]) -> bool {
+    let key = |file: &PathBuf| ShardName::parse(file).map(|shard| (shard.prefix, shard.count));
+    let first = files.first().and_then(key);
+    first.is_some() && files.iter().all(|file| key(file) == first)
+}
+
 /// One checkpoint read from one or several files.
 #[derive(Debug)]
 pub(crate) struct Set {
