@@ -2,12 +2,13 @@
 """Goldens of dequantisation and quantisation, from the numpy reference in the PyPI package `gguf`.
 
     python tools/goldens/quant.py                                  # what is committed
-    python tools/goldens/quant.py --scale 200 --seed 7 --out DIR   # a sweep: LUCID_QUANT_GOLDENS=DIR cargo test ...
+    python tools/goldens/quant.py --scale 200 --seed 7 --out DIR   # a sweep
 
-Needs: pip install numpy gguf (made with numpy 2.x, gguf 0.17 or later: MXFP4).
+A sweep is tested with LUCID_QUANT_GOLDENS=DIR in the environment of `cargo test`.
+Needs: pip install numpy gguf (made with numpy 2.4, gguf 0.19).
 
-NAME.bin, little-endian: u32 count, u32 full; count blocks; the f32 of the first `full` blocks; per block the FNV-1a 64
-hash of its f32 bytes. F32, F16 and BF16 count 32 elements as a block.
+NAME.bin, little-endian: u32 count, u32 full; count blocks; the f32 of the first `full` blocks;
+per block the FNV-1a 64 hash of its f32 bytes. F32, F16 and BF16 count 32 elements as a block.
 quantize.bin: u32 count; count x 32 f32; then for F16, BF16, Q8_0, Q4_0 the bytes of all blocks.
 """
 

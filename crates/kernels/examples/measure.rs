@@ -1,5 +1,5 @@
-//! Single-thread speed of dequantisation and of the matrix product, per level. `cargo run --release -p lucid-kernels
-//! --example measure`. Figures for LOG.md, never an assertion.
+//! Single-thread speed of dequantisation and of the matrix product, per level. `cargo run --release
+//! -p lucid-kernels --example measure`. Figures for LOG.md, never an assertion.
 #![allow(clippy::print_stdout, reason = "a program for a person")]
 
 use lucid_kernels::{

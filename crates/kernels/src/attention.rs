@@ -1,8 +1,9 @@
 //! Attention over one chunk of keys and values, and the merging of chunks.
 //!
-//! Source: Milakov and Gimelshein, arXiv:1805.02867 (online softmax); Dao, arXiv:2205.14135. Departure: the chunks are
-//! aligned to positions, each yields its own (max, sum, out) and they are merged in ascending order, in prefill and decode
-//! alike, so that the bits depend on the row and its positions only.
+//! Source: Milakov and Gimelshein, arXiv:1805.02867 (online softmax); Dao, arXiv:2205.14135.
+//! Departure: the chunks are aligned to positions, each yields its own (max, sum, out) and they are
+//! merged in ascending order, in prefill and decode alike, so that the bits depend on the row and
+//! its positions only.
 
 use crate::Level;
 use crate::dispatch::dispatch;
@@ -54,9 +55,10 @@ pub fn store_kv(level: Level, values: &[f32], out: KvSliceMut<'_>) {
     }
 }
 
-/// Attention of the query heads that share one key head, `q` = `[group, head_dim]`, over the `visible` positions of one
-/// chunk. Per query head: the largest score, the sum of `e^(score - max)`, and `out` = `[group, value_dim]`, the values
-/// weighted by `e^(score - max)` and not yet divided. With nothing visible: minus infinity, 0, zeros.
+/// Attention of the query heads that share one key head, `q` = `[group, head_dim]`, over the
+/// `visible` positions of one chunk. Per query head: the largest score, the sum of `e^(score -
+/// max)`, and `out` = `[group, value_dim]`, the values weighted by `e^(score - max)` and not yet
+/// divided. With nothing visible: minus infinity, 0, zeros.
 #[expect(clippy::too_many_arguments, reason = "three inputs, three outputs, the shape and scratch")]
 pub fn attend_chunk(
     level: Level,
@@ -195,7 +197,8 @@ fn score_heads<'a, S: Simd, T, const G: usize>(
     }
 }
 
-/// Turns the scores of each head into `e^(score - max)`; their largest and their sum by the fixed tree.
+/// Turns the scores of each head into `e^(score - max)`; their largest and their sum by the fixed
+/// tree.
 #[inline(always)]
 fn exponentials<S: Simd>(s: S, count: usize, scores: &mut [f32], max: &mut [f32], sum: &mut [f32]) {
     if count == 0 {
@@ -297,7 +300,8 @@ fn weigh_columns<S: Simd, R: Row<S>, const G: usize, const D: usize>(
         let mut value = [s.zero(); D];
         for (d, value) in value.iter_mut().enumerate() {
             *value = if whole {
-                // SAFETY: the vector ends at start + 16 D <= dim, the length of every row; `start` is a multiple of 16.
+                // SAFETY: the vector ends at start + 16 D <= dim, the length of every row; `start`
+                // is a multiple of 16.
                 unsafe { row.chunk(s, start / LANES + d) }
             } else {
                 row.tail(s, start)

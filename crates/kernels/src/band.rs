@@ -1,4 +1,5 @@
-//! A row-major matrix split into column bands, so that several threads can write one matrix without locks.
+//! A row-major matrix split into column bands, so that several threads can write one matrix without
+//! locks.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -15,7 +16,8 @@ pub struct ColumnBand<'a> {
     matrix: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a band is an exclusive borrow of its own elements (`column_bands` makes bands disjoint), and f32 is Send.
+// SAFETY: a band is an exclusive borrow of its own elements (`column_bands` makes bands disjoint),
+// and f32 is Send.
 unsafe impl Send for ColumnBand<'_> {}
 
 impl ColumnBand<'_> {
@@ -34,13 +36,14 @@ impl ColumnBand<'_> {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         let start = row * self.stride + self.columns.start;
         // SAFETY: `column_bands` checked that rows * stride elements are borrowed for 'a and that
-        // columns.end <= stride, so the range lies inside; no other band covers these columns, and `&mut self`
-        // excludes other rows of this band.
+        // columns.end <= stride, so the range lies inside; no other band covers these columns, and
+        // `&mut self` excludes other rows of this band.
         unsafe { std::slice::from_raw_parts_mut(self.base.add(start), self.columns.len()) }
     }
 }
 
-/// Splits `[rows, cols]` at `bounds`: ascending, the first 0, the last `cols`; one band between each two.
+/// Splits `[rows, cols]` at `bounds`: ascending, the first 0, the last `cols`; one band between
+/// each two.
 pub fn column_bands<'a>(
     matrix: &'a mut [f32],
     rows: usize,

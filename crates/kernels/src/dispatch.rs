@@ -1,5 +1,5 @@
-//! The one place where an instruction set is chosen, at run time. A level is a proof value: one that names AVX-512
-//! exists only where detection found it. Nothing depends on compile flags.
+//! The one place where an instruction set is chosen, at run time. A level is a proof value: one
+//! that names AVX-512 exists only where detection found it. Nothing depends on compile flags.
 
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{avx2::Avx2, avx512::Avx512};
@@ -47,8 +47,8 @@ impl Level {
     }
 }
 
-/// `dispatch!(level, kernel(a, b))` calls `kernel(token, a, b)`, compiled for the level's instructions. The kernel
-/// must be `#[inline(always)]`, or it is compiled for the baseline.
+/// `dispatch!(level, kernel(a, b))` calls `kernel(token, a, b)`, compiled for the level's
+/// instructions. The kernel must be `#[inline(always)]`, or it is compiled for the baseline.
 macro_rules! dispatch {
     ($level:expr, $kernel:path, $($arg:expr),* $(,)?) => {
         match $level {

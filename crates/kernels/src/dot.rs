@@ -1,5 +1,6 @@
-//! The inner product. Lane i of one accumulator takes elements i, i+16, i+32, ...; a tail is padded with zeros; the
-//! lanes are summed by the fixed tree. Every product that a kernel sums along a row follows this order.
+//! The inner product. Lane i of one accumulator takes elements i, i+16, i+32, ...; a tail is padded
+//! with zeros; the lanes are summed by the fixed tree. Every product that a kernel sums along a row
+//! follows this order.
 
 use crate::Level;
 use crate::dispatch::dispatch;

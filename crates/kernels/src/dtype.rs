@@ -1,8 +1,8 @@
-//! The number formats that weights files hold. Block sizes and ids follow ggml (`ggml.h`, `enum ggml_type`;
-//! `ggml-common.h`, the `block_*` structures).
+//! The number formats that weights files hold. Block sizes and ids follow ggml (`ggml.h`, `enum
+//! ggml_type`; `ggml-common.h`, the `block_*` structures).
 
-/// How the elements of a tensor are stored. Quantised formats pack `block_len` consecutive elements of a row into
-/// `block_bytes` bytes.
+/// How the elements of a tensor are stored. Quantised formats pack `block_len` consecutive elements
+/// of a row into `block_bytes` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(non_camel_case_types, reason = "the field writes Q4_0, IQ4_XS; so do files and people")]
 #[expect(missing_docs, reason = "each variant is the format's own name")]

@@ -1,8 +1,9 @@
 //! Rows times weights: `out[m][n] = dot(x[m], weight row n) + bias[n]`.
 //!
-//! Invariant: each element equals `dot` of `x[m]` and the dequantised weight row, bit for bit, whatever the batch, the
-//! band and the tile. Weight rows that are not plain floats are dequantised a panel at a time into scratch that stays in
-//! the second-level cache while all rows of `x` pass over it.
+//! Invariant: each element equals `dot` of `x[m]` and the dequantised weight row, bit for bit,
+//! whatever the batch, the band and the tile. Weight rows that are not plain floats are dequantised
+//! a panel at a time into scratch that stays in the second-level cache while all rows of `x` pass
+//! over it.
 
 use crate::dispatch::dispatch;
 use crate::quant::dequantize_lanes;
@@ -26,8 +27,9 @@ const PANEL_BYTES: usize = 512 << 10;
 /// Up to this batch, floats are widened as they are read; above it, once per panel.
 const DIRECT_BATCH_MAX: usize = 16;
 
-/// `out[m][n] = dot(x[m], weight row n) + bias[n]`; `x` is `[batch, cols]`, `out` is `[batch, rows of weights]`, one band
-/// column per weight row. `scratch` is working memory to reuse between calls; its content means nothing.
+/// `out[m][n] = dot(x[m], weight row n) + bias[n]`; `x` is `[batch, cols]`, `out` is `[batch, rows
+/// of weights]`, one band column per weight row. `scratch` is working memory to reuse between
+/// calls; its content means nothing.
 pub fn matmul(
     level: Level,
     x: &[f32],

@@ -1,5 +1,5 @@
-//! Normalisation of one row: RMS norm (Zhang and Sennrich, arXiv:1910.07467) and layer norm (Ba et al.,
-//! arXiv:1607.06450). Sums run in the order of `dot`.
+//! Normalisation of one row: RMS norm (Zhang and Sennrich, arXiv:1910.07467) and layer norm (Ba et
+//! al., arXiv:1607.06450). Sums run in the order of `dot`.
 
 use crate::Level;
 use crate::dispatch::dispatch;
@@ -13,7 +13,8 @@ pub fn rms_norm(level: Level, x: &[f32], weight: Option<&[f32]>, eps: f32, out: 
     dispatch!(level, rms_norm_lanes, x, weight, eps, out);
 }
 
-/// `out = (x - mean) / sqrt(variance + eps) * weight + bias`; the variance is that of the row itself (divided by n).
+/// `out = (x - mean) / sqrt(variance + eps) * weight + bias`; the variance is that of the row
+/// itself (divided by n).
 pub fn layer_norm(
     level: Level,
     x: &[f32],

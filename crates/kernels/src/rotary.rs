@@ -1,5 +1,6 @@
-//! Rotary position embedding (Su et al., arXiv:2104.09864). Angles, sines and cosines are computed in f64 with our own
-//! series, so that a table is accurate to the last bit of f32 at positions up to 2^32 and the same on every platform.
+//! Rotary position embedding (Su et al., arXiv:2104.09864). Angles, sines and cosines are computed
+//! in f64 with our own series, so that a table is accurate to the last bit of f32 at positions up
+//! to 2^32 and the same on every platform.
 
 use crate::Level;
 use crate::dispatch::dispatch;
@@ -83,8 +84,8 @@ fn rotate_neighbours<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) 
     }
 }
 
-/// Sine and cosine of an angle in `[0, 2^40)`: `x = k pi/2 + r` with pi/2 in three parts (Cody and Waite), then the
-/// Taylor series to r^17 and r^16. Error under 1e-15.
+/// Sine and cosine of an angle in `[0, 2^40)`: `x = k pi/2 + r` with pi/2 in three parts (Cody and
+/// Waite), then the Taylor series to r^17 and r^16. Error under 1e-15.
 fn sin_cos(x: f64) -> (f64, f64) {
     // pi/2 rounded to f64, what that leaves, and what that leaves again.
     const PI_2: [f64; 3] =

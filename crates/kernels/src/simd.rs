@@ -1,12 +1,14 @@
-//! Sixteen virtual lanes of f32: the vocabulary in which every kernel is written once. The instruction sets implement
-//! it; all of them give the same bits (the scalar one is the specification).
+//! Sixteen virtual lanes of f32: the vocabulary in which every kernel is written once. The
+//! instruction sets implement it; all of them give the same bits (the scalar one is the
+//! specification).
 //!
 //! The implementing type is a token: to hold one proves that the CPU has the instructions.
 
 /// How many lanes a vector has, on every level.
 pub(crate) const LANES: usize = 16;
 
-/// Operations on vectors of sixteen lanes. `min` and `max` return the second operand when either is NaN.
+/// Operations on vectors of sixteen lanes. `min` and `max` return the second operand when either is
+/// NaN.
 pub(crate) trait Simd: Copy {
     /// Sixteen f32 lanes.
     type F: Copy;
@@ -63,6 +65,11 @@ pub(crate) trait Simd: Copy {
 
     /// Sum of the lanes by the fixed tree: lane i with i+8, then i+4, i+2, i+1.
     fn sum(self, a: Self::F) -> f32;
+    /// Four sums, each by that tree.
+    #[inline(always)]
+    fn sum4(self, a: [Self::F; 4]) -> [f32; 4] {
+        [self.sum(a[0]), self.sum(a[1]), self.sum(a[2]), self.sum(a[3])]
+    }
     /// Largest lane by the same tree.
     fn max_lane(self, a: Self::F) -> f32;
 

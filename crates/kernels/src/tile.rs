@@ -1,5 +1,5 @@
-//! The register tile: inner products of a few rows with a few others at once, so that each load serves several
-//! products. Every product sums in the order of `dot`, whatever the tile.
+//! The register tile: inner products of a few rows with a few others at once, so that each load
+//! serves several products. Every product sums in the order of `dot`, whatever the tile.
 
 use crate::simd::{LANES, Simd};
 
@@ -100,11 +100,11 @@ pub(crate) fn tile<S: Simd, X: Row<S>, W: Row<S>, const M: usize, const N: usize
     w: [W; N],
 ) -> [[f32; N]; M] {
     let len = x[0].len();
-    for m in 0..M {
-        assert_eq!(x[m].len(), len, "rows of different lengths");
+    for x in &x {
+        assert_eq!(x.len(), len, "rows of different lengths");
     }
-    for n in 0..N {
-        assert_eq!(w[n].len(), len, "rows of different lengths");
+    for w in &w {
+        assert_eq!(w.len(), len, "rows of different lengths");
     }
     let (mut xs, mut ws) = ([s.zero(); M], [s.zero(); N]);
     let mut sums = [[s.zero(); N]; M];
@@ -131,8 +131,13 @@ pub(crate) fn tile<S: Simd, X: Row<S>, W: Row<S>, const M: usize, const N: usize
     }
     let mut products = [[0.0; N]; M];
     for m in 0..M {
-        for n in 0..N {
-            products[m][n] = s.sum(sums[m][n]);
+        let (fours, rest) = products[m].as_chunks_mut::<4>();
+        for (i, four) in fours.iter_mut().enumerate() {
+            let a = 4 * i;
+            *four = s.sum4([sums[m][a], sums[m][a + 1], sums[m][a + 2], sums[m][a + 3]]);
+        }
+        for (i, product) in rest.iter_mut().enumerate() {
+            *product = s.sum(sums[m][N / 4 * 4 + i]);
         }
     }
     products

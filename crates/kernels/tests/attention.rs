@@ -1,4 +1,5 @@
-//! Attention by chunks: equal bits on every level, the right numbers, and independence of the group.
+//! Attention by chunks: equal bits on every level, the right numbers, and independence of the
+//! group.
 
 use lucid_kernels::*;
 use std::ops::Range;
@@ -21,7 +22,7 @@ type Attended = (Vec<f32>, Vec<f32>, Vec<f32>);
 
 impl Case {
     fn new(group: usize, positions: usize, head_dim: usize, value_dim: usize) -> Self {
-        let soft_cap = (group % 2 == 0).then_some(20.0);
+        let soft_cap = group.is_multiple_of(2).then_some(20.0);
         let shape = ChunkShape { head_dim, value_dim, scale: 0.3, soft_cap };
         Case {
             shape,

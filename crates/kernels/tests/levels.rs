@@ -1,4 +1,5 @@
-//! Every level gives the bits of the scalar one, for every kernel, length, alignment and kind of number.
+//! Every level gives the bits of the scalar one, for every kernel, length, alignment and kind of
+//! number.
 
 use lucid_kernels::*;
 
@@ -50,7 +51,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 const LENGTHS: [usize; 20] =
     [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100, 257];
 
-/// Runs `kernel(level, numbers)` on every level, on operands at several alignments, and compares all outputs.
+/// Runs `kernel(level, numbers)` on every level, on operands at several alignments, and compares
+/// all outputs.
 fn check(name: &str, operands: usize, kernel: impl Fn(Level, &[&[f32]]) -> Vec<f32>) {
     let mut random = Random(0x5eed ^ name.len() as u64);
     for len in LENGTHS {
@@ -135,19 +137,20 @@ fn merges() {
 
 /// A weight matrix in any format, from numbers of ordinary size.
 fn weights(random: &mut Random, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
-    let mut bytes = vec![0; rows * dtype.row_bytes(cols).unwrap()];
+    let mut bytes = vec![0; rows * dtype.row_bytes(cols).expect("whole blocks")];
     let values = random.units(rows * cols);
     if quantize_row(dtype, &values, &mut bytes).is_err() {
         // Small exponents wherever the format keeps its f16 scales.
-        bytes.iter_mut().for_each(|b| *b = random.next() as u8 & 0x2f);
+        bytes.fill_with(|| random.next() as u8 & 0x2f);
     }
     bytes
 }
 
-/// Each element of the product equals `dot` of the dequantised row, whatever the batch, the band and the level.
+/// Each element of the product equals `dot` of the dequantised row, whatever the batch, the band
+/// and the level.
 fn check_matmul(random: &mut Random, dtype: DType, batch: usize, rows: usize, cols: usize) {
     let bytes = weights(random, dtype, rows, cols);
-    let row_bytes = dtype.row_bytes(cols).unwrap();
+    let row_bytes = dtype.row_bytes(cols).expect("whole blocks");
     let (x, bias) = (random.units(batch * cols), random.units(rows));
     let mut row = vec![0.0; cols];
     let mut expected = vec![0.0; batch * rows];

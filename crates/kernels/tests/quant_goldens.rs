@@ -1,5 +1,6 @@
-//! Every format against the numpy reference of the Python package `gguf`, bit for bit, on every level.
-//! `tools/goldens/quant.py` made the files and describes them; LUCID_QUANT_GOLDENS names a folder with a larger sweep.
+//! Every format against the numpy reference of the Python package `gguf`, bit for bit, on every
+//! level. `tools/goldens/quant.py` made the files and describes them; LUCID_QUANT_GOLDENS names a
+//! folder with a larger sweep.
 
 use lucid_kernels::{DType, Level, Unsupported, dequantize_row, quantize_row};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ fn golden(name: &str) -> Vec<u8> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> usize {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -30,7 +31,7 @@ fn check(level: Level, dtype: DType) {
     let file = golden(dtype.name());
     let (count, full) = (u32_at(&file, 0), u32_at(&file, 4));
     let elements = dtype.block_len().max(32);
-    let size = dtype.row_bytes(elements).unwrap();
+    let size = dtype.row_bytes(elements).expect("whole blocks");
     let (blocks, rest) = file[8..].split_at(count * size);
     let (expected, hashes) = rest.split_at(full * elements * 4);
     assert_eq!(hashes.len(), count * 8);

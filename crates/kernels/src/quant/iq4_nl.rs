@@ -1,4 +1,5 @@
-//! IQ4_NL: 32 elements, an f16 scale and 16 bytes of nibbles that index a table; `d * table[q]`. Low nibbles come first.
+//! IQ4_NL: 32 elements, an f16 scale and 16 bytes of nibbles that index a table; `d * table[q]`.
+//! Low nibbles come first.
 
 use super::q4_0::store_pair;
 use super::{array, f16_at};

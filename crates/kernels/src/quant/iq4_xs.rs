@@ -1,5 +1,6 @@
-//! IQ4_XS: 256 elements in 8 groups; an f16 scale of scales, 16 bits of upper scale bits, 4 bytes of lower scale nibbles,
-//! 128 bytes of nibbles that index the table of IQ4_NL; `d * (scale - 32) * table[q]`.
+//! IQ4_XS: 256 elements in 8 groups; an f16 scale of scales, 16 bits of upper scale bits, 4 bytes
+//! of lower scale nibbles, 128 bytes of nibbles that index the table of IQ4_NL; `d * (scale - 32) *
+//! table[q]`.
 
 use super::iq4_nl::{TABLE, lookup};
 use super::{array, f16_at};

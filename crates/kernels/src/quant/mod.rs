@@ -1,8 +1,9 @@
 //! Dequantisation of every format, one file each; quantisation of the simple ones.
 //!
-//! Source of the layouts: ggml's `ggml-common.h` (the `block_*` structures). Source of the arithmetic, order and rounding
-//! included: the Python package `gguf` (`gguf/quants.py`); `tests/quant_goldens.rs` holds us to its bits. No step is
-//! fused, so the same Rust compiled for any instruction set gives the same bits.
+//! Source of the layouts: ggml's `ggml-common.h` (the `block_*` structures). Source of the
+//! arithmetic, order and rounding included: the Python package `gguf` (`gguf/quants.py`);
+//! `tests/quant_goldens.rs` holds us to its bits. No step is fused, so the same Rust compiled for
+//! any instruction set gives the same bits.
 
 mod floats;
 mod iq4_nl;
@@ -35,13 +36,15 @@ impl std::fmt::Display for Unsupported {
 
 impl std::error::Error for Unsupported {}
 
-/// Widens one row (or several whole ones) to f32: `out.len()` elements, `dtype.row_bytes(out.len())` bytes.
+/// Widens one row (or several whole ones) to f32: `out.len()` elements,
+/// `dtype.row_bytes(out.len())` bytes.
 pub fn dequantize_row(level: Level, dtype: DType, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()), "bytes of a {dtype} row");
     dispatch!(level, dequantize_lanes, dtype, bytes, out);
 }
 
-/// Narrows one row: `values.len()` elements, a whole number of blocks, into `dtype.row_bytes(values.len())` bytes.
+/// Narrows one row: `values.len()` elements, a whole number of blocks, into
+/// `dtype.row_bytes(values.len())` bytes.
 ///
 /// # Errors
 /// The format cannot be written.

@@ -1,5 +1,6 @@
-//! MXFP4: 32 elements, a power-of-two scale (E8M0) and 16 bytes of E2M1 numbers; low nibbles come first. Source: OCP
-//! Microscaling Formats (MX) 1.0, and `ggml_e8m0_to_fp32_half` for the scale of the doubled table.
+//! MXFP4: 32 elements, a power-of-two scale (E8M0) and 16 bytes of E2M1 numbers; low nibbles come
+//! first. Source: OCP Microscaling Formats (MX) 1.0, and `ggml_e8m0_to_fp32_half` for the scale of
+//! the doubled table.
 
 use super::array;
 use super::iq4_nl::lookup;

@@ -1,5 +1,5 @@
-//! Q2_K: 256 elements in 16 groups; 16 bytes of 4-bit scales and minimums, 64 bytes of 2-bit numbers, then the f16 scale
-//! of scales and of minimums; `d * scale * q - dmin * minimum`.
+//! Q2_K: 256 elements in 16 groups; 16 bytes of 4-bit scales and minimums, 64 bytes of 2-bit
+//! numbers, then the f16 scale of scales and of minimums; `d * scale * q - dmin * minimum`.
 //!
 //! Each 32 bytes of numbers hold 128 elements: their lowest bit pairs first, then the next, ...
 

@@ -1,5 +1,6 @@
-//! Q3_K: 256 elements in 16 groups; 32 bytes of third bits, 64 bytes of 2-bit numbers, 12 bytes of 6-bit scales, the f16
-//! scale of scales; `d * (scale - 32) * (q - (third bit ? 0 : 4))`. Numbers are laid out as in Q2_K.
+//! Q3_K: 256 elements in 16 groups; 32 bytes of third bits, 64 bytes of 2-bit numbers, 12 bytes of
+//! 6-bit scales, the f16 scale of scales; `d * (scale - 32) * (q - (third bit ? 0 : 4))`. Numbers
+//! are laid out as in Q2_K.
 
 use super::{array, f16_at};
 use crate::simd::Simd;
@@ -21,7 +22,8 @@ pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 110], out: &mut [f32; 256])
     }
 }
 
-/// Scale i: four bits from nibble i of the first eight bytes (low nibbles first), two from the last four bytes.
+/// Scale i: four bits from nibble i of the first eight bytes (low nibbles first), two from the last
+/// four bytes.
 #[inline(always)]
 fn scales(packed: &[u8; 12]) -> [i32; 16] {
     let mut scales = [0; 16];

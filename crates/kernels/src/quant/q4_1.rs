@@ -1,4 +1,5 @@
-//! Q4_1: 32 elements, an f16 scale, an f16 minimum and 16 bytes of nibbles; `d * q + m`. Low nibbles come first.
+//! Q4_1: 32 elements, an f16 scale, an f16 minimum and 16 bytes of nibbles; `d * q + m`. Low
+//! nibbles come first.
 
 use super::q4_0::{nibbles, store_pair};
 use super::{array, f16_at};

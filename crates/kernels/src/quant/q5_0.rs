@@ -1,4 +1,5 @@
-//! Q5_0: 32 elements, an f16 scale, 32 fifth bits and 16 bytes of nibbles; `d * (q - 16)`. Low nibbles come first.
+//! Q5_0: 32 elements, an f16 scale, 32 fifth bits and 16 bytes of nibbles; `d * (q - 16)`. Low
+//! nibbles come first.
 
 use super::{array, f16_at};
 use crate::simd::Simd;

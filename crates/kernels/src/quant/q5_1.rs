@@ -1,4 +1,5 @@
-//! Q5_1: 32 elements, an f16 scale, an f16 minimum, 32 fifth bits and 16 bytes of nibbles; `d * q + m`.
+//! Q5_1: 32 elements, an f16 scale, an f16 minimum, 32 fifth bits and 16 bytes of nibbles; `d * q +
+//! m`.
 
 use super::{array, f16_at, q5_0};
 use crate::simd::Simd;

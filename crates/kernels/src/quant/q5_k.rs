@@ -1,4 +1,5 @@
-//! Q5_K: as Q4_K, with 32 bytes of fifth bits (bit g of byte i: group g, element i) between scales and nibbles.
+//! Q5_K: as Q4_K, with 32 bytes of fifth bits (bit g of byte i: group g, element i) between scales
+//! and nibbles.
 
 use super::{array, q4_k};
 use crate::simd::Simd;

@@ -1,8 +1,8 @@
-//! Q6_K: 256 elements in 16 groups; 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 signed scales, the f16
-//! scale of scales; `d * scale * (q - 32)`.
+//! Q6_K: 256 elements in 16 groups; 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16
+//! signed scales, the f16 scale of scales; `d * scale * (q - 32)`.
 //!
-//! Each half of the elements takes 64 bytes of nibbles (the low ones, then the high ones) and 32 bytes of bit pairs (the
-//! lowest first).
+//! Each half of the elements takes 64 bytes of nibbles (the low ones, then the high ones) and 32
+//! bytes of bit pairs (the lowest first).
 
 use super::{array, f16_at};
 use crate::simd::Simd;

@@ -1,4 +1,5 @@
-//! The specification: sixteen lanes as an array of f32, on any CPU. Every other level must give the same bits.
+//! The specification: sixteen lanes as an array of f32, on any CPU. Every other level must give the
+//! same bits.
 
 use crate::simd::{LANES, Simd};
 use half::{bf16, f16};

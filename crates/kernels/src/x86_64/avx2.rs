@@ -1,7 +1,10 @@
 //! Sixteen lanes as two 256-bit registers: AVX2 + FMA + F16C (x86-64-v3, since 2013).
 
+#![allow(clippy::cast_ptr_alignment, reason = "every load and store here is an unaligned one")]
+
 use crate::scalar::Scalar;
 use crate::simd::{LANES, Simd};
+#[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX2, FMA and F16C. Only detection makes one.
@@ -18,6 +21,7 @@ impl Avx2 {
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.
     #[inline]
+    #[expect(clippy::unused_self, reason = "the token is the proof")]
     pub(crate) fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         #[inline]
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -36,7 +40,8 @@ pub(crate) struct F(__m256, __m256);
 /// One operation on both halves.
 macro_rules! both {
     ($op:ident, $($v:expr),+) => {
-        // SAFETY: the token proves that the CPU has AVX2, FMA and F16C; the operation is on registers only.
+        // SAFETY: the token proves that the CPU has AVX2, FMA and F16C; the operation is on
+        // registers only.
         unsafe { F($op($($v.0),+), $op($($v.1),+)) }
     };
 }
@@ -76,7 +81,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn load_f16_bytes(self, from: &[u8; 2 * LANES]) -> F {
         let at = from.as_ptr().cast::<__m128i>();
-        // SAFETY: the token proves AVX and F16C; `from` holds 32 bytes; the loads are unaligned ones.
+        // SAFETY: the token proves AVX and F16C; `from` holds 32 bytes; the loads are unaligned
+        // ones.
         unsafe {
             F(_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1))))
         }
@@ -94,7 +100,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn load_f16(self, from: &[u16; LANES]) -> F {
         let at = from.as_ptr().cast::<__m128i>();
-        // SAFETY: the token proves AVX and F16C; `from` holds 32 bytes; the loads are unaligned ones.
+        // SAFETY: the token proves AVX and F16C; `from` holds 32 bytes; the loads are unaligned
+        // ones.
         unsafe {
             F(_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1))))
         }
@@ -102,7 +109,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn store_f16(self, value: F, to: &mut [u16; LANES]) {
         let at = to.as_mut_ptr().cast::<__m128i>();
-        // SAFETY: the token proves AVX and F16C; `to` holds 32 bytes; the stores are unaligned ones.
+        // SAFETY: the token proves AVX and F16C; `to` holds 32 bytes; the stores are unaligned
+        // ones.
         unsafe {
             _mm_storeu_si128(at, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.0));
             _mm_storeu_si128(at.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.1));
@@ -241,9 +249,44 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn sum4(self, a: [F; 4]) -> [f32; 4] {
+        #[inline(always)]
+        fn halve(a: F) -> __m256 {
+            // SAFETY: only called below, where the token proves AVX; registers only.
+            unsafe { _mm256_add_ps(a.0, a.1) }
+        }
+        // SAFETY: the token proves AVX.
+        unsafe { sum4_of_8([halve(a[0]), halve(a[1]), halve(a[2]), halve(a[3])]) }
+    }
+    #[inline(always)]
     fn max_lane(self, a: F) -> f32 {
         let mut lanes = [0.0; LANES];
         self.store(a, &mut lanes);
         Scalar.max_lane(lanes)
+    }
+}
+
+/// The last three steps of the tree (i+4, i+2, i+1) for four vectors at once.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+pub(super) unsafe fn sum4_of_8(v: [__m256; 4]) -> [f32; 4] {
+    // SAFETY: the caller promises AVX; the only access to memory is the store to `sums`.
+    unsafe {
+        // Quarters of vectors 0 and 1, then 2 and 3, side by side.
+        let low = _mm256_permute2f128_ps::<0x20>(v[0], v[1]);
+        let a = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[0], v[1]));
+        let low = _mm256_permute2f128_ps::<0x20>(v[2], v[3]);
+        let b = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[2], v[3]));
+        // Pairs of vectors (0, 2 | 1, 3).
+        let low = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+        let c = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(a, b));
+        let even = _mm256_shuffle_ps::<0b10_00_10_00>(c, c);
+        let d = _mm256_add_ps(even, _mm256_shuffle_ps::<0b11_01_11_01>(c, c));
+        let ordered = _mm_unpacklo_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps::<1>(d));
+        let mut sums = [0.0; 4];
+        _mm_storeu_ps(sums.as_mut_ptr(), ordered);
+        sums
     }
 }

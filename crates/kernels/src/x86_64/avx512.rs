@@ -1,7 +1,11 @@
-//! Sixteen lanes as one 512-bit register: AVX-512 F + BW + VL + DQ, with AVX2, FMA and F16C (x86-64-v4).
+//! Sixteen lanes as one 512-bit register: AVX-512 F + BW + VL + DQ, with AVX2, FMA and F16C
+//! (x86-64-v4).
+
+#![allow(clippy::cast_ptr_alignment, reason = "every load and store here is an unaligned one")]
 
 use crate::scalar::Scalar;
 use crate::simd::{LANES, Simd};
+#[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512 F, BW, VL and DQ, AVX2, FMA and F16C. Only detection makes one.
@@ -20,6 +24,7 @@ impl Avx512 {
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.
     #[inline]
+    #[expect(clippy::unused_self, reason = "the token is the proof")]
     pub(crate) fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         #[inline]
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
@@ -36,7 +41,8 @@ type F = __m512;
 /// One operation on registers.
 macro_rules! op {
     ($op:ident, $($v:expr),+) => {
-        // SAFETY: the token proves that the CPU has AVX-512 F and DQ; the operation is on registers only.
+        // SAFETY: the token proves that the CPU has AVX-512 F and DQ; the operation is on registers
+        // only.
         unsafe { $op($($v),+) }
     };
 }
@@ -203,6 +209,17 @@ impl Simd for Avx512 {
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
+    }
+    #[inline(always)]
+    fn sum4(self, a: [F; 4]) -> [f32; 4] {
+        #[inline(always)]
+        fn halve(a: F) -> __m256 {
+            // SAFETY: only called below, where the token proves AVX-512 F and DQ; registers only.
+            unsafe { _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)) }
+        }
+        let halves = [halve(a[0]), halve(a[1]), halve(a[2]), halve(a[3])];
+        // SAFETY: the token proves AVX.
+        unsafe { super::avx2::sum4_of_8(halves) }
     }
     #[inline(always)]
     fn max_lane(self, a: F) -> f32 {
