@@ -5,9 +5,10 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::walk::read_small;
 
 /// A secret that opens a hub; never printed, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -130,7 +131,14 @@ impl HubConfig {
                 in_home(".ollama/models"),
                 cfg!(unix).then(|| PathBuf::from("/usr/share/ollama/.ollama/models")),
             ]),
-            lm_studio: unique([in_home(".lmstudio/models"), in_home(".cache/lm-studio/models")]),
+            lm_studio: unique([
+                // LM Studio notes here where its folder was moved to.
+                in_home(".lmstudio-home-pointer")
+                    .and_then(|pointer| read_small(&pointer, 4096))
+                    .map(|moved| Path::new(moved.trim()).join("models")),
+                in_home(".lmstudio/models"),
+                in_home(".cache/lm-studio/models"),
+            ]),
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| {
                 matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
             }),
@@ -152,11 +160,9 @@ fn unique<const N: usize>(paths: [Option<PathBuf>; N]) -> Vec<PathBuf> {
     kept
 }
 
-/// The first line of a token file. At most 4 KiB are read; anything odd means no token.
+/// The first line of a token file. Anything odd means no token.
 fn read_key(path: &Path) -> Option<ApiKey> {
-    let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
-    ApiKey::parse(text.lines().next()?)
+    ApiKey::parse(read_small(path, 4096)?.lines().next()?)
 }
 
 #[cfg(test)]

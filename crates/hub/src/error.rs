@@ -159,7 +159,7 @@ pub enum HubError {
         message: String,
     },
     /// No answer, or a connection that kept breaking.
-    #[error("{url} failed {attempts} times, last: {reason}; what arrived is kept, try again")]
+    #[error("{url} failed {attempts} times, last: {reason}; is this machine online? Try again")]
     Network {
         /// What was asked.
         url: String,

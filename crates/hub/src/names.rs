@@ -179,7 +179,7 @@ pub(crate) fn split_extension(name: &str) -> (&str, String) {
     }
 }
 
-/// Whether `name` carries the quantisation label `label` as a whole word: `Q4_K` is not in `Q4_K_M`.
+/// Whether `name` carries the quantisation label as a whole word: `Q4_K` is not in `Q4_K_M`.
 pub(crate) fn has_label(name: &str, label: &str) -> bool {
     let (name, label) = (name.to_ascii_lowercase(), label.to_ascii_lowercase());
     let inner = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');

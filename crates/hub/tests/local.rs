@@ -38,11 +38,11 @@ fn machine() -> (Scratch, HubConfig) {
     // Ollama: a model, one whose blob is missing, one whose blob is short, and rubbish.
     write(&format!("ollama/blobs/sha256-{HEX}"));
     let manifest = |name: &str, digest: &str, size: u64| {
+        let kind = "application/vnd.ollama.image";
         let text = format!(
             r#"{{"schemaVersion":2,"layers":[
-                {{"mediaType":"application/vnd.ollama.image.template","digest":"sha256:00","size":1}},
-                {{"mediaType":"application/vnd.ollama.image.model","digest":"{digest}","size":{size}}}
-            ]}}"#
+                {{"mediaType":"{kind}.template","digest":"sha256:00","size":1}},
+                {{"mediaType":"{kind}.model","digest":"{digest}","size":{size}}}]}}"#
         );
         scratch.write(&format!("ollama/manifests/{name}"), text.as_bytes());
     };

@@ -1,5 +1,5 @@
-//! Ollama's models: `manifests/REGISTRY/NAMESPACE/NAME/TAG` is a small JSON file whose layer of type
-//! `application/vnd.ollama.image.model` names a GGUF in `blobs/sha256-HEX`.
+//! Ollama's models: `manifests/REGISTRY/NAMESPACE/NAME/TAG` is a small JSON file whose layer of
+//! type `application/vnd.ollama.image.model` names a GGUF in `blobs/sha256-HEX`.
 //! Source: the OCI image manifest, and the folder as Ollama 0.1 to 0.13 leave it.
 
 use std::path::{Path, PathBuf};

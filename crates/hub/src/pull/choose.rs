@@ -88,13 +88,11 @@ fn named(
         return safetensors(spec, files);
     }
     let lower = wanted.to_lowercase();
-    let (stem, _) = split_extension(&lower);
+    let stem = lower.strip_suffix(".gguf").unwrap_or(&lower); // the rest of "0.6B" is no extension
     let position = ggufs
         .iter()
-        .position(|set| {
-            set.stem.eq_ignore_ascii_case(stem) || set.stem.eq_ignore_ascii_case(&lower)
-        })
-        .or_else(|| shortest(&ggufs, |set| has_label(&set.stem, wanted)));
+        .position(|set| set.stem.eq_ignore_ascii_case(stem))
+        .or_else(|| shortest(&ggufs, |set| has_label(&set.stem, stem)));
     match position {
         Some(position) => {
             let reason = format!("fits \"{}\"", printable(wanted));
@@ -238,6 +236,7 @@ mod tests {
         check(&all, Some("M-q8_0"), &["m-Q8_0.gguf"]);
         check(&all, Some("Q6_K"), &["has no file"]);
         check(&all, Some("mmproj-F16.gguf"), &["mmproj-F16.gguf"]);
+        check(&["q-0.gguf", "q-0.6B-Q8_0.gguf"], Some("q-0.6b-q8_0"), &["q-0.6B-Q8_0.gguf"]);
         check(&["odd.gguf", "other.gguf"], None, &["odd.gguf"]);
         check(&["m-draft-Q4_K_M.gguf", "m-Q4_K_M.gguf"], None, &["m-Q4_K_M.gguf"]);
     }

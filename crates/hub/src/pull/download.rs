@@ -267,7 +267,8 @@ pub(super) fn check_room(folder: &Path, files: &[PlannedFile]) -> Result<(), Hub
 }
 
 fn part_path(folder: &Path, file: &PlannedFile) -> PathBuf {
-    let id = file.checksum.as_ref().map_or("unchecked", |checksum| &checksum.hex()[..12]);
+    let id = file.checksum.as_ref().and_then(|checksum| checksum.hex().get(..12));
+    let id = id.unwrap_or("unchecked");
     let target = folder.join(&file.name);
     target.with_file_name(format!("{}{id}.part", part_prefix(&target)))
 }

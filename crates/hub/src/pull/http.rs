@@ -18,6 +18,8 @@ use crate::{ApiKey, HubConfig, HubError, RepoId, Retry};
 
 const HOPS_MAX: usize = 8;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+const QUESTION_ATTEMPTS_MAX: u32 = 3;
+const QUESTION_PAUSE_MAX: Duration = Duration::from_secs(5);
 const CERTIFICATES_BYTES_MAX: u64 = 8 << 20;
 
 /// Why a request failed.
@@ -209,7 +211,8 @@ impl Client {
         Failure::Final(error)
     }
 
-    /// Repeats `attempt` while it fails in a passing way.
+    /// Repeats a small question to the hub while it fails in a passing way: briefly, as a person
+    /// waits for the answer.
     pub(super) fn retrying<T>(
         &self,
         url: &str,
@@ -224,10 +227,14 @@ impl Client {
                 Err(Failure::Passing { reason, wait }) => (reason, wait),
             };
             failures += 1;
-            if failures >= self.retry.attempts {
+            if failures >= self.retry.attempts.min(QUESTION_ATTEMPTS_MAX) {
                 return Err(HubError::Network { url: url.to_owned(), attempts: failures, reason });
             }
-            thread::sleep(wait.unwrap_or_else(|| self.pause(failures)));
+            let wait = wait.unwrap_or_else(|| self.pause(failures));
+            if wait > QUESTION_PAUSE_MAX {
+                return Err(HubError::RateLimited { wait });
+            }
+            thread::sleep(wait);
         }
     }
 
