@@ -1,5 +1,6 @@
 //! Single-thread speed of dequantisation and of the matrix product, per level. `cargo run --release
-//! -p lucid-kernels --example measure`. Figures for LOG.md, never an assertion.
+//! -p lucid-kernels --example measure [-- avx512 Q4_K ...]`. Figures for LOG.md, never an
+//! assertion.
 #![allow(clippy::print_stdout, reason = "a program for a person")]
 
 use lucid_kernels::{
@@ -42,9 +43,12 @@ fn products(level: Level, dtype: DType) {
     print!("{:7} matmul [{rows}, {cols}] {dtype}, GFLOP/s:", level.name());
     let mut scratch = Vec::new();
     for batch in [1, 2, 3, 4, 8, 32, 128] {
+        // Short calls: on a busy machine a long one is always interrupted.
+        let rows = if batch > 8 { 256 } else { rows };
+        let bytes = &bytes[..rows * dtype.row_bytes(cols).expect("whole blocks")];
         let x: Vec<f32> = (0..batch * cols).map(|i| (i % 17) as f32 / 16.0).collect();
         let mut out = vec![0.0; batch * rows];
-        let weights = WeightRows { dtype, bytes: &bytes, cols };
+        let weights = WeightRows { dtype, bytes, cols };
         let seconds = fastest(|| {
             let mut bands = column_bands(&mut out, batch, rows, &[0, rows]);
             matmul(level, &x, batch, weights, None, &mut bands[0], &mut scratch);
@@ -88,10 +92,15 @@ fn rest(level: Level) {
 }
 
 fn main() {
-    for level in Level::available() {
+    // Optionally only the levels and formats whose names are given.
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
+    for level in Level::available().into_iter().filter(|level| chosen(level.name())) {
         dequantization(level);
-        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_K] {
-            products(level, dtype);
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_K, DType::Q6_K] {
+            if chosen(dtype.name()) {
+                products(level, dtype);
+            }
         }
         rest(level);
     }

@@ -11,13 +11,24 @@ use crate::simd::Simd;
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 210], out: &mut [f32; 256]) {
     let scales: &[u8; 16] = array(block, 192);
     let d = f16_at(s, block, 208);
-    for (index, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let (half, quarter, part) = (index / 8, index % 8 / 2, index % 2);
-        let low = s.bytes(array(block, half * 64 + quarter % 2 * 32 + part * 16));
-        let high = s.bytes(array(block, 128 + half * 32 + part * 16));
-        let (low, high) =
-            (s.bits(low, quarter as u32 / 2 * 4, 15), s.bits(high, quarter as u32 * 2, 3));
-        let q = s.sub(s.unsigned(s.join(low, high, 4)), s.splat(32.0));
-        s.store(s.mul(s.splat(d * f32::from(scales[index] as i8)), q), out);
+    let (parts, _) = out.as_chunks_mut::<16>();
+    let scale = |index: usize| s.splat(d * f32::from(scales[index] as i8));
+    for half in 0..2 {
+        for part in 0..2 {
+            let low = s.bytes(array(block, half * 64 + part * 16));
+            let low2 = s.bytes(array(block, half * 64 + part * 16 + 32));
+            let high = s.bytes(array(block, 128 + half * 32 + part * 16));
+            let quarters = [
+                s.join(s.bits(low, 0, 15), s.bits(high, 0, 3), 4),
+                s.join(s.bits(low2, 0, 15), s.bits(high, 2, 3), 4),
+                s.join(s.bits(low, 4, 15), s.bits(high, 4, 3), 4),
+                s.join(s.bits(low2, 4, 15), s.bits(high, 6, 3), 4),
+            ];
+            for quarter in 0..4 {
+                let index = half * 8 + quarter * 2 + part;
+                let q = s.sub(s.unsigned(quarters[quarter]), s.splat(32.0));
+                s.store(s.mul(scale(index), q), &mut parts[index]);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Q8_0: 32 elements, an f16 scale and 32 signed bytes; `q * d`.
 
+use super::q4_0::store_pair;
 use super::{array, f16_at};
 use crate::simd::Simd;
 use half::f16;
@@ -7,10 +8,9 @@ use half::f16;
 #[inline(always)]
 pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 34], out: &mut [f32; 32]) {
     let d = f16_at(s, block, 0);
-    for (part, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let q = s.signed(s.bytes(array(block, 2 + part * 16)));
-        s.store(s.mul(q, s.splat(d)), out);
-    }
+    let d = s.splat(d);
+    let quants = (s.signed(s.bytes(array(block, 2))), s.signed(s.bytes(array(block, 18))));
+    store_pair(s, (s.mul(quants.0, d), s.mul(quants.1, d)), out);
 }
 
 /// The largest magnitude maps to 127; halves round away from zero.
