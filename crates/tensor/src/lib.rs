@@ -14,7 +14,7 @@ pub use eager::{
     Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, RotaryId, WeightId,
 };
 pub use error::TensorError;
-pub use lucid_kernels::{DType, Level};
+pub use lucid_kernels::{DType, Level, dequantize_row, quantize_row};
 pub use metadata::{MetaArray, MetaValue, Metadata, MetadataError};
 pub use ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotaryPairing, RotarySpec, Site};
 pub use pass::{KV_BLOCK_LEN, KvBlockId, Pass, PassRow};
