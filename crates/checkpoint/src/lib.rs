@@ -7,6 +7,7 @@
 
 mod budget;
 mod checkpoint;
+mod convert;
 mod cursor;
 mod error;
 mod floats;
@@ -18,6 +19,7 @@ mod table;
 mod tokenizer;
 
 pub use checkpoint::{Checkpoint, Format};
+pub use convert::convert;
 pub use error::CheckpointError;
 pub use gguf::write::{GgufLayout, GgufWriter};
 pub use tokenizer::{TokenizerFiles, TokenizerSource};

@@ -95,8 +95,12 @@ impl Reader<'_> {
         let name = MetaValue::Text(family.name().to_owned());
         self.metadata.insert("general.architecture", name, None);
         let layers = self.unsigned("block_count", "num_hidden_layers", None)?;
-        let context = gemma.then_some(131_072);
-        self.optional("context_length", "max_position_embeddings", context)?;
+        let context = match family {
+            Family::Llama => 2048,
+            Family::Qwen2 | Family::Qwen3 => 32_768,
+            Family::Gemma3 => 131_072,
+        };
+        self.unsigned("context_length", "max_position_embeddings", Some(context))?;
         let width = self.unsigned("embedding_length", "hidden_size", None)?;
         self.unsigned("feed_forward_length", "intermediate_size", None)?;
         let heads =
