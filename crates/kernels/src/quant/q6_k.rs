@@ -24,9 +24,9 @@ pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; 210], out: &mut [f32; 256])
                 s.join(s.bits(low, 4, 15), s.bits(high, 4, 3), 4),
                 s.join(s.bits(low2, 4, 15), s.bits(high, 6, 3), 4),
             ];
-            for quarter in 0..4 {
+            for (quarter, q) in quarters.into_iter().enumerate() {
                 let index = half * 8 + quarter * 2 + part;
-                let q = s.sub(s.unsigned(quarters[quarter]), s.splat(32.0));
+                let q = s.sub(s.unsigned(q), s.splat(32.0));
                 s.store(s.mul(scale(index), q), &mut parts[index]);
             }
         }
