@@ -81,3 +81,49 @@ pub(crate) fn small_file() -> Vec<u8> {
     let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
     writer.to_bytes(&data).unwrap()
 }
+
+/// A safetensors file with these tensors: (name, dtype, shape, data).
+pub(crate) fn safetensors_file(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let mut members = Vec::new();
+    let mut data = Vec::new();
+    for (name, dtype, shape, bytes) in tensors {
+        let (start, end) = (data.len(), data.len() + bytes.len());
+        members.push(format!(
+            r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#
+        ));
+        data.extend_from_slice(bytes);
+    }
+    with_header(&format!("{{{}}}", members.join(",")), &data)
+}
+
+/// A safetensors file with this header.
+pub(crate) fn with_header(json: &str, data: &[u8]) -> Vec<u8> {
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes(), data].concat()
+}
+
+pub(crate) fn f32s(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+/// bf16 by truncation; exact for small integers.
+pub(crate) fn bf16s(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect()
+}
+
+/// The configuration of a one-layer Llama: two heads of 4, one for keys.
+pub(crate) const LLAMA_CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8,
+    "intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "num_hidden_layers": 1, "vocab_size": 5, "rms_norm_eps": 1e-5}"#;
+
+/// A few tensors of that Llama; element n of each is the number n.
+pub(crate) fn llama_file() -> Vec<u8> {
+    let count = |n: usize| (0..n).map(|n| n as f32);
+    safetensors_file(&[
+        ("model.embed_tokens.weight", "F32", &[5, 8], f32s(count(40))),
+        ("model.layers.0.self_attn.q_proj.weight", "BF16", &[8, 8], bf16s(count(64))),
+        ("model.layers.0.self_attn.q_proj.bias", "F32", &[8], f32s(count(8))),
+        ("model.layers.0.self_attn.k_proj.weight", "F32", &[4, 8], f32s(count(32))),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", &[2], f32s(count(2))),
+        ("model.norm.weight", "BF16", &[8], bf16s(count(8))),
+    ])
+}
