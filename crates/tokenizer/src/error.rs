@@ -117,3 +117,13 @@ pub enum TokenizerError {
         limit: usize,
     },
 }
+/// Text for an error message: lossy, at most 80 characters.
+pub(crate) fn excerpt(bytes: &[u8]) -> String {
+    let end = bytes.len().min(320);
+    let text = String::from_utf8_lossy(&bytes[..end]);
+    let mut short: String = text.chars().take(80).collect();
+    if short.len() < bytes.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,11 +1,32 @@
 //! Bytes to token ids and back, and chat templates. Knows nothing about weights, files on disk or the network.
 #![forbid(unsafe_code)]
 
+mod added;
+mod charsmap;
 pub mod control;
 mod error;
+mod family;
+mod from_config;
+mod from_gguf;
+mod from_json;
+mod from_lists;
+mod from_llama2c;
+mod from_sentencepiece;
+mod from_tiktoken;
+mod hash;
+mod json_parts;
+mod model;
+mod normalize;
+mod pattern;
+mod scan;
+mod spaces;
+mod spelling;
+mod split;
 mod stream;
 pub mod template;
 mod tokenizer;
+mod trie;
+mod unicode;
 mod vocabulary;
 
 pub use error::TokenizerError;

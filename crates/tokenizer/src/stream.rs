@@ -7,24 +7,49 @@ use crate::{ShowSpecial, TokenId, Tokenizer};
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     special: ShowSpecial,
+    /// Nothing has been written: a leading space goes.
+    first: bool,
+    /// Bytes not yet handed out: at most the start of one character.
+    pending: Vec<u8>,
     text: String,
 }
 
 impl<'a> StreamDecoder<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer, special: ShowSpecial) -> Self {
-        Self { tokenizer, special, text: String::new() }
+    pub(crate) fn new(tokenizer: &'a Tokenizer, special: ShowSpecial, first: bool) -> Self {
+        Self { tokenizer, special, first, pending: Vec::new(), text: String::new() }
     }
 
     /// The characters that `id` completes; often empty in the middle of one.
     pub fn push(&mut self, id: TokenId) -> &str {
-        let bytes = self.tokenizer.decode(&[id], self.special);
-        self.text = String::from_utf8_lossy(&bytes).into_owned();
+        self.tokenizer.spell(id, self.special, &mut self.first, &mut self.pending);
+        self.text.clear();
+        let mut rest = 0;
+        for chunk in self.pending.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            rest += chunk.valid().len();
+            // Only a start of a character at the very end may still become one.
+            let at_end = rest + chunk.invalid().len() == self.pending.len();
+            if !chunk.invalid().is_empty() && !(at_end && may_continue(chunk.invalid())) {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+                rest += chunk.invalid().len();
+            }
+        }
+        self.pending.drain(..rest);
         &self.text
     }
 
     /// What is left: U+FFFD for an unfinished character, otherwise nothing.
     pub fn finish(&mut self) -> &str {
         self.text.clear();
+        if !self.pending.is_empty() {
+            self.pending.clear();
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
         &self.text
     }
+}
+
+/// Whether more bytes could make a character of these.
+fn may_continue(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

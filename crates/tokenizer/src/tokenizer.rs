@@ -7,7 +7,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::{StreamDecoder, TokenId, TokenizerError, Vocabulary};
+use crate::added::{AddedSet, Literal};
+use crate::hash::FastMap;
+use crate::model::{Model, Scratch};
+use crate::normalize::Normalizer;
+use crate::spaces::SpaceCut;
+use crate::spelling::Spelling;
+use crate::split::{Splitter, Step, Word};
+use crate::unicode::{Classes, escape, unescape};
+use crate::{StreamDecoder, TokenId, TokenKind, TokenizerError, Vocabulary};
 
 /// Whether to put begin-of-text and the like around the text, as the vocabulary asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +46,31 @@ pub enum ShowSpecial {
 
 /// A vocabulary ready for use. Immutable; share it between threads.
 pub struct Tokenizer {
-    vocabulary: Vocabulary,
-    warnings: Vec<String>,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) ids: FastMap<Box<[u8]>, TokenId>,
+    pub(crate) ends: Vec<TokenId>,
 }
 
-fn later(name: &str) -> TokenizerError {
-    TokenizerError::Unsupported { what: "reader", name: name.to_owned(), supported: "none yet" }
+/// The stages.
+pub(crate) struct Pipeline {
+    /// Matched in the text as it comes.
+    pub(crate) raw: AddedSet,
+    /// Matched after normalization.
+    pub(crate) normalized: AddedSet,
+    /// Both, matched in the text as it comes: where there are literal ranges.
+    pub(crate) all: AddedSet,
+    pub(crate) normalizers: Vec<Normalizer>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) model: Model,
+    /// For models that see whole texts: where those may be cut.
+    pub(crate) cut: Option<SpaceCut>,
+    pub(crate) prefix: Vec<TokenId>,
+    pub(crate) suffix: Vec<TokenId>,
+    pub(crate) spelling: Spelling,
+    /// A text starts with a space that was not written.
+    pub(crate) leading_space: bool,
 }
 
 impl Tokenizer {
@@ -52,8 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// Every inconsistency, naming key and index.
     pub fn new(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
-        vocabulary.check()?;
-        Ok(Self { vocabulary, warnings: Vec::new() })
+        crate::from_gguf::build(vocabulary)
     }
 
     /// From Hugging Face's `tokenizer.json`, with `tokenizer_config.json` where there is one.
@@ -61,35 +87,35 @@ impl Tokenizer {
     /// # Errors
     /// Not JSON, parts missing or of the wrong kind, or a component that is not built here.
     pub fn from_tokenizer_json(
-        _json: &[u8],
-        _tokenizer_config: Option<&[u8]>,
+        json: &[u8],
+        tokenizer_config: Option<&[u8]>,
     ) -> Result<Self, TokenizerError> {
-        Err(later("tokenizer.json"))
+        crate::from_json::read(json, tokenizer_config)
     }
 
     /// From SentencePiece's `tokenizer.model`.
     ///
     /// # Errors
     /// Not that protobuf message, or a broken one.
-    pub fn from_sentencepiece(_model: &[u8]) -> Result<Self, TokenizerError> {
-        Err(later("tokenizer.model"))
+    pub fn from_sentencepiece(model: &[u8]) -> Result<Self, TokenizerError> {
+        Self::new(crate::from_sentencepiece::read(model)?)
     }
 
     /// From llama2.c's `tokenizer.bin`, which does not say how many tokens it holds.
     ///
     /// # Errors
     /// Truncation, with the byte offset.
-    pub fn from_llama2c(_bin: &[u8], _vocab_size: usize) -> Result<Self, TokenizerError> {
-        Err(later("tokenizer.bin"))
+    pub fn from_llama2c(bin: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
+        Self::new(crate::from_llama2c::read(bin, vocab_size)?)
     }
 
-    /// From a tiktoken file of ranks (`base64 rank` a line); `family` is a name of `tokenizer.ggml.pre`, which also
-    /// decides the special tokens that follow the ranks.
+    /// From a tiktoken file of ranks (`base64 rank` a line); `family` is a name of `tokenizer.ggml.pre` (or `cl100k`),
+    /// which also decides the special tokens that follow the ranks.
     ///
     /// # Errors
     /// Lines that do not parse, ranks that are missing or doubled.
-    pub fn from_tiktoken(_ranks: &[u8], _family: &str) -> Result<Self, TokenizerError> {
-        Err(later("tiktoken"))
+    pub fn from_tiktoken(ranks: &[u8], family: &str) -> Result<Self, TokenizerError> {
+        crate::from_tiktoken::read(ranks, family)
     }
 
     /// From `vocab.json` and `merges.txt`; `family` is a name of `tokenizer.ggml.pre`; `tokenizer_config` is
@@ -98,20 +124,20 @@ impl Tokenizer {
     /// # Errors
     /// As for `tokenizer.json`.
     pub fn from_vocab_and_merges(
-        _vocab: &[u8],
-        _merges: &[u8],
-        _family: &str,
-        _tokenizer_config: Option<&[u8]>,
+        vocab: &[u8],
+        merges: &[u8],
+        family: &str,
+        tokenizer_config: Option<&[u8]>,
     ) -> Result<Self, TokenizerError> {
-        Err(later("vocab.json"))
+        Self::new(crate::from_lists::vocab_and_merges(vocab, merges, family, tokenizer_config)?)
     }
 
     /// From BERT's `vocab.txt`, a piece a line.
     ///
     /// # Errors
     /// Duplicates; `[UNK]`, `[CLS]` or `[SEP]` missing.
-    pub fn from_bert_vocab(_vocab: &[u8], _lowercase: bool) -> Result<Self, TokenizerError> {
-        Err(later("vocab.txt"))
+    pub fn from_bert_vocab(vocab: &[u8], lowercase: bool) -> Result<Self, TokenizerError> {
+        Self::new(crate::from_lists::bert(vocab, lowercase)?)
     }
 
     /// The vocabulary in GGUF's terms.
@@ -134,22 +160,93 @@ impl Tokenizer {
     /// token may begin, end or pass (runs of white space excepted); any order, they may overlap.
     pub fn encode(
         &self,
-        _text: &[u8],
-        _literal: &[Range<usize>],
-        _add: AddSpecial,
-        _special: ParseSpecial,
+        text: &[u8],
+        literal: &[Range<usize>],
+        add: AddSpecial,
+        special: ParseSpecial,
     ) -> Vec<TokenId> {
-        Vec::new()
+        let pipeline = &self.pipeline;
+        let special = special == ParseSpecial::Yes;
+        let literal = Literal::new(literal, text.len());
+        let raw = if literal.is_empty() { &pipeline.raw } else { &pipeline.all };
+        let mut scratch = Scratch::default();
+        let mut out = Vec::with_capacity(text.len() / 4 + 2);
+        if add == AddSpecial::Yes {
+            out.extend_from_slice(&pipeline.prefix);
+        }
+        let mut at = 0;
+        while let Some(found) = raw.find(text, at, &literal, special) {
+            let plain = at..found.range.start;
+            pipeline.segment(
+                &text[plain],
+                at == 0,
+                literal.is_empty(),
+                special,
+                &mut scratch,
+                &mut out,
+            );
+            out.push(found.id);
+            at = found.range.end;
+        }
+        pipeline.segment(&text[at..], at == 0, literal.is_empty(), special, &mut scratch, &mut out);
+        if add == AddSpecial::Yes {
+            out.extend_from_slice(&pipeline.suffix);
+        }
+        out
     }
 
     /// Tokens to bytes. Ids that do not exist are skipped. The space that SentencePiece puts before a text is removed.
-    pub fn decode(&self, _ids: &[TokenId], _special: ShowSpecial) -> Vec<u8> {
-        Vec::new()
+    pub fn decode(&self, ids: &[TokenId], special: ShowSpecial) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ids.len() * 4);
+        let mut first = true;
+        for &id in ids {
+            self.spell(id, special, &mut first, &mut out);
+        }
+        out
+    }
+
+    /// Appends one token. `first`: nothing has been written yet, so a leading space goes.
+    pub(crate) fn spell(
+        &self,
+        id: TokenId,
+        special: ShowSpecial,
+        first: &mut bool,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(piece) = self.piece(id) else { return };
+        if self.is_control(id) {
+            if special == ShowSpecial::No {
+                return;
+            }
+            let spaced = self.pipeline.spelling == Spelling::WordPiece && !*first;
+            if spaced {
+                out.push(b' ');
+            }
+            out.extend_from_slice(&piece);
+            *first &= self.pipeline.spelling != Spelling::WordPiece;
+            return;
+        }
+        let strip = *first && self.pipeline.leading_space && piece.first() == Some(&b' ');
+        let piece = if strip { &piece[1..] } else { &piece[..] };
+        *first = false;
+        match self.pipeline.spelling {
+            Spelling::WordPiece => out.extend_from_slice(crate::spelling::tidy(piece)),
+            _ => out.extend_from_slice(piece),
+        }
     }
 
     /// The bytes that a token stands for (control tokens: their spelling).
-    pub fn piece(&self, _id: TokenId) -> Option<Cow<'_, [u8]>> {
-        None
+    pub fn piece(&self, id: TokenId) -> Option<Cow<'_, [u8]>> {
+        let text = self.token_text(id)?;
+        Some(match self.vocabulary.kind(id) {
+            TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => {
+                self.pipeline.spelling.bytes(text)
+            }
+            TokenKind::UserDefined if self.pipeline.spelling == Spelling::Marked => {
+                self.pipeline.spelling.bytes(text)
+            }
+            TokenKind::UserDefined | TokenKind::Control | TokenKind::Unknown => Cow::Borrowed(text),
+        })
     }
 
     /// The token as the vocabulary stores it.
@@ -158,28 +255,28 @@ impl Tokenizer {
     }
 
     /// The id of a token by its stored text.
-    pub fn token_id(&self, _text: &[u8]) -> Option<TokenId> {
-        None
+    pub fn token_id(&self, text: &[u8]) -> Option<TokenId> {
+        self.ids.get(text).copied()
     }
 
     /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of all of them).
     pub fn stream_decoder(&self, special: ShowSpecial) -> StreamDecoder<'_> {
-        StreamDecoder::new(self, special)
+        StreamDecoder::new(self, special, true)
     }
 
     /// The same for a text that continues another: the first token keeps its leading space.
     pub fn stream_decoder_continuing(&self, special: ShowSpecial) -> StreamDecoder<'_> {
-        StreamDecoder::new(self, special)
+        StreamDecoder::new(self, special, false)
     }
 
     /// Whether a token is structure (control or unknown), not text.
-    pub fn is_control(&self, _id: TokenId) -> bool {
-        false
+    pub fn is_control(&self, id: TokenId) -> bool {
+        matches!(self.vocabulary.kind(id), TokenKind::Control | TokenKind::Unknown)
     }
 
     /// Whether a token ends an answer: `eos`, `eot`, `eom` and the names that models use for them.
-    pub fn is_end_of_generation(&self, _id: TokenId) -> bool {
-        false
+    pub fn is_end_of_generation(&self, id: TokenId) -> bool {
+        self.ends.binary_search(&id).is_ok()
     }
 
     /// Begin of text.
@@ -190,5 +287,67 @@ impl Tokenizer {
     /// End of text.
     pub fn eos(&self) -> Option<TokenId> {
         self.vocabulary.eos
+    }
+}
+
+impl Pipeline {
+    /// Encodes text between added tokens. `first`: at the very start; `after`: added tokens that match after
+    /// normalization are still to be found.
+    fn segment(
+        &self,
+        bytes: &[u8],
+        first: bool,
+        after: bool,
+        special: bool,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) {
+        if bytes.is_empty() {
+            return;
+        }
+        let text = escape(bytes);
+        let escaped = matches!(text, Cow::Owned(_));
+        let mut text = text;
+        for normalizer in &self.normalizers {
+            text = normalizer.apply(text, escaped);
+        }
+        let mut at = 0;
+        if after && !self.normalized.is_empty() {
+            let none = Literal::default();
+            while let Some(found) = self.normalized.find(text.as_bytes(), at, &none, special) {
+                let plain = &text[at..found.range.start];
+                self.words(plain, escaped, first && at == 0, scratch, out);
+                out.push(found.id);
+                at = found.range.end;
+            }
+        }
+        self.words(&text[at..], escaped, first && at == 0, scratch, out);
+    }
+
+    fn words(
+        &self,
+        text: &str,
+        escaped: bool,
+        first: bool,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) {
+        let splitter = Splitter { steps: &self.steps, escaped, classes: Classes::new() };
+        let mut buffer = Vec::new();
+        splitter.run(text, first, &mut |word| {
+            let bytes = match word {
+                Word::Bytes(bytes) => bytes,
+                Word::Text(text) if escaped => {
+                    buffer.clear();
+                    unescape(text, &mut buffer);
+                    &buffer
+                }
+                Word::Text(text) => text.as_bytes(),
+            };
+            match &self.cut {
+                None => self.model.encode(bytes, scratch, out),
+                Some(cut) => cut.each(bytes, &mut |part| self.model.encode(part, scratch, out)),
+            }
+        });
     }
 }

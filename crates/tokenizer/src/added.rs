@@ -1,0 +1,216 @@
+//! Added tokens: matched in the text before everything else. Invariant: a match never touches a literal range, except
+//! tokens of white space alone, which are no structure. Source of the flags: the `tokenizers` library's `AddedToken`.
+
+use std::ops::Range;
+
+use crate::TokenId;
+use crate::trie::Trie;
+use crate::unicode::{MARK, SPACE, WORD, flags};
+
+/// One added token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct AddedToken {
+    pub(crate) id: TokenId,
+    pub(crate) content: Vec<u8>,
+    /// Control (or unknown): matched only where special tokens are parsed.
+    pub(crate) special: bool,
+    /// Takes the white space before it.
+    pub(crate) lstrip: bool,
+    /// Takes the white space behind it.
+    pub(crate) rstrip: bool,
+    /// Only between word boundaries.
+    pub(crate) single_word: bool,
+    /// Matched after normalization.
+    pub(crate) normalized: bool,
+}
+
+/// Longest added token: longer ones have no use and make matching slow.
+pub(crate) const ADDED_BYTES_MAX: usize = 1024;
+
+/// A set of added tokens, ready to match.
+#[derive(Default)]
+pub(crate) struct AddedSet {
+    tokens: Vec<AddedToken>,
+    trie: Trie,
+}
+
+/// A match: the token and the range that it takes.
+pub(crate) struct Match {
+    pub(crate) id: TokenId,
+    pub(crate) range: Range<usize>,
+}
+
+impl AddedSet {
+    pub(crate) fn new(tokens: Vec<AddedToken>) -> Self {
+        let keys = tokens
+            .iter()
+            .enumerate()
+            .map(|(index, token)| (token.content.as_slice(), index as u32));
+        let trie = Trie::new(keys);
+        Self { tokens, trie }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.trie.is_empty()
+    }
+
+    /// The leftmost, there longest, match at or after `from`. `special`: control tokens may match.
+    pub(crate) fn find(
+        &self,
+        text: &[u8],
+        from: usize,
+        literal: &Literal,
+        special: bool,
+    ) -> Option<Match> {
+        let mut at = from;
+        while at < text.len() {
+            let limit = literal.next_edge(at).min(text.len());
+            let inside = literal.contains(at);
+            // The longest that is allowed here; candidates arrive shortest first.
+            let mut best = None;
+            self.trie.prefixes(&text[at..], |length, index| {
+                let token = &self.tokens[index as usize];
+                let free = (!inside && at + length <= limit) || is_space(&token.content);
+                if free && (special || !token.special) && self.word_edges(token, text, at, length) {
+                    best = Some((length, index));
+                }
+            });
+            if let Some((length, index)) = best {
+                return Some(self.stretch(index, text, from, at, at + length));
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn word_edges(&self, token: &AddedToken, text: &[u8], at: usize, length: usize) -> bool {
+        if !token.single_word {
+            return true;
+        }
+        let is_word = |c: Option<char>| c.is_some_and(|c| flags(c) & (WORD | MARK) != 0);
+        !is_word(char_before(text, at)) && !is_word(char_after(text, at + length))
+    }
+
+    fn stretch(&self, index: u32, text: &[u8], from: usize, start: usize, end: usize) -> Match {
+        let token = &self.tokens[index as usize];
+        let is_space = |c: char| flags(c) & SPACE != 0;
+        let (mut start, mut end) = (start, end);
+        while token.lstrip
+            && let Some(c) = char_before(text, start).filter(|c| is_space(*c))
+            && start - c.len_utf8() >= from
+        {
+            start -= c.len_utf8();
+        }
+        while token.rstrip
+            && let Some(c) = char_after(text, end).filter(|c| is_space(*c))
+        {
+            end += c.len_utf8();
+        }
+        Match { id: token.id, range: start..end }
+    }
+}
+
+fn char_after(text: &[u8], at: usize) -> Option<char> {
+    let rest = text.get(at..)?;
+    let length = crate::unicode::char_len(rest);
+    std::str::from_utf8(&rest[..length]).ok()?.chars().next()
+}
+
+fn char_before(text: &[u8], at: usize) -> Option<char> {
+    (1..=4.min(at)).find_map(|back| std::str::from_utf8(&text[at - back..at]).ok()?.chars().next())
+}
+
+/// Spaces, tabs, line ends and SentencePiece's mark alone.
+pub(crate) fn is_space(content: &[u8]) -> bool {
+    std::str::from_utf8(content)
+        .is_ok_and(|text| text.chars().all(|c| c == '\u{2581}' || flags(c) & SPACE != 0))
+}
+
+/// Literal ranges: sorted, apart, not empty.
+#[derive(Default)]
+pub(crate) struct Literal(Vec<Range<usize>>);
+
+impl Literal {
+    pub(crate) fn new(ranges: &[Range<usize>], length: usize) -> Self {
+        let mut sorted: Vec<Range<usize>> = ranges
+            .iter()
+            .map(|range| range.start.min(length)..range.end.min(length))
+            .filter(|range| range.start < range.end)
+            .collect();
+        sorted.sort_by_key(|range| range.start);
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(sorted.len());
+        for range in sorted {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        Self(merged)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn after(&self, at: usize) -> Option<&Range<usize>> {
+        self.0.get(self.0.partition_point(|range| range.end <= at))
+    }
+
+    /// Whether `at` lies in a literal range.
+    fn contains(&self, at: usize) -> bool {
+        self.after(at).is_some_and(|range| range.start <= at)
+    }
+
+    /// Where the next literal range begins (at or after `at`).
+    fn next_edge(&self, at: usize) -> usize {
+        self.after(at).map_or(usize::MAX, |range| range.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(id: TokenId, content: &str) -> AddedToken {
+        AddedToken {
+            id,
+            content: content.as_bytes().to_vec(),
+            special: true,
+            ..AddedToken::default()
+        }
+    }
+
+    fn check(
+        set: &AddedSet,
+        text: &str,
+        literal: &[Range<usize>],
+        expected: &[(TokenId, Range<usize>)],
+    ) {
+        let literal = Literal::new(literal, text.len());
+        let (mut at, mut found) = (0, Vec::new());
+        while let Some(hit) = set.find(text.as_bytes(), at, &literal, true) {
+            at = hit.range.end;
+            found.push((hit.id, hit.range));
+        }
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn longest_first_and_never_in_literals() {
+        let set = AddedSet::new(vec![token(1, "<s>"), token(2, "<s><s>"), token(3, "<")]);
+        check(&set, "a<s><s><s>", &[], &[(2, 1..7), (1, 7..10)]);
+        check(&set, "<s><s>", &[3..6], &[(1, 0..3)]);
+        check(&set, "<s>", &[1..2], &[(3, 0..1)]);
+        check(&set, "<s>", &[0..3], &[]);
+        check(&set, "<s>", &[2..9, 0..2], &[]);
+    }
+
+    #[test]
+    fn flags_of_added_tokens() {
+        let strip = AddedToken { lstrip: true, rstrip: true, ..token(1, "M") };
+        let word = AddedToken { single_word: true, ..token(2, "ab") };
+        let set = AddedSet::new(vec![strip, word]);
+        check(&set, "x \u{3000}M\n ab", &[], &[(1, 1..8), (2, 8..10)]);
+        check(&set, "abc éab ab", &[], &[(2, 9..11)]);
+    }
+}

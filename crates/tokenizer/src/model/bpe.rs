@@ -1,0 +1,224 @@
+//! Byte-pair encoding by a list of merges, over bytes (GPT-2 and its heirs) or characters (SentencePiece models as Hugging
+//! Face writes them). Source: Sennrich et al., arXiv:1508.07909; the `tokenizers` library's `models/bpe`.
+
+use super::merge::{MergeScratch, Symbol};
+use super::{NONE, byte_tokens, is_plain, plain_tokens};
+use crate::error::excerpt;
+use crate::hash::FastMap;
+use crate::unicode::{byte_to_char, char_len, from_byte_alphabet};
+use crate::{TokenId, TokenizerError, Vocabulary};
+
+/// What the file decides.
+#[derive(Clone, Default)]
+pub(crate) struct BpeSettings {
+    /// Symbols are bytes in GPT-2's alphabet; otherwise characters.
+    pub(crate) byte_level: bool,
+    /// Characters without a token become `<0xAB>`.
+    pub(crate) byte_fallback: bool,
+    /// A word that is a token is that token.
+    pub(crate) ignore_merges: bool,
+    /// What else stands for characters without a token.
+    pub(crate) unk: Option<TokenId>,
+    /// A run of them is one.
+    pub(crate) fuse_unk: bool,
+    /// Before every symbol but a word's first.
+    pub(crate) continuing_prefix: String,
+    /// Behind a word's last symbol.
+    pub(crate) word_suffix: String,
+}
+
+/// The model.
+pub(crate) struct Bpe {
+    settings: BpeSettings,
+    /// Of a byte (byte level) or of `<0xAB>` (byte fallback).
+    byte_ids: Box<[u32; 256]>,
+    /// Tokens by the bytes of a word (byte level) or by their text.
+    tokens: FastMap<Box<[u8]>, TokenId>,
+    /// (left << 32 | right) to (rank, merged).
+    merges: FastMap<u64, (u32, u32)>,
+}
+
+impl Bpe {
+    /// Checks every merge against the vocabulary.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        settings: BpeSettings,
+    ) -> Result<Self, TokenizerError> {
+        let plain = plain_tokens(vocabulary);
+        let mut by_text: FastMap<&[u8], TokenId> = FastMap::default();
+        for (id, text) in vocabulary.tokens.iter().enumerate() {
+            by_text.insert(text.as_slice(), id as TokenId);
+        }
+        let mut merges = FastMap::default();
+        merges.reserve(vocabulary.merges.len());
+        for (index, merge) in vocabulary.merges.iter().enumerate() {
+            let (left, right, whole) = Self::merge(&by_text, index, merge, &settings)?;
+            if [left, right, whole]
+                .iter()
+                .all(|&id| is_plain(vocabulary, id) || is_byte(vocabulary, id))
+            {
+                merges
+                    .entry(u64::from(left) << 32 | u64::from(right))
+                    .or_insert((index as u32, whole));
+            }
+        }
+        let mut byte_ids = byte_tokens(vocabulary);
+        let mut tokens = plain;
+        if settings.byte_level {
+            byte_ids.fill(NONE);
+            let mut buffer = [0u8; 4];
+            for byte in 0..=255u8 {
+                if let Some(&id) =
+                    tokens.get(byte_to_char(byte).encode_utf8(&mut buffer).as_bytes())
+                {
+                    byte_ids[byte as usize] = id;
+                }
+            }
+            tokens = tokens
+                .into_iter()
+                .filter_map(|(text, id)| Some((from_byte_alphabet(&text)?.into_boxed_slice(), id)))
+                .collect();
+        }
+        Ok(Self { settings, byte_ids, tokens, merges })
+    }
+
+    fn merge(
+        by_text: &FastMap<&[u8], TokenId>,
+        index: usize,
+        merge: &[u8],
+        settings: &BpeSettings,
+    ) -> Result<(u32, u32, u32), TokenizerError> {
+        let bad = || TokenizerError::BadMerge { index, text: excerpt(merge) };
+        // The first space behind the first byte: a piece may itself be a space.
+        let space = merge.iter().skip(1).position(|&byte| byte == b' ').ok_or_else(bad)? + 1;
+        let (left, right) = (&merge[..space], &merge[space + 1..]);
+        if right.is_empty() {
+            return Err(bad());
+        }
+        let look = |piece: &[u8]| {
+            by_text
+                .get(piece)
+                .copied()
+                .ok_or_else(|| TokenizerError::UnknownMergePiece { index, piece: excerpt(piece) })
+        };
+        let tail = right.strip_prefix(settings.continuing_prefix.as_bytes()).unwrap_or(right);
+        Ok((look(left)?, look(right)?, look(&[left, tail].concat())?))
+    }
+
+    /// Appends the ids of `word`.
+    pub(crate) fn encode(&self, word: &[u8], scratch: &mut MergeScratch, out: &mut Vec<TokenId>) {
+        if self.settings.ignore_merges
+            && let Some(&id) = self.tokens.get(word)
+        {
+            out.push(id);
+            return;
+        }
+        scratch.symbols.clear();
+        if self.settings.byte_level {
+            self.byte_symbols(word, &mut scratch.symbols);
+        } else {
+            self.char_symbols(word, &mut scratch.symbols);
+        }
+        scratch.merge(|left, right| {
+            self.merges.get(&(u64::from(left.id) << 32 | u64::from(right.id))).copied()
+        });
+        out.extend(scratch.symbols.iter().map(|symbol| symbol.id));
+    }
+
+    /// Bytes without a token are dropped, as every implementation does.
+    fn byte_symbols(&self, word: &[u8], symbols: &mut Vec<Symbol>) {
+        symbols.extend(word.iter().enumerate().filter_map(|(start, &byte)| {
+            let id = self.byte_ids[byte as usize];
+            let id = if id == NONE { self.settings.unk? } else { id };
+            Some(Symbol { id, start: start as u32, len: 1 })
+        }));
+    }
+
+    fn char_symbols(&self, word: &[u8], symbols: &mut Vec<Symbol>) {
+        let affixes =
+            !self.settings.continuing_prefix.is_empty() || !self.settings.word_suffix.is_empty();
+        let mut at = 0;
+        let mut after_unknown = false;
+        while at < word.len() {
+            let len = char_len(&word[at..]);
+            let piece = &word[at..at + len];
+            let id = if affixes {
+                let first =
+                    if at == 0 { &[][..] } else { self.settings.continuing_prefix.as_bytes() };
+                let last = at + len == word.len();
+                let last = if last { self.settings.word_suffix.as_bytes() } else { &[] };
+                self.tokens.get([first, piece, last].concat().as_slice())
+            } else {
+                self.tokens.get(piece)
+            };
+            let mut symbol = |id: u32, start: usize, len: usize| {
+                symbols.push(Symbol { id, start: start as u32, len: len as u32 });
+            };
+            if let Some(&id) = id {
+                symbol(id, at, len);
+                after_unknown = false;
+            } else if self.settings.byte_fallback
+                && piece.iter().all(|&byte| self.byte_ids[byte as usize] != NONE)
+            {
+                for (index, &byte) in piece.iter().enumerate() {
+                    symbol(self.byte_ids[byte as usize], at + index, 1);
+                }
+                after_unknown = false;
+            } else if let Some(unk) = self.settings.unk {
+                if !(after_unknown && self.settings.fuse_unk) {
+                    symbol(unk, at, len);
+                }
+                after_unknown = true;
+            }
+            at += len;
+        }
+    }
+}
+
+/// Byte tokens may take part in merges.
+fn is_byte(vocabulary: &Vocabulary, id: TokenId) -> bool {
+    vocabulary.kind(id) == crate::TokenKind::Byte
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary(tokens: &[&str], merges: &[&str]) -> Vocabulary {
+        let bytes = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        Vocabulary { tokens: bytes(tokens), merges: bytes(merges), ..Vocabulary::default() }
+    }
+
+    fn check(settings: BpeSettings, word: &str, expected: &[u32]) {
+        let tokens = ["a", "b", "c", "ab", "abc", "aab", "<0xC3>", "<0xA9>", "?"];
+        let model = Bpe::new(&vocabulary(&tokens, &["a b", "ab c"]), settings).unwrap();
+        let mut out = Vec::new();
+        model.encode(word.as_bytes(), &mut MergeScratch::default(), &mut out);
+        assert_eq!(out, expected, "{word}");
+    }
+
+    #[test]
+    fn merges_in_order() {
+        let plain = BpeSettings::default();
+        check(plain.clone(), "aabcab", &[0, 4, 3]);
+        check(BpeSettings { ignore_merges: true, ..plain.clone() }, "aab", &[5]);
+        check(plain.clone(), "aab", &[0, 3]);
+        check(BpeSettings { byte_fallback: true, ..plain.clone() }, "aé", &[0, 6, 7]);
+        check(BpeSettings { unk: Some(8), ..plain.clone() }, "aéé", &[0, 8, 8]);
+        check(BpeSettings { unk: Some(8), fuse_unk: true, ..plain }, "aééb", &[0, 8, 1]);
+    }
+
+    #[test]
+    fn bad_merges_are_named() {
+        let new = |merges: &[&str]| {
+            Bpe::new(&vocabulary(&["a", "b"], merges), BpeSettings::default()).err()
+        };
+        assert!(matches!(new(&["ab"]), Some(TokenizerError::BadMerge { index: 0, .. })));
+        assert!(matches!(new(&["a "]), Some(TokenizerError::BadMerge { .. })));
+        let unknown = new(&["a b"]);
+        assert!(
+            matches!(&unknown, Some(TokenizerError::UnknownMergePiece { piece, .. }) if piece == "ab")
+        );
+        assert!(matches!(new(&["a zz"]), Some(TokenizerError::UnknownMergePiece { index: 0, .. })));
+    }
+}
