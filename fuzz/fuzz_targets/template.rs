@@ -1,4 +1,5 @@
-//! Arbitrary bytes as a chat template over a fixed conversation, under small limits: no panic, hang or large memory.
+//! Arbitrary bytes as a chat template over a fixed conversation, under small limits: no panic, hang
+//! or large memory.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

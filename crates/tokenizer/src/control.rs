@@ -1,5 +1,6 @@
-//! Lucid's own control tokens: the one set that templates, trainer, engine grammar and os use for models made here.
-//! Invariant: the order is the order of their ids, from [`ControlToken::Bos`] upwards.
+//! Lucid's own control tokens: the one set that templates, trainer, engine grammar and os use for
+//! models made here. Invariant: the order is the order of their ids, from [`ControlToken::Bos`]
+//! upwards.
 
 /// A control token of Lucid's own models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,6 @@
-//! Chat templates against transformers' renderings (hashes made by `tools/templates/goldens.py`), and the semantics
-//! of jinja2 and Python on templates of our own.
+//! Chat templates against transformers' renderings (hashes made by `tools/templates/goldens.py`),
+//! and the semantics of jinja2 and Python on templates of our own.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use lucid_tokenizer::template::{
     ChatTemplate, LocalTime, Message, RenderOptions, TemplateError, ToolCall,
@@ -175,7 +176,8 @@ fn methods_filters_and_tests_are_those_of_jinja() {
         "Ab cd|['Ab', 'cd']|b",
     );
     check(
-        "{{ 'x'.join(['a', 'b']) }} {{ 'aXbX'.replace('X', '-', 1) }} {{ 'ab'.startswith(('x', 'a')) }}",
+        "{{ 'x'.join(['a', 'b']) }} {{ 'aXbX'.replace('X', '-', 1) }} \
+         {{ 'ab'.startswith(('x', 'a')) }}",
         "axb a-bX True",
     );
     check(
@@ -185,7 +187,8 @@ fn methods_filters_and_tests_are_those_of_jinja() {
     check("{{ '{} {1} {k:>4}|{:.2f}'.format(1, 2, k='z') }}", "1 2    z|2.00");
     check("{{ map.items() | list | length }} {{ map['items'] }} {{ map.get('zz', 5) }}", "3 own 5");
     check(
-        "{% for k, v in map.items() %}{{ loop.index }}{{ k }}{{ ',' if not loop.last }}{% endfor %}",
+        "{% for k, v in map.items() %}{{ loop.index }}{{ k }}{{ ',' if not loop.last }}\
+        {% endfor %}",
         "1b,2a,3items",
     );
     check(
@@ -224,11 +227,14 @@ fn methods_filters_and_tests_are_those_of_jinja() {
 fn statements_are_those_of_jinja() {
     check("  {% if true %}\n  a\n  {% endif %}\nb\n", "  a\nb");
     check(
-        "{% set ns = namespace(k=0) %}{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{% set ns.k = ns.k + i %}{% endfor %}{{ ns.k }}",
+        "{% set ns = namespace(k=0) %}{% for i in range(9) %}{% if i == 2 %}{% continue %}\
+        {% endif %}{% if i == 4 %}{% break %}{% endif %}{% set ns.k = ns.k + i %}{% endfor %}\
+        {{ ns.k }}",
         "4",
     );
     check(
-        "{% macro m(a, b='x') %}[{{ a }}{{ b }}]{% endmacro %}{{ m(1) }}{{ m(1, b=2) }}{{ m(b=3, a=0) }}",
+        "{% macro m(a, b='x') %}[{{ a }}{{ b }}]{% endmacro %}{{ m(1) }}{{ m(1, b=2) }}\
+        {{ m(b=3, a=0) }}",
         "[1x][12][03]",
     );
     check("{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}in{% endcall %}", "<in>");
@@ -242,7 +248,8 @@ fn statements_are_those_of_jinja() {
         "two1",
     );
     check(
-        "{% for x in [] %}{% else %}none{% endfor %}{% set t %}cap{{ n }}{% endset %}{{ t|length }}",
+        "{% for x in [] %}{% else %}none{% endfor %}{% set t %}cap{{ n }}{% endset %}\
+        {{ t|length }}",
         "none4",
     );
     check("{% raw %}{{ n }}{% endraw %}{# gone #}{{ '}}' }}", "{{ n }}}}");
@@ -308,15 +315,24 @@ fn costly_templates_end_in_a_limit() {
         "{{ 'x'.center(10**9) }}{{ 'x'|indent(10**9, true) }}",
         "{{ 'x'.zfill(10**12) }}",
         "{{ [1]|tojson(indent=10**10) }}",
-        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s.replace('a', 'aaaa') %}{% endfor %}",
-        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}{% endfor %}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l == ns.l }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l == ns.l }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}\
+        {% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}\
+        {% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}\
+        {% set ns.s = ns.s.replace('a', 'aaaa') %}{% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s %}{{ ns.s }}\
+        {{ ns.s }}{% endset %}{% endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}\
+        {% endfor %}{{ ns.l == ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}\
+        {% endfor %}{{ ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}\
+        {% endfor %}{{ ns.l == ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(50) %}{% set ns.l = [ns.l, ns.l] %}\
+        {% endfor %}{{ ns.l|tojson }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}\
+        {% endfor %}",
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% for a in range(99999) %}{% for b in range(99999) %}0123456789{% endfor %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -331,7 +347,7 @@ fn costly_templates_end_in_a_limit() {
         let start = std::time::Instant::now();
         check_error(source, |e| {
             matches!(e, TemplateError::Limit { .. })
-                || matches!(e, TemplateError::Syntax { message, .. } if message.contains("recursion"))
+                || matches!(e, TemplateError::Syntax { message: m, .. } if m.contains("recursion"))
         });
         let name: String = source.chars().take(60).collect();
         assert!(start.elapsed().as_secs() < 20, "{name} took {:?}", start.elapsed());
@@ -378,11 +394,14 @@ fn lucid_template_renders_a_whole_conversation() {
     let tools = vec![serde_json::json!({"type": "function", "function": {"name": "add"}})];
     let options = RenderOptions { add_generation_prompt: true, tools, ..RenderOptions::default() };
     let rendered = template.render(&messages, &options).unwrap();
-    let expected = "<|bos|><|system|>Be brief.\n\nTools:\n{\"name\": \"add\"}<|end|><|user|>1 + é?<|end|>\
-        <|assistant|><|think|>add them<|/think|><|call|>add {\"a\": 1, \"b\": \"é\"}<|end|><|result|><|end|><|end|>";
+    let expected = "<|bos|><|system|>Be brief.\n\nTools:\n{\"name\": \"add\"}<|end|>\
+        <|user|>1 + é?<|end|>\
+        <|assistant|><|think|>add them<|/think|><|call|>add {\"a\": 1, \"b\": \"é\"}<|end|>\
+        <|result|><|end|><|end|>";
     assert_eq!(rendered.text, expected);
     let start = expected.len() - "<|end|><|end|>".len();
-    assert_eq!(rendered.literal, [start..start + "<|end|>".len()]);
+    assert_eq!(rendered.literal.len(), 1);
+    assert_eq!(rendered.literal[0], start..start + "<|end|>".len());
     let plain = template.render(
         &[Message::text("user", "hi")],
         &RenderOptions { add_generation_prompt: true, ..RenderOptions::default() },

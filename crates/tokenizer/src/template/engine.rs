@@ -1,9 +1,11 @@
-//! Compiles templates with minijinja and runs them with every operation replaced by a bounded one of ours.
-//! Invariant: no instruction that runs can make, compare, hash or print a value at unbounded cost.
+//! Compiles templates with minijinja and runs them with every operation replaced by a bounded one
+//! of ours. Invariant: no instruction that runs can make, compare, hash or print a value at
+//! unbounded cost.
 //!
-//! minijinja meters instructions (fuel) but not what one instruction makes. So its instruction stream is rewritten
-//! after compilation: operators, subscripts, list building and output become calls of `operators`, constants become
-//! our values, and the few instructions that chat templates have no use for are refused.
+//! minijinja meters instructions (fuel) but not what one instruction makes. So its instruction
+//! stream is rewritten after compilation: operators, subscripts, list building and output become
+//! calls of `operators`, constants become our values, and the few instructions that chat templates
+//! have no use for are refused.
 
 use super::filters::{FILTERS, FUNCTIONS, Operation, TESTS, test};
 use super::host::{Host, invalid};

@@ -1,4 +1,7 @@
-//! Filters, tests and functions of Jinja, as transformers configures it. Source: jinja2's template documentation.
+//! Filters, tests and functions of Jinja, as transformers configures it. Source: jinja2's template
+//! documentation.
+
+#![expect(clippy::unnecessary_wraps, reason = "all operations share one signature")]
 
 use super::TemplateError;
 use super::format::{percent, strftime};
@@ -381,6 +384,7 @@ fn map(host: &Host, args: &[Value]) -> Result<Value, Error> {
 }
 
 /// Which of select, reject, selectattr, rejectattr.
+#[derive(Clone, Copy)]
 struct Pick {
     attribute: bool,
     keep: bool,

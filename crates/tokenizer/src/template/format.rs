@@ -1,4 +1,5 @@
-//! Python's `%` formatting, `str.format` and `strftime`, with their output paid for before it is made.
+//! Python's `%` formatting, `str.format` and `strftime`, with their output paid for before it is
+//! made.
 
 use super::host::{Host, invalid};
 use super::operators::{integer, item};
@@ -8,6 +9,7 @@ use super::{LocalTime, TemplateError};
 use minijinja::{Error, Value};
 
 /// Flags, width and precision of one conversion.
+#[expect(clippy::struct_excessive_bools, reason = "the flags of Python's format language")]
 #[derive(Default)]
 struct Spec {
     left: bool,
@@ -111,7 +113,7 @@ impl Spec {
 fn grouped(digits: &str) -> String {
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);
@@ -174,7 +176,8 @@ pub(super) fn percent(host: &Host, text: &str, argument: &Value) -> Result<Strin
     Ok(out)
 }
 
-/// `text.format(...)`: positions, names, `.attribute`, `[index]`, and `[[fill]align][sign][0][width][,][.p][type]`.
+/// `text.format(...)`: positions, names, `.attribute`, `[index]`, and
+/// `[[fill]align][sign][0][width][,][.p][type]`.
 pub(super) fn brace(
     host: &Host,
     text: &str,

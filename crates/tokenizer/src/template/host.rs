@@ -1,5 +1,6 @@
 //! One rendering's budget and settings, shared by every operation that a template can call.
-//! Invariant: an operation charges what it makes before it makes it, so memory stays within [`Limits`].
+//! Invariant: an operation charges what it makes before it makes it, so memory stays within
+//! [`Limits`].
 
 use super::provenance::Marks;
 use super::{Limits, LocalTime, TemplateError};

@@ -1,7 +1,9 @@
-//! Bounds on what one rendering may cost. Every string and list that a template makes is charged to them.
+//! Bounds on what one rendering may cost. Every string and list that a template makes is charged to
+//! them.
 
-/// Bounds on one rendering. Memory is at most `memory_bytes + memory_per_input_byte * input`, where the input is
-/// the template's source and everything it is given; time follows from that and from `instructions`.
+/// Bounds on one rendering. Memory is at most `memory_bytes + memory_per_input_byte * input`, where
+/// the input is the template's source and everything it is given; time follows from that and from
+/// `instructions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Steps of the template's virtual machine.

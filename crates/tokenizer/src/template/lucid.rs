@@ -1,6 +1,7 @@
-//! The template of models made with Lucid, in the control tokens of [`crate::control`].
-//! Format: `<|bos|>` once; each message is its role's token, a line's worth of text or more, `<|end|>`. A call within
-//! an answer is `<|call|>name {json}<|end|>`; the tool's message is `<|result|>text<|end|>`.
+//! The template of models made with Lucid, in the control tokens of [`crate::control`]. Format:
+//! `<|bos|>` once; each message is its role's token, a line's worth of text or more, `<|end|>`. A
+//! call within an answer is `<|call|>name {json}<|end|>`; the tool's message is
+//! `<|result|>text<|end|>`.
 
 /// The Jinja source. Reasoning is kept for the turn in progress, the last user message onwards.
 pub const LUCID_TEMPLATE: &str = "\
@@ -32,7 +33,8 @@ pub const LUCID_TEMPLATE: &str = "\
         {%- endif -%}
         {{- message.content or '' -}}
         {%- for call in message.tool_calls or [] -%}
-            {{- '<|call|>' + call.function.name + ' ' + call.function.arguments|tojson + '<|end|>' -}}
+            {{- '<|call|>' + call.function.name + ' ' + call.function.arguments|tojson -}}
+            {{- '<|end|>' -}}
         {%- endfor -%}
         {%- if not message.tool_calls -%}{{- '<|end|>' -}}{%- endif -%}
     {%- elif message.role == 'tool' -%}

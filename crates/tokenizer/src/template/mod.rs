@@ -1,7 +1,8 @@
-//! Chat templates: a conversation in, the prompt's text out, with the ranges that may not become control tokens.
-//! Invariant: a control token in the output is made of the template's own bytes alone (see `provenance`).
-//! Source of the semantics: transformers' `utils/chat_template_utils.py` (jinja2, immutable sandbox, `trim_blocks`,
-//! `lstrip_blocks`). Departures: (1) time comes from the caller; (2) every cost is bounded (`Limits`).
+//! Chat templates: a conversation in, the prompt's text out, with the ranges that may not become
+//! control tokens. Invariant: a control token in the output is made of the template's own bytes
+//! alone (see `provenance`). Source of the semantics: transformers' `utils/chat_template_utils.py`
+//! (jinja2, immutable sandbox, `trim_blocks`, `lstrip_blocks`). Departures: (1) time comes from the
+//! caller; (2) every cost is bounded (`Limits`).
 
 mod engine;
 mod error;
@@ -63,8 +64,9 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Checks `source` and binds it to every control-token spelling of the vocabulary. Spellings that a tokenizer
-    /// matches in text but that text may contain (runs of spaces, ...) do not belong there.
+    /// Checks `source` and binds it to every control-token spelling of the vocabulary. Spellings
+    /// that a tokenizer matches in text but that text may contain (runs of spaces, ...) do not
+    /// belong there.
     ///
     /// # Errors
     /// [`TemplateError::Syntax`] and the limits on the source.
@@ -110,10 +112,11 @@ impl ChatTemplate {
         if doubtful.is_empty() {
             return Ok(Rendered { text: first.text, literal: Vec::new() });
         }
-        // Marks may make the template fail or differ; then nothing is known but its own marked constants.
+        // Marks may make the template fail or differ; then nothing is known but its own marked
+        // constants.
         let literal = match pass.run(true) {
-            Ok(second) if second.text == first.text => second.from_messages(&doubtful),
-            _ => first.not_trusted(&doubtful),
+            Ok(second) if second.text == first.text => second.messages_in(&doubtful),
+            _ => first.untrusted_in(&doubtful),
         };
         Ok(Rendered { text: first.text, literal })
     }

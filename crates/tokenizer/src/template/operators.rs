@@ -1,4 +1,5 @@
-//! Operators and subscripts with Python's meaning and bounded cost; the engine's own are replaced by these.
+//! Operators and subscripts with Python's meaning and bounded cost; the engine's own are replaced
+//! by these.
 
 use super::TemplateError;
 use super::format::percent;
@@ -57,11 +58,11 @@ pub(super) fn add(host: &Host, args: &[Value]) -> Result<Value, Error> {
             (false, true) => Ok(Value::from_safe_string(escaped(host, left)? + right)),
         };
     }
-    if let (Some(a), Some(b)) = (as_list(a), as_list(b)) {
-        if a.is_tuple == b.is_tuple {
-            host.charge_entries(a.items.len() + b.items.len())?;
-            return sequence(host, [&a.items[..], &b.items[..]].concat(), a.is_tuple);
-        }
+    if let (Some(a), Some(b)) = (as_list(a), as_list(b))
+        && a.is_tuple == b.is_tuple
+    {
+        host.charge_entries(a.items.len() + b.items.len())?;
+        return sequence(host, [&a.items[..], &b.items[..]].concat(), a.is_tuple);
     }
     if let (Some(a), Some(b)) = (integer(a), integer(b)) {
         return a.checked_add(b).map(from_integer).ok_or_else(|| invalid("sum is too large"));
@@ -312,24 +313,17 @@ fn positions(length: usize, args: &[Value]) -> Result<Vec<usize>, Error> {
         (if at < 0 { at.saturating_add(length) } else { at }).clamp(low, high)
     };
     let step = step.clamp(-(1 << 62), 1 << 62);
-    let mut at;
-    let mut found = Vec::new();
-    if step > 0 {
-        at = start.map_or(0, |s| clamp(s, 0, length));
-        let stop = stop.map_or(length, |s| clamp(s, 0, length));
-        while at < stop {
-            found.push(at as usize);
-            at += step;
-        }
-    } else if step < 0 {
-        at = start.map_or(length - 1, |s| clamp(s, -1, length - 1));
-        let stop = stop.map_or(-1, |s| clamp(s, -1, length - 1));
-        while at > stop {
-            found.push(at as usize);
-            at += step;
-        }
-    } else {
+    if step == 0 {
         return Err(invalid("a slice's step cannot be 0"));
+    }
+    let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let (first, last) = if step > 0 { (low, high) } else { (high, low) };
+    let mut at = start.map_or(first, |s| clamp(s, low, high));
+    let stop = stop.map_or(last, |s| clamp(s, low, high));
+    let mut found = Vec::new();
+    while (step > 0 && at < stop) || (step < 0 && at > stop) {
+        found.push(at as usize);
+        at += step;
     }
     Ok(found)
 }

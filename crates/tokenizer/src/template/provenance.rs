@@ -1,14 +1,16 @@
-//! Which bytes of a rendering may be control tokens. Invariant: a control token in the output that overlaps none of
-//! the returned ranges consists of bytes that the template wrote.
+//! Which bytes of a rendering may be control tokens. Invariant: a control token in the output that
+//! overlaps none of the returned ranges consists of bytes that the template wrote.
 //!
-//! Method. Characters that occur in control tokens have two marked forms in Unicode's private-use planes, which no
-//! input can contain (colliding input characters are moved to free code points and back). Pass one marks the control
-//! tokens spelled in the template's own constants, and leaves messages as they are: a control token found in the
-//! output that is marked throughout is the template's; if there are no others, nothing is literal. Otherwise pass
-//! two also marks message text. If it renders the same text, each byte's origin is known exactly, and the message's
-//! bytes in the doubtful spellings are literal. If the marks change what the template does, all of their unmarked
-//! bytes are literal: a token that a template assembles from pieces then stays text, the safe side.
-//! Comparisons follow: a template's test for a control token never succeeds on message text.
+//! Method. Characters that occur in control tokens have two marked forms in Unicode's private-use
+//! planes, which no input can contain (colliding input characters are moved to free code points and
+//! back). Pass one marks the control tokens spelled in the template's own constants, and leaves
+//! messages as they are: a control token found in the output that is marked throughout is the
+//! template's; if there are no others, nothing is literal. Otherwise pass two also marks message
+//! text. If it renders the same text, each byte's origin is known exactly, and the message's bytes
+//! in the doubtful spellings are literal. If the marks change what the template does, all of their
+//! unmarked bytes are literal: a token that a template assembles from pieces then stays text, the
+//! safe side. Comparisons follow: a template's test for a control token never succeeds on message
+//! text.
 
 use super::TemplateError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,7 +46,8 @@ impl Marks {
     fn new(tokens: &[String], source: &str) -> Result<Self, TemplateError> {
         let alphabet: BTreeSet<char> = tokens.iter().flat_map(|t| t.chars()).collect();
         let needed = alphabet.len() * 2;
-        // Private-use characters in tokens stay as they are; their marks must differ from all of them.
+        // Private-use characters in tokens stay as they are; their marks must differ from all of
+        // them.
         let used: BTreeSet<char> =
             source.chars().chain(alphabet.iter().copied()).filter(|&c| is_private(c)).collect();
         let mut free = free_points(&used);
@@ -143,7 +146,8 @@ impl ControlTokens {
         Ok(Self { every: Trie::new(words()), markable, marks })
     }
 
-    /// `constant`, a text of the template itself, with the control tokens in it marked; `None`: there are none.
+    /// `constant`, a text of the template itself, with the control tokens in it marked; `None`:
+    /// there are none.
     pub(super) fn trust(&self, constant: &str) -> Option<String> {
         let bytes = constant.as_bytes();
         let mut out = String::new();
@@ -178,8 +182,9 @@ impl ControlTokens {
     }
 }
 
-/// Words and whitespace are compared with message text all the time, quotes and braces delimit a template's own
-/// syntax: a token made of them is not marked in constants (it is still caught in the output).
+/// Words and whitespace are compared with message text all the time, quotes and braces delimit a
+/// template's own syntax: a token made of them is not marked in constants (it is still caught in
+/// the output).
 fn is_markable(token: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || c == '_';
     token.chars().any(|c| !plain(c))
@@ -223,12 +228,12 @@ impl Unmarked {
     }
 
     /// The parts of `doubtful` that came from messages.
-    pub(super) fn from_messages(&self, doubtful: &[Range<usize>]) -> Vec<Range<usize>> {
+    pub(super) fn messages_in(&self, doubtful: &[Range<usize>]) -> Vec<Range<usize>> {
         merge(doubtful.iter().flat_map(|found| overlaps(&self.message, found)))
     }
 
     /// The parts of `doubtful` that the template did not certainly write.
-    pub(super) fn not_trusted(&self, doubtful: &[Range<usize>]) -> Vec<Range<usize>> {
+    pub(super) fn untrusted_in(&self, doubtful: &[Range<usize>]) -> Vec<Range<usize>> {
         merge(doubtful.iter().flat_map(|found| {
             let mut at = found.start;
             let mut gaps = Vec::new();
@@ -262,7 +267,8 @@ fn merge(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// Input characters that collide with marks, moved to free code points for the time of the rendering.
+/// Input characters that collide with marks, moved to free code points for the time of the
+/// rendering.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
     there: HashMap<char, char>,
@@ -284,6 +290,7 @@ impl Moved {
         }
         let mut taken: BTreeSet<char> = used.clone();
         taken.extend(marks.origin.keys());
+        taken.extend(marks.message.keys());
         taken.extend(source.chars().filter(|&c| is_private(c)));
         let mut free = free_points(&taken);
         for &from in &colliding {

@@ -1,4 +1,5 @@
-//! Values as text, as Python writes them: `str`, `repr`, and `json.dumps`. Source: the Python language reference.
+//! Values as text, as Python writes them: `str`, `repr`, and `json.dumps`. Source: the Python
+//! language reference.
 
 use super::host::{Host, invalid};
 use super::value::{BoundMethod, Namespace, as_dict, as_list};
@@ -147,11 +148,13 @@ fn escape_repr(host: &Host, marked: char, quote: &str, out: &mut String) {
     }
 }
 
-/// Nearly Python's `str.isprintable`: not a control, format, private, unassigned or separator character.
+/// Nearly Python's `str.isprintable`: not a control, format, private, unassigned or separator
+/// character.
 fn is_printable(c: char) -> bool {
     let is_mark = matches!(c as u32, 0x300..=0x36F | 0x483..=0x487 | 0x591..=0x5BD | 0x64B..=0x65F
         | 0x900..=0xDFF | 0xE31..=0xE4E | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF
-        | 0x302A..=0x302F | 0x3099..=0x309A | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F | 0x1F3FB..=0x1F3FF);
+        | 0x302A..=0x302F | 0x3099..=0x309A | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F
+        | 0x1F3FB..=0x1F3FF);
     is_mark || c.escape_debug().count() == 1
 }
 

@@ -1,5 +1,6 @@
-//! Checks on a template's source before minijinja compiles it, and the one tag that minijinja lacks.
-//! Invariant: what passes compiles without deep recursion and without folding constants into large values.
+//! Checks on a template's source before minijinja compiles it, and the one tag that minijinja
+//! lacks. Invariant: what passes compiles without deep recursion and without folding constants into
+//! large values.
 
 use super::TemplateError;
 use super::engine::syntax;
@@ -16,8 +17,8 @@ const ELIF_MAX: usize = 400;
 /// Largest folded constant, in bytes or entries.
 const CONSTANT_MAX: u64 = 1 << 12;
 
-/// Makes line breaks `\n`, as jinja2 does, and replaces transformers' `{% generation %}` (it marks what to train on)
-/// by a plain scope.
+/// Makes line breaks `\n`, as jinja2 does, and replaces transformers' `{% generation %}` (it marks
+/// what to train on) by a plain scope.
 pub(super) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -62,10 +63,14 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
         let Ok((token, _)) = token else { break };
         match token {
             Token::BlockStart | Token::VariableStart => nesting = 0,
-            Token::Comma | Token::Colon | Token::Str(_) | Token::String(_) | Token::Int(_) => {}
             Token::Ident("elif") => elifs += 1,
             Token::Ident("not" | "and" | "or" | "in" | "is" | "if" | "else") => nesting += 1,
-            Token::Ident(_) => {}
+            Token::Comma
+            | Token::Colon
+            | Token::Ident(_)
+            | Token::Str(_)
+            | Token::String(_)
+            | Token::Int(_) => {}
             _ => nesting += 1,
         }
         if nesting > NESTING_MAX {

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// One message of a conversation. A field that is `None` or empty is absent for the template.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
-    /// `system`, `user`, `assistant`, `tool`, ... A word outside the known ones is treated as untrusted text.
+    /// `system`, `user`, `assistant`, `tool`, ... A word outside the known ones is treated as
+    /// untrusted text.
     pub role: String,
     /// The text.
     pub content: Option<String>,
@@ -57,7 +58,8 @@ pub struct LocalTime {
 }
 
 impl Default for LocalTime {
-    /// 1 January 2025, midnight: a fixed date, so that what is not told the time renders the same every day.
+    /// 1 January 2025, midnight: a fixed date, so that what is not told the time renders the same
+    /// every day.
     fn default() -> Self {
         Self { year: 2025, month: 1, day: 1, hour: 0, minute: 0, second: 0 }
     }
@@ -72,7 +74,8 @@ pub struct RenderOptions {
     pub tools: Vec<Value>,
     /// What `strftime_now` tells.
     pub now: LocalTime,
-    /// Further variables, such as `enable_thinking`. They replace `bos_token` and `eos_token` too, as plain text.
+    /// Further variables, such as `enable_thinking`. They replace `bos_token` and `eos_token` too,
+    /// as plain text.
     pub extra: Map<String, Value>,
     /// Bounds on time and memory.
     pub limits: Limits,
@@ -83,7 +86,8 @@ pub struct RenderOptions {
 pub struct Rendered {
     /// The prompt.
     pub text: String,
-    /// Byte ranges of `text`, ascending and disjoint, that came from message text and are part of a control token's
-    /// spelling. The tokenizer must encode them as plain text: no control token may contain a byte of them.
+    /// Byte ranges of `text`, ascending and disjoint, that came from message text and are part of a
+    /// control token's spelling. The tokenizer must encode them as plain text: no control token may
+    /// contain a byte of them.
     pub literal: Vec<Range<usize>>,
 }

@@ -1,5 +1,6 @@
-//! Lists, mappings and namespaces of templates. Invariant: nesting is at most `DEPTH_MAX`, nothing contains itself,
-//! and every entry was paid for, so that walking, comparing, printing and dropping any value is bounded.
+//! Lists, mappings and namespaces of templates. Invariant: nesting is at most `DEPTH_MAX`, nothing
+//! contains itself, and every entry was paid for, so that walking, comparing, printing and dropping
+//! any value is bounded.
 
 use super::TemplateError;
 use super::host::{DEPTH_MAX, Host, invalid};
@@ -9,7 +10,8 @@ use minijinja::{Error, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How deep a value is. Namespaces can lie in lists, but then not within namespaces: those could nest without bound.
+/// How deep a value is. Namespaces can lie in lists, but then not within namespaces: those could
+/// nest without bound.
 #[derive(Debug, Default, Clone, Copy)]
 struct Nesting {
     depth: u32,
