@@ -1,3 +1,35 @@
 //! The `lucid` command: the only crate that prints, reads the environment and uses anyhow.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stderr, reason = "the command prints")]
+
+mod args;
+mod clock;
+mod commands;
+mod env;
+mod generate;
+mod interrupt;
+mod load;
+mod npy;
+mod output;
+mod style;
+mod vocabulary;
+
+use clap::Parser as _;
+
+fn main() {
+    let args = args::Args::parse();
+    interrupt::install();
+    let environment = env::Environment::read();
+    std::process::exit(match commands::dispatch(args.command, &environment) {
+        Ok(code) => code,
+        Err(error) => {
+            if output::is_broken_pipe(&error) {
+                // Whoever read our output has seen enough, like `head`.
+                std::process::exit(0);
+            }
+            eprintln!("lucid: {error:#}");
+            1
+        }
+    });
+}

@@ -1,7 +1,8 @@
 //! Sequences over one model: what they hold, and the passes that extend them.
 //!
-//! A pass takes any number of sequences, each with any number of new tokens: a prompt's chunk and another sequence's
-//! single decoded token are the same thing. Logits of a sequence do not depend on what else is in the pass.
+//! A pass takes any number of sequences, each with any number of new tokens: a prompt's chunk and
+//! another sequence's single decoded token are the same thing. Logits of a sequence do not depend
+//! on what else is in the pass.
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
-//! Which KV block belongs to whom: reference counts, so that forked sequences share what they have in common.
+//! Which KV block belongs to whom: reference counts, so that forked sequences share what they have
+//! in common.
 //!
-//! Invariant: a block with more than one owner is never written; who wants to write copies it first.
+//! Invariant: a block with more than one owner is never written; who wants to write copies it
+//! first.
 
 use lucid_tensor::KvBlockId;
 

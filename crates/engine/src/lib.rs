@@ -1,4 +1,5 @@
-//! Sequences, KV blocks and sampling: token ids in, token ids and logits out. The engine knows nothing about text.
+//! Sequences, KV blocks and sampling: token ids in, token ids and logits out. The engine knows
+//! nothing about text.
 
 #![forbid(unsafe_code)]
 

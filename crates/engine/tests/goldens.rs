@@ -1,7 +1,9 @@
-//! Logits and per-layer hidden states against transformers, on tiny random models of every architecture.
-//! `tools/goldens/models.py` made the files; `tools/goldens/README.md` says what each one is.
+//! Logits and per-layer hidden states against transformers, on tiny random models of every
+//! architecture. `tools/goldens/models.py` made the files; `tools/goldens/README.md` says what each
+//! one is.
 //!
-//! Tolerance: max |a - b| / max |b| at most 1e-4 where both compute in f32, 1e-2 against transformers in bf16.
+//! Tolerance: max |a - b| / max |b| at most 1e-4 where both compute in f32, 1e-2 against
+//! transformers in bf16.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -111,7 +111,8 @@ impl Config {
     /// Reads the hyper-parameters of a weights file, by the table of its architecture.
     ///
     /// # Errors
-    /// The architecture is unknown, or a key is missing, of the wrong type, out of range or contradicted by another.
+    /// The architecture is unknown, or a key is missing, of the wrong type, out of range or
+    /// contradicted by another.
     pub fn read(source: &dyn WeightSource) -> Result<Self, ModelError> {
         arch::read(source)
     }

@@ -1,7 +1,9 @@
-//! One Transformer and one mapping table per architecture. Knows nothing about files, threads, memory or text.
+//! One Transformer and one mapping table per architecture. Knows nothing about files, threads,
+//! memory or text.
 //!
-//! `Config::read` turns metadata into a `Config` through the table of the architecture (`arch/`); `Transformer::bind`
-//! takes the tensors into an executor, checking each shape; `Transformer::forward` runs a pass on any `Ops`.
+//! `Config::read` turns metadata into a `Config` through the table of the architecture (`arch/`);
+//! `Transformer::bind` takes the tensors into an executor, checking each shape;
+//! `Transformer::forward` runs a pass on any `Ops`.
 
 #![forbid(unsafe_code)]
 

@@ -30,7 +30,8 @@ impl RotaryConfig {
                     if wavelength > original_context / low_frequency_factor {
                         return frequency / factor;
                     }
-                    // How far the wavelength lies between the two limits, 1 at the high-frequency end.
+                    // How far the wavelength lies between the two limits, 1 at the high-frequency
+                    // end.
                     let smooth = (original_context / wavelength - low_frequency_factor)
                         / (high_frequency_factor - low_frequency_factor);
                     (1.0 - smooth) * frequency / factor + smooth * frequency
@@ -60,8 +61,8 @@ mod tests {
         check(RotaryScaling::None, [1.0, 0.1, 0.01, 0.001]);
         check(RotaryScaling::Linear { factor: 4.0 }, [0.25, 0.025, 0.0025, 0.00025]);
         check(RotaryScaling::Factors(vec![1.0, 2.0, 4.0, 8.0]), [1.0, 0.05, 0.0025, 0.000125]);
-        // Wavelengths 6.3, 62.8, 628, 6283 against limits 1024 / 4 = 256 and 1024 / 1 = 1024: two kept, one on the
-        // ramp (smooth = (1024 / 628.3 - 1) / 3 = 0.2099), one divided by 8.
+        // Wavelengths 6.3, 62.8, 628, 6283 against limits 1024 / 4 = 256 and 1024 / 1 = 1024: two
+        // kept, one on the ramp (smooth = (1024 / 628.3 - 1) / 3 = 0.2099), one divided by 8.
         check(
             RotaryScaling::Llama3 {
                 factor: 8.0,

@@ -1,7 +1,8 @@
-//! The one Transformer: embedding, layers, norm, head. Everything that differs between architectures is in `Config`.
+//! The one Transformer: embedding, layers, norm, head. Everything that differs between
+//! architectures is in `Config`.
 //!
-//! A layer hands on the residual stream and what is still to be added to it, so that the addition and the next norm are
-//! one operation.
+//! A layer hands on the residual stream and what is still to be added to it, so that the addition
+//! and the next norm are one operation.
 
 use lucid_tensor::{Linear, Norm, Ops, Site, WeightSource};
 
@@ -31,7 +32,8 @@ impl<O: Ops> Transformer<O> {
     /// Reads the hyper-parameters and takes all tensors into the executor.
     ///
     /// # Errors
-    /// The description is refused (see `Config::read`), or a tensor is missing or of another shape than it says.
+    /// The description is refused (see `Config::read`), or a tensor is missing or of another shape
+    /// than it says.
     pub fn bind(source: &dyn WeightSource, ops: &mut O) -> Result<Self, ModelError> {
         let config = Config::read(source)?;
         let rotary = ops.bind_rotary(config.rotary.spec());
@@ -108,7 +110,8 @@ impl<O: Ops> Layer<O> {
         })
     }
 
-    /// Takes the residual stream and its normed copy, returns both as the next layer (or the head) wants them.
+    /// Takes the residual stream and its normed copy, returns both as the next layer (or the head)
+    /// wants them.
     fn forward(
         &self,
         ops: &mut O,

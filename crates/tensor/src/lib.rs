@@ -1,5 +1,5 @@
-//! Shapes, tensors as files hold them, and the `Ops` trait with its executors. Knows nothing about file formats,
-//! architectures or text.
+//! Shapes, tensors as files hold them, and the `Ops` trait with its executors. Knows nothing about
+//! file formats, architectures or text.
 
 #![forbid(unsafe_code)]
 
@@ -20,5 +20,6 @@ pub use ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotaryPairing, Rotar
 pub use pass::{KV_BLOCK_LEN, KvBlockId, Pass, PassRow};
 pub use source::{TensorView, WeightSource};
 
-/// The number of a token in its vocabulary. The tokenizer and the network share nothing else, so each names it.
+/// The number of a token in its vocabulary. The tokenizer and the network share nothing else, so
+/// each names it.
 pub type TokenId = u32;

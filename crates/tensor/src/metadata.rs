@@ -1,5 +1,6 @@
-//! Key-value metadata of a model, in GGUF's vocabulary of keys (`llama.block_count`, `tokenizer.ggml.tokens`), whatever
-//! file it came from. Source: the GGUF specification in ggml's `docs/gguf.md`.
+//! Key-value metadata of a model, in GGUF's vocabulary of keys (`llama.block_count`,
+//! `tokenizer.ggml.tokens`), whatever file it came from. Source: the GGUF specification in ggml's
+//! `docs/gguf.md`.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ pub enum MetaValue {
     Array(MetaArray),
 }
 
-/// A homogeneous array of metadata values. Texts stay bytes: vocabularies hold pieces that are not UTF-8.
+/// A homogeneous array of metadata values. Texts stay bytes: vocabularies hold pieces that are not
+/// UTF-8.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants mirror MetaValue")]
 pub enum MetaArray {
@@ -96,7 +98,8 @@ fn at(offset: Option<u64>) -> String {
     offset.map_or_else(String::new, |offset| format!(" at byte {offset}"))
 }
 
-/// All metadata of a model, by key. Getters check type and range and name the key, and the byte, when they refuse.
+/// All metadata of a model, by key. Getters check type and range and name the key, and the byte,
+/// when they refuse.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     entries: BTreeMap<String, (MetaValue, Option<u64>)>,
@@ -179,7 +182,8 @@ impl Metadata {
         }
     }
 
-    /// The error for a value that is not what its reader can use; also for readers' own range checks.
+    /// The error for a value that is not what its reader can use; also for readers' own range
+    /// checks.
     pub fn wrong(&self, key: &str, expected: &'static str, found: &MetaValue) -> MetadataError {
         let found = match found {
             MetaValue::Unsigned(v) => v.to_string(),

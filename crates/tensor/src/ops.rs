@@ -1,16 +1,18 @@
 //! The operations a network is written in, once, for every executor.
 //!
-//! `model` calls these; an executor decides where values live, how weights are packed and what runs in parallel.
-//! `Eager` computes at once and recycles memory; `Tape` (training) records the same calls for a backward pass. The
-//! operations are coarse so that an executor has something to fuse: one projection onto several weights, one residual
-//! addition with the norm that follows it, one gated feed-forward block.
+//! `model` calls these; an executor decides where values live, how weights are packed and what runs
+//! in parallel. `Eager` computes at once and recycles memory; `Tape` (training) records the same
+//! calls for a backward pass. The operations are coarse so that an executor has something to fuse:
+//! one projection onto several weights, one residual addition with the norm that follows it, one
+//! gated feed-forward block.
 //!
 //! Rules that both executors rely on:
 //! - A value is a Copy handle on a `[rows, width]` f32 matrix, one row per token of the pass.
 //! - `rotary` and `head_norm` *consume* their input: an executor may work in place, so the old handle is dead.
 //! - Values made inside `scope` die at its end, except those it returns. For `Tape` a scope is where activations may be
 //!   dropped and computed again.
-//! - Shapes were checked when the weights were bound, and capacity when the pass was planned; so nothing here returns an
+//! - Shapes were checked when the weights were bound, and capacity when the pass was planned; so
+//! nothing here returns an
 //!   error. A mismatch is our bug and panics.
 
 use crate::{TensorError, TensorView};
@@ -60,7 +62,8 @@ pub use lucid_kernels::RotaryPairing;
 /// Rotary position embedding (Su et al., arXiv:2104.09864), reduced to what its variants share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RotarySpec {
-    /// Radians per position for each pair; scaling methods are already applied. `2 * len` elements of a head rotate.
+    /// Radians per position for each pair; scaling methods are already applied. `2 * len` elements
+    /// of a head rotate.
     pub inverse_frequencies: Vec<f32>,
     /// Multiplies sine and cosine (1 except for YaRN).
     pub magnitude: f32,
@@ -96,7 +99,8 @@ pub enum Site {
     AfterAttention(usize),
     /// The residual stream after a whole layer.
     AfterLayer(usize),
-    /// What enters the output head, after the final norm; only the rows whose logits were asked for.
+    /// What enters the output head, after the final norm; only the rows whose logits were asked
+    /// for.
     Head,
 }
 
@@ -151,7 +155,8 @@ pub trait Ops {
     /// Rotates each head of `head_dim` elements by its row's position. Consumes `x`.
     fn rotary(&mut self, x: Self::Value, head_dim: usize, rotary: Self::Rotary) -> Self::Value;
 
-    /// Causal attention of the pass's rows over their own sequences, including what earlier passes left there.
+    /// Causal attention of the pass's rows over their own sequences, including what earlier passes
+    /// left there.
     fn attention(
         &mut self,
         layer: usize,

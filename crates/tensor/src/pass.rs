@@ -1,9 +1,10 @@
-//! What one forward pass computes: its rows, and where each row's sequence keeps its keys and values.
+//! What one forward pass computes: its rows, and where each row's sequence keeps its keys and
+//! values.
 
 use crate::TokenId;
 
-/// Positions per KV block, and per attention chunk. A constant, because the order in which attention adds up depends
-/// on it: changing it changes the last bits of every logit.
+/// Positions per KV block, and per attention chunk. A constant, because the order in which
+/// attention adds up depends on it: changing it changes the last bits of every logit.
 pub const KV_BLOCK_LEN: usize = 64;
 
 /// The number of a block in the executor's KV store.
@@ -23,8 +24,8 @@ pub struct PassRow {
 
 /// One forward pass over rows of one or several sequences.
 ///
-/// Rows of one sequence stand in ascending order of position, and every position before a row's own was either
-/// computed by an earlier pass or stands earlier in this one.
+/// Rows of one sequence stand in ascending order of position, and every position before a row's own
+/// was either computed by an earlier pass or stands earlier in this one.
 #[derive(Clone, Debug, Default)]
 pub struct Pass {
     /// The tokens, in order.

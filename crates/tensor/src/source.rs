@@ -1,4 +1,5 @@
-//! A model's tensors and metadata as any weights file offers them: what `checkpoint` implements and `model` binds.
+//! A model's tensors and metadata as any weights file offers them: what `checkpoint` implements and
+//! `model` binds.
 
 use crate::{DType, Metadata};
 use lucid_sys::Bytes;
@@ -10,16 +11,19 @@ pub struct TensorView {
     pub name: String,
     /// How the elements are stored.
     pub dtype: DType,
-    /// Dimensions, outermost first: `[rows, cols]` of a matrix, row-major. (GGUF writes them innermost first.)
+    /// Dimensions, outermost first: `[rows, cols]` of a matrix, row-major. (GGUF writes them
+    /// innermost first.)
     pub shape: Vec<usize>,
-    /// The elements: exactly `rows * dtype.row_bytes(cols)` bytes. Not necessarily aligned to the element's size.
+    /// The elements: exactly `rows * dtype.row_bytes(cols)` bytes. Not necessarily aligned to the
+    /// element's size.
     pub data: Bytes,
     /// Where the data starts in its file; 0 when it was made in memory.
     pub offset: u64,
 }
 
 impl TensorView {
-    /// Product of the dimensions. It was checked against the file when the view was made, so it does not overflow.
+    /// Product of the dimensions. It was checked against the file when the view was made, so it
+    /// does not overflow.
     pub fn element_count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -27,9 +31,9 @@ impl TensorView {
 
 /// Tensors and metadata of one model, whatever the file format.
 ///
-/// Names and keys are GGUF's. Two differences between formats stay visible, as metadata: whether query and key rows
-/// are laid out for rotating neighbours or halves (`lucid.rope.pairing`: `neighbours` or `halves`; absent means the
-/// GGUF default of the architecture).
+/// Names and keys are GGUF's. Two differences between formats stay visible, as metadata: whether
+/// query and key rows are laid out for rotating neighbours or halves (`lucid.rope.pairing`:
+/// `neighbours` or `halves`; absent means the GGUF default of the architecture).
 pub trait WeightSource {
     /// All metadata.
     fn metadata(&self) -> &Metadata;

@@ -1,4 +1,5 @@
-//! What the decoder-only architectures share: the plain pre-norm Transformer with grouped heads and a gated block.
+//! What the decoder-only architectures share: the plain pre-norm Transformer with grouped heads and
+//! a gated block.
 
 use lucid_tensor::{Activation, MetaValue, RotaryPairing};
 
@@ -109,7 +110,8 @@ fn vocab_size(keys: &Keys<'_>) -> Result<usize, ModelError> {
     }
 }
 
-/// The file may say how query and key rows are laid out; else it is the architecture's habit in GGUF.
+/// The file may say how query and key rows are laid out; else it is the architecture's habit in
+/// GGUF.
 fn pairing(keys: &Keys<'_>, default: RotaryPairing) -> Result<RotaryPairing, ModelError> {
     let key = "lucid.rope.pairing";
     match keys.metadata.text(key)? {

@@ -1,6 +1,6 @@
-//! Gemma 3, text: five layers with a window to one that sees everything, each kind with its own rotary base;
-//! embeddings scaled by the root of the width; norms before and after each block; GELU. Source: arXiv:2503.19786.
-//! Norm weights are stored with their 1 already added.
+//! Gemma 3, text: five layers with a window to one that sees everything, each kind with its own
+//! rotary base; embeddings scaled by the root of the width; norms before and after each block;
+//! GELU. Source: arXiv:2503.19786. Norm weights are stored with their 1 already added.
 
 use lucid_tensor::{Activation, MetaArray, MetaValue, RotaryPairing};
 
@@ -14,7 +14,8 @@ const PERIOD: usize = 6;
 /// The windowed layers' rotary base, unless the file says otherwise.
 const WINDOWED_THETA: f32 = 10_000.0;
 
-/// The 27B model scales scores by width / heads instead of the head's width; files do not say so, its depth does.
+/// The 27B model scales scores by width / heads instead of the head's width; files do not say so,
+/// its depth does.
 const LAYERS_27B: usize = 62;
 
 pub(super) fn config(keys: &Keys<'_>) -> Result<Config, ModelError> {

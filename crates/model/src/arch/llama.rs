@@ -1,5 +1,6 @@
-//! Llama 1 to 3.x, Mistral, TinyLlama and whatever else calls itself `llama`. Source: Touvron et al., arXiv:2302.13971.
-//! GGUF files hold query and key rows permuted so that neighbours rotate together.
+//! Llama 1 to 3.x, Mistral, TinyLlama and whatever else calls itself `llama`. Source: Touvron et
+//! al., arXiv:2302.13971. GGUF files hold query and key rows permuted so that neighbours rotate
+//! together.
 
 use lucid_tensor::RotaryPairing;
 

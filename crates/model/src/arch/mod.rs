@@ -1,5 +1,5 @@
-//! The architectures: one file each, mapping metadata to a `Config`. Tensor names are the same for all of them
-//! (`layers/`); what an architecture lacks is absent from its `Config`.
+//! The architectures: one file each, mapping metadata to a `Config`. Tensor names are the same for
+//! all of them (`layers/`); what an architecture lacks is absent from its `Config`.
 //!
 //! Source of keys and names: `gguf-py/gguf/constants.py` and `src/llama-arch.cpp` of llama.cpp.
 

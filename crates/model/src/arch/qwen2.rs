@@ -1,4 +1,5 @@
-//! Qwen 2 and 2.5: biases on query, key and value (bound when present); halves rotate. Source: arXiv:2407.10671.
+//! Qwen 2 and 2.5: biases on query, key and value (bound when present); halves rotate. Source:
+//! arXiv:2407.10671.
 
 use lucid_tensor::RotaryPairing;
 

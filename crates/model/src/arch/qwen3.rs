@@ -1,5 +1,5 @@
-//! Qwen 3, dense: no biases, an RMS norm on each query and key head, heads wider than `width / heads`.
-//! Source: arXiv:2505.09388.
+//! Qwen 3, dense: no biases, an RMS norm on each query and key head, heads wider than `width /
+//! heads`. Source: arXiv:2505.09388.
 
 use lucid_tensor::RotaryPairing;
 

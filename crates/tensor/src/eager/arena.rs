@@ -1,5 +1,5 @@
-//! Recycled activation buffers behind Copy handles. A handle carries a generation, so that the use of a dead value is
-//! a panic in a test and not a wrong number in a conversation.
+//! Recycled activation buffers behind Copy handles. A handle carries a generation, so that the use
+//! of a dead value is a panic in a test and not a wrong number in a conversation.
 
 /// A handle on a `[rows, width]` matrix of the current pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

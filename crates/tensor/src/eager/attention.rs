@@ -1,5 +1,6 @@
-//! Causal attention over KV blocks. Each block is one aligned chunk with its own (max, sum, out); chunks merge in
-//! ascending order, for a prompt's rows and for a decoded one alike, so how a row came to be computed does not show.
+//! Causal attention over KV blocks. Each block is one aligned chunk with its own (max, sum, out);
+//! chunks merge in ascending order, for a prompt's rows and for a decoded one alike, so how a row
+//! came to be computed does not show.
 //!
 //! Source of the merge: Milakov and Gimelshein, arXiv:1805.02867 (online softmax).
 
@@ -34,7 +35,8 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Fills `out`, `[rows, head_count * value_dim]`. A task is one row's group of query heads that share a KV head.
+    /// Fills `out`, `[rows, head_count * value_dim]`. A task is one row's group of query heads that
+    /// share a KV head.
     pub(super) fn run(&self, pool: &ThreadPool, scratch: &mut [Scratch], out: &mut [f32]) {
         let spec = self.spec;
         let group = spec.head_count / spec.kv_head_count;

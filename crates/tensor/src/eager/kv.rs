@@ -1,7 +1,8 @@
-//! Keys and values of past positions, in blocks of `KV_BLOCK_LEN` positions that the engine hands out.
+//! Keys and values of past positions, in blocks of `KV_BLOCK_LEN` positions that the engine hands
+//! out.
 //!
-//! Layout of a block: `[layer][key|value][kv head][position][dim]`, so that one head of one layer is one aligned chunk
-//! for the attention kernel.
+//! Layout of a block: `[layer][key|value][kv head][position][dim]`, so that one head of one layer
+//! is one aligned chunk for the attention kernel.
 
 use std::ops::Range;
 

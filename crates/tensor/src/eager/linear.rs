@@ -1,5 +1,5 @@
-//! Projections in parallel: the rows of all weights are cut into bands of about equal bytes, and each band is computed
-//! for every row of `x`. A band's width changes nothing in its numbers.
+//! Projections in parallel: the rows of all weights are cut into bands of about equal bytes, and
+//! each band is computed for every row of `x`. A band's width changes nothing in its numbers.
 
 use lucid_kernels::{self as kernels, ColumnBand, Level, WeightRows};
 use lucid_sys::ThreadPool;

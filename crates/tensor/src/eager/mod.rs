@@ -1,10 +1,12 @@
-//! The serving executor: computes each operation at once, on quantised weights as they lie in the file.
+//! The serving executor: computes each operation at once, on quantised weights as they lie in the
+//! file.
 //!
-//! Invariant: every element of a result depends on its own row (and its sequence's past) alone, summed in an order that
-//! the shape fixes. Batch, chunking of a prompt and number of threads do not change a bit of it.
+//! Invariant: every element of a result depends on its own row (and its sequence's past) alone,
+//! summed in an order that the shape fixes. Batch, chunking of a prompt and number of threads do
+//! not change a bit of it.
 //!
-//! Memory: values live in recycled buffers; what a scope made is free again at its end, so a pass holds a layer's
-//! worth of activations however deep the network is.
+//! Memory: values live in recycled buffers; what a scope made is free again at its end, so a pass
+//! holds a layer's worth of activations however deep the network is.
 
 mod arena;
 mod attention;
@@ -58,7 +60,8 @@ pub type Hook = Box<dyn FnMut(HookRows<'_>) + Send>;
 
 struct Rotary {
     spec: RotarySpec,
-    /// Cosine and sine per row of the current pass, each `[rows, pairs]`; empty until first used in a pass.
+    /// Cosine and sine per row of the current pass, each `[rows, pairs]`; empty until first used in
+    /// a pass.
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
@@ -100,7 +103,8 @@ impl Eager {
         }
     }
 
-    /// Starts a pass: what `embed`, `rotary`, `attention` and `select_outputs` refer to until the next one.
+    /// Starts a pass: what `embed`, `rotary`, `attention` and `select_outputs` refer to until the
+    /// next one.
     ///
     /// Values of earlier passes are dead from here on.
     ///

@@ -1,0 +1,342 @@
+//! The command line: every command, flag and example that `--help` shows.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Run, look into and convert language models: two files, offline, on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "lucid", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  lucid run model.gguf                          chat with a model
+  lucid run model.gguf \"Once upon a time\"       one answer, streamed
+  lucid next model.gguf \"The capital of France is\"
+  lucid show model.gguf                         what is in the two files
+
+MODEL is a path, a name from `lucid list`, or ORG/REPO[:FILE] of Hugging Face.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Chat with a model, or let it continue a text
+    Run(RunArgs),
+    /// The distribution of the next token, as a table
+    Next(NextArgs),
+    /// Let the bare model dream documents, from nothing
+    Dream(DreamArgs),
+    /// What is in the two files: this program and the weights
+    Show(ShowArgs),
+    /// Text as the model sees it: ids and pieces
+    Tokenize(TokenizeArgs),
+    /// Write the logits of given tokens as a .npy matrix
+    Logits(LogitsArgs),
+    /// Make a GGUF file from safetensors or a llama2.c checkpoint
+    Convert(ConvertArgs),
+    /// Fetch a model from Hugging Face
+    Pull(PullArgs),
+    /// Models on this machine, also those of other programs
+    List(ListArgs),
+    /// Delete a fetched model
+    Rm(RmArgs),
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How to compute.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Computing")]
+pub(crate) struct ComputeArgs {
+    /// Threads to compute with [default: physical cores, within the quota]
+    #[arg(long, short = 't', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Tokens that fit into the context [default: as trained, within memory]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ctx: Option<u32>,
+    /// Number format of cached keys and values [default: f32 for f32 models, else f16]
+    #[arg(long, value_enum)]
+    pub(crate) kv: Option<KvChoice>,
+    /// Instruction set [default: the best that this processor has]
+    #[arg(long, value_enum, hide_short_help = true)]
+    pub(crate) simd: Option<SimdChoice>,
+    /// Vocabulary file, where it lies apart from the weights (tokenizer.json, .model or .bin)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KvChoice {
+    F32,
+    F16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimdChoice {
+    Scalar,
+    Avx2,
+    Avx512,
+}
+
+/// How the next token is chosen. Stages run in the order in which they stand here.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Sampling (in this order; --temp 0 is greedy)")]
+pub(crate) struct SamplingArgs {
+    /// Add BIAS to the logit of a token; may be given more than once
+    #[arg(long, value_name = "ID=BIAS", allow_hyphen_values = true)]
+    pub(crate) logit_bias: Vec<String>,
+    /// Divide the logits of seen tokens; 1 is off
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub(crate) repeat_penalty: f32,
+    /// Subtract for each time a token was seen; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_hyphen_values = true)]
+    pub(crate) frequency_penalty: f32,
+    /// Subtract once for a token that was seen; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_hyphen_values = true)]
+    pub(crate) presence_penalty: f32,
+    /// How many last tokens the penalties look at
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) repeat_last_n: usize,
+    /// DRY: penalty for continuing a repetition; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    pub(crate) dry_multiplier: f32,
+    /// DRY: growth of the penalty per repeated token
+    #[arg(long, default_value_t = 1.75, value_name = "X")]
+    pub(crate) dry_base: f32,
+    /// DRY: repetitions up to this length are free
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) dry_allowed_length: usize,
+    /// DRY: text across which nothing counts as repeated; may be given more than once
+    #[arg(long, value_name = "TEXT", default_values_t = ["\n".to_owned(), ":".to_owned(), "\"".to_owned(), "*".to_owned()], hide_default_value = true)]
+    pub(crate) dry_breaker: Vec<String>,
+    /// Keep logits within N standard deviations of the best; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "N")]
+    pub(crate) top_n_sigma: f32,
+    /// Keep the K most probable tokens; 0 is off
+    #[arg(long, default_value_t = 40, value_name = "K")]
+    pub(crate) top_k: usize,
+    /// Locally typical sampling, mass to keep; 1 is off
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub(crate) typical: f32,
+    /// Nucleus sampling, mass to keep; 1 is off
+    #[arg(long, default_value_t = 0.95, value_name = "P")]
+    pub(crate) top_p: f32,
+    /// Keep tokens at least this fraction as probable as the best; 0 is off
+    #[arg(long, default_value_t = 0.05, value_name = "P")]
+    pub(crate) min_p: f32,
+    /// XTC: how often top choices are excluded; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub(crate) xtc_probability: f32,
+    /// XTC: what counts as a top choice
+    #[arg(long, default_value_t = 0.1, value_name = "P")]
+    pub(crate) xtc_threshold: f32,
+    /// Temperature
+    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    pub(crate) temp: f32,
+    /// Let the temperature follow the entropy, by up to this much; 0 is off
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    pub(crate) dynatemp_range: f32,
+    /// Same seed, same text [default: a new one each time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid run model.gguf                                 chat; /help lists what can be typed
+  lucid run model.gguf \"Why is the sky blue?\" -n 200
+  cat notes.txt | lucid run model.gguf \"Summarise:\"     the piped text follows the prompt
+  lucid run model.gguf -f question.txt --temp 0        greedy: the same text each time
+  lucid run base.gguf --raw \"Once upon a time\"         plain continuation, no template")]
+pub(crate) struct RunArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// What to ask, or to continue; without it a conversation starts
+    pub(crate) prompt: Option<String>,
+    /// Read the prompt from a file (after PROMPT, where both are given)
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Continue the text as it is: no template, even where the model has one
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Stop after N tokens of each answer
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Say on standard error how fast it went
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print the answer as one JSON object (needs a prompt)
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid next model.gguf \"The capital of France is\"
+  lucid next model.gguf \"2 + 2 =\" --top 5 --json")]
+pub(crate) struct NextArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// The text before the token; standard input where it is piped
+    pub(crate) text: Option<String>,
+    /// How many tokens to show
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) top: usize,
+    /// One JSON object instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid dream model.gguf
+  lucid dream model.gguf --count 3 -n 200 --seed 7")]
+pub(crate) struct DreamArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// How many documents
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) count: usize,
+    /// Stop a document after N tokens
+    #[arg(short = 'n', long, default_value_t = 512, value_name = "N")]
+    pub(crate) max_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[command(after_help = "Examples:
+  lucid show model.gguf
+  lucid show model.gguf --tensors --ctx 32768
+  lucid show model.gguf --json")]
+pub(crate) struct ShowArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// Memory needed at this many tokens of context, beside the usual ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ctx: Option<u32>,
+    /// List every tensor
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// List all metadata
+    #[arg(long)]
+    pub(crate) metadata: bool,
+    /// Print the chat template
+    #[arg(long)]
+    pub(crate) template: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid tokenize model.gguf \"Hello, world\"
+  lucid tokenize model.gguf --json < text.txt
+  lucid tokenize model.gguf \"<|im_start|>user\" --special")]
+pub(crate) struct TokenizeArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// The text; standard input where it is piped
+    pub(crate) text: Option<String>,
+    /// Read spellings of control tokens as those tokens
+    #[arg(long)]
+    pub(crate) special: bool,
+    /// Leave out begin-of-text and the like
+    #[arg(long)]
+    pub(crate) bare: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Vocabulary file, where it lies apart from the weights
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid logits model.gguf --tokens 1,15043,3186 --out logits.npy
+  lucid logits model.gguf --tokens ids.txt --out logits.npy")]
+pub(crate) struct LogitsArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// Token ids, separated by commas, or a file that holds them
+    #[arg(long, value_name = "IDS|FILE")]
+    pub(crate) tokens: String,
+    /// Where to write the f32 matrix [tokens, vocabulary]
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid convert Llama-3.2-1B/ llama-1b.gguf                 a folder with safetensors
+  lucid convert Llama-3.2-1B/ llama-1b-q8.gguf --type q8_0
+  lucid convert stories260K.bin stories.gguf --tokenizer tok512.bin")]
+pub(crate) struct ConvertArgs {
+    /// A folder or file: safetensors, llama2.c, GGUF
+    pub(crate) input: String,
+    /// The GGUF file to write
+    pub(crate) output: PathBuf,
+    /// Vocabulary file, where it lies apart from the weights
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Number format of the matrices [default: as they are]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) dtype: Option<String>,
+    /// Replace the output where it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid pull ORG/REPO                 the best fit of the repository's files
+  lucid pull ORG/REPO:Q4_K_M          a quantisation
+  lucid pull ORG/REPO:model.gguf      a file
+
+HF_TOKEN opens gated repositories, HF_ENDPOINT names another hub.")]
+pub(crate) struct PullArgs {
+    /// ORG/REPO, ORG/REPO:FILE or ORG/REPO:QUANTISATION
+    pub(crate) model: String,
+    /// Say what would be fetched, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// One JSON object instead of progress
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ListArgs {
+    /// One JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RmArgs {
+    /// A name from `lucid list`
+    pub(crate) model: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}

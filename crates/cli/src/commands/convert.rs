@@ -1,0 +1,66 @@
+//! `lucid convert IN OUT.gguf`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use lucid_tensor::{DType, Metadata};
+
+use crate::args::ConvertArgs;
+use crate::env::Environment;
+use crate::{load, style, vocabulary};
+
+/// Number formats that can be written.
+const WRITABLE: [DType; 5] = [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0];
+
+pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> {
+    let dtype = args.dtype.as_deref().map(dtype).transpose()?;
+    if args.output.exists() && !args.force {
+        bail!("{} exists already; --force replaces it", args.output.display());
+    }
+    let checkpoint = load::checkpoint(environment, &args.input)?;
+    let tokenizer = load::optional_tokenizer(&checkpoint, args.tokenizer.as_deref())?;
+    let metadata = if let Some(tokenizer) = &tokenizer {
+        let mut vocabulary = tokenizer.vocabulary().clone();
+        vocabulary.chat_template = load::chat_template(&checkpoint, tokenizer);
+        vocabulary::to_metadata(&vocabulary)
+    } else {
+        eprintln!(
+            "lucid: warning: {} brings no vocabulary; the GGUF file will know token ids only \
+             (--tokenizer FILE adds one)",
+            load::name(&checkpoint)
+        );
+        Metadata::default()
+    };
+    let bar = environment.stderr_is_terminal.then(|| {
+        let template = "{bar:30} {bytes} of {total_bytes}, {eta} left";
+        let style = ProgressStyle::with_template(template);
+        let bar = ProgressBar::new(0);
+        style.map_or(bar.clone(), |style| bar.with_style(style))
+    });
+    let started = Instant::now();
+    let mut progress = |done: u64, total: u64| {
+        if let Some(bar) = &bar
+            && started.elapsed() > Duration::from_secs(2)
+        {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    };
+    lucid_checkpoint::convert(&checkpoint, &metadata, dtype, &args.output, &mut progress)
+        .with_context(|| format!("cannot convert {} to {}", args.input, args.output.display()))?;
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    let size = std::fs::metadata(&args.output).map_or(0, |info| info.len());
+    eprintln!("wrote {} ({})", args.output.display(), style::bytes(size));
+    Ok(0)
+}
+
+fn dtype(name: &str) -> Result<DType> {
+    let found = WRITABLE.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
+    found.with_context(|| {
+        let names = WRITABLE.map(|dtype| dtype.name().to_ascii_lowercase()).join(", ");
+        format!("--type {name}: expected one of {names}")
+    })
+}

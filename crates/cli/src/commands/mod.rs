@@ -1,0 +1,36 @@
+//! One file per command. Each returns the exit status.
+
+mod chat;
+mod completions;
+mod convert;
+mod dream;
+mod list;
+mod logits;
+mod next;
+pub(crate) mod pull;
+mod rm;
+mod run;
+mod show;
+mod tokenize;
+
+use anyhow::Result;
+
+use crate::args::Command;
+use crate::env::Environment;
+
+/// Runs a command.
+pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i32> {
+    match command {
+        Command::Run(args) => run::run(&args, environment),
+        Command::Next(args) => next::run(&args, environment),
+        Command::Dream(args) => dream::run(&args, environment),
+        Command::Show(args) => show::run(&args, environment),
+        Command::Tokenize(args) => tokenize::run(&args, environment),
+        Command::Logits(args) => logits::run(&args, environment),
+        Command::Convert(args) => convert::run(&args, environment),
+        Command::Pull(args) => pull::run(&args, environment),
+        Command::List(args) => list::run(&args, environment),
+        Command::Rm(args) => rm::run(&args, environment),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

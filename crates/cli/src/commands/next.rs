@@ -1,0 +1,94 @@
+//! `lucid next MODEL TEXT`: what the network does, and all that it does: a probability for each
+//! possible next token.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail};
+use lucid_engine::sampler::softmax_top;
+use lucid_engine::{Feed, Wanted};
+use lucid_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
+use serde_json::json;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::args::NextArgs;
+use crate::env::Environment;
+use crate::style::Paint;
+use crate::{load, output, style};
+
+/// Rows of a prompt per pass.
+const CHUNK: usize = 256;
+
+pub(crate) fn run(args: &NextArgs, environment: &Environment) -> Result<i32> {
+    let text = text(args.text.as_deref(), environment)?;
+    let checkpoint = load::checkpoint(environment, &args.model)?;
+    let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
+    let mut engine = load::engine(&checkpoint, &args.compute)?;
+    let tokens = tokenizer.encode(text.as_bytes(), &[], AddSpecial::Yes, ParseSpecial::No);
+    if tokens.is_empty() {
+        bail!("the text is empty, and this model has no token to begin with: give it some text");
+    }
+    let sequence = engine.open();
+    let mut top = Vec::new();
+    for chunk in tokens.chunks(CHUNK) {
+        let logits = engine.forward(&[Feed { sequence, tokens: chunk, wanted: Wanted::Last }])?;
+        top = softmax_top(logits.last(), args.top);
+    }
+    if args.json {
+        return json_out(&tokenizer, &tokens, &top);
+    }
+    let paint = Paint::new(environment.colour);
+    let pieces: Vec<_> = top.iter().map(|&(id, _)| piece(&tokenizer, id)).collect();
+    let column = pieces.iter().map(|piece| piece.width()).max().unwrap_or(0).clamp(5, 30);
+    let room = environment.width.saturating_sub(column + 24).clamp(8, 60);
+    for (&(id, probability), piece) in top.iter().zip(&pieces) {
+        let padding = " ".repeat(column.saturating_sub(piece.width()));
+        let bar = paint.green(style::bar(probability, room));
+        let id = paint.dim(format!("{id:>7}"));
+        output::line(format!("{piece}{padding} {id} {:>7.3} % {bar}", probability * 100.0))?;
+    }
+    let rest = 1.0 - top.iter().map(|row| row.1).sum::<f64>();
+    if rest > 0.0 {
+        let others = engine.config().vocab_size.saturating_sub(top.len());
+        let label = format!("({others} others)");
+        output::line(paint.dim(format!(
+            "{label:<width$} {:>7.3} %",
+            rest * 100.0,
+            width = column + 8
+        )))?;
+    }
+    Ok(0)
+}
+
+/// The argument, or what is piped.
+pub(super) fn text(argument: Option<&str>, environment: &Environment) -> Result<String> {
+    if let Some(text) = argument {
+        return Ok(text.to_owned());
+    }
+    if environment.stdin_is_terminal {
+        bail!("give the text as an argument, or pipe it in");
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    Ok(super::run::lossy(&bytes, "standard input"))
+}
+
+fn piece(tokenizer: &Tokenizer, id: u32) -> String {
+    tokenizer.piece(id).map_or_else(|| format!("[{id}]"), |piece| style::visible(&piece))
+}
+
+fn json_out(tokenizer: &Tokenizer, tokens: &[u32], top: &[(u32, f64)]) -> Result<i32> {
+    let rows: Vec<_> = top
+        .iter()
+        .map(|&(id, probability)| {
+            let piece = tokenizer.piece(id).unwrap_or_default();
+            json!({
+                "id": id,
+                "piece": String::from_utf8_lossy(&piece),
+                "bytes": piece.to_vec(),
+                "probability": probability,
+            })
+        })
+        .collect();
+    output::json(&json!({ "prompt_tokens": tokens, "next": rows }))?;
+    Ok(0)
+}

@@ -1,0 +1,34 @@
+//! `lucid rm NAME`: deletes a model from Lucid's own cache.
+
+use std::io::Write as _;
+
+use anyhow::{Result, bail};
+
+use crate::args::RmArgs;
+use crate::env::Environment;
+use crate::{output, style};
+
+pub(crate) fn run(args: &RmArgs, environment: &Environment) -> Result<i32> {
+    if !args.yes {
+        if !environment.stdin_is_terminal {
+            bail!(
+                "rm asks before it deletes, and nobody can be asked here; --yes deletes without asking"
+            );
+        }
+        if !ask(&format!("Delete {}?", args.model))? {
+            return Ok(1);
+        }
+    }
+    let removed = lucid_hub::remove(&environment.hub, &args.model)?;
+    output::line(format!("deleted {} ({})", removed.path.display(), style::bytes(removed.bytes)))?;
+    Ok(0)
+}
+
+/// A question with yes or no; no is the default.
+pub(super) fn ask(question: &str) -> Result<bool> {
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,151 @@
+//! `lucid run MODEL [PROMPT]`: one answer, or a conversation.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail};
+use lucid_tokenizer::template::{ChatTemplate, Message, Rendered};
+use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial};
+use serde_json::json;
+
+use super::chat::{self, Dialogue};
+use crate::args::RunArgs;
+use crate::env::Environment;
+use crate::generate::{self, Limits, Session, Stop};
+use crate::{interrupt, load, output, style};
+
+pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
+    let prompt = prompt(args, environment)?;
+    if args.json && prompt.is_none() {
+        bail!("--json needs a prompt: give PROMPT, -f FILE or text on standard input");
+    }
+    let checkpoint = load::checkpoint(environment, &args.model)?;
+    let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
+    for warning in tokenizer.warnings() {
+        eprintln!("lucid: warning: {warning}");
+    }
+    let template = if args.raw { None } else { load::chat_template(&checkpoint, &tokenizer) };
+    let template = template.map(|source| chat::template(&source, &tokenizer)).transpose();
+    let template = template.with_context(|| {
+        format!("the chat template of {} (--raw does without it)", load::name(&checkpoint))
+    })?;
+    if template.is_none() && args.system.is_some() {
+        bail!("--system needs a chat template, and this model has none (or --raw was given)");
+    }
+    let mut engine = load::engine(&checkpoint, &args.compute)?;
+    let sampler = generate::sampler(&args.sampling, &tokenizer)?;
+    let sequence = engine.open();
+    let session = Session {
+        engine: &mut engine,
+        tokenizer: &tokenizer,
+        sequence,
+        sampler,
+        progress: environment.stderr_is_terminal,
+    };
+    let limits = Limits { max_tokens: args.max_tokens, stop_at_bos: template.is_none() };
+    match (prompt, template) {
+        (Some(prompt), template) => once(session, template.as_ref(), &prompt, args, limits),
+        (None, template) => {
+            let dialogue = Dialogue::new(session, template, args, limits, environment);
+            dialogue.converse()
+        }
+    }
+}
+
+/// What to ask: PROMPT, then the file, then what is piped; `None` where a person is at the
+/// keyboard.
+fn prompt(args: &RunArgs, environment: &Environment) -> Result<Option<String>> {
+    let mut parts: Vec<String> = args.prompt.iter().cloned().collect();
+    if let Some(file) = &args.file {
+        let text =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        parts.push(lossy(&text, &file.display().to_string()));
+    } else if !environment.stdin_is_terminal {
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
+        let text = lossy(&text, "standard input");
+        if !text.is_empty() || parts.is_empty() {
+            parts.push(text);
+        }
+    }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let prompt = parts.join("\n\n");
+    Ok(Some(if args.raw { prompt } else { prompt.trim_end_matches(['\n', '\r']).to_owned() }))
+}
+
+/// Text that is not UTF-8 is still text, with a word of warning.
+pub(super) fn lossy(bytes: &[u8], source: &str) -> String {
+    match String::from_utf8_lossy(bytes) {
+        std::borrow::Cow::Borrowed(text) => text.to_owned(),
+        std::borrow::Cow::Owned(text) => {
+            eprintln!("lucid: warning: {source} is not UTF-8; what cannot be read became U+FFFD");
+            text
+        }
+    }
+}
+
+/// One prompt, one answer.
+fn once(
+    mut session: Session<'_>,
+    template: Option<&ChatTemplate>,
+    prompt: &str,
+    args: &RunArgs,
+    limits: Limits,
+) -> Result<i32> {
+    let tokenizer = session.tokenizer;
+    let (tokens, decoder) = if let Some(template) = template {
+        let mut messages = Vec::new();
+        messages.extend(args.system.as_ref().map(|text| Message::text("system", text)));
+        messages.push(Message::text("user", prompt));
+        let Rendered { text, literal } = chat::render(template, &messages)?;
+        let tokens = chat::encode(tokenizer, &text, &literal);
+        (tokens, tokenizer.stream_decoder(ShowSpecial::No))
+    } else {
+        let tokens = tokenizer.encode(prompt.as_bytes(), &[], AddSpecial::Yes, ParseSpecial::No);
+        // What continues a text keeps its leading space; what begins one has none.
+        let decoder = if prompt.is_empty() {
+            tokenizer.stream_decoder(ShowSpecial::No)
+        } else {
+            tokenizer.stream_decoder_continuing(ShowSpecial::No)
+        };
+        (tokens, decoder)
+    };
+    if tokens.is_empty() {
+        bail!("the prompt is empty, and this model has no token to begin with: give it some text");
+    }
+    let raw = template.is_none();
+    if raw && !args.json {
+        output::show(&style::harmless(prompt))?;
+    }
+    let listening = interrupt::listen();
+    let mut answer = String::new();
+    let outcome = session.answer(&tokens, decoder, limits, &listening, &mut |_, text| {
+        if args.json {
+            answer.push_str(text);
+            return Ok(());
+        }
+        output::show(&style::harmless(text))
+    })?;
+    if args.json {
+        output::json(&json!({
+            "text": answer,
+            "stop": outcome.stop.word(),
+            "prompt_tokens": outcome.prompt_tokens,
+            "answer_tokens": outcome.answer_tokens,
+            "prompt_seconds": outcome.prompt_time.as_secs_f64(),
+            "answer_seconds": outcome.answer_time.as_secs_f64(),
+        }))?;
+    } else {
+        output::line("")?;
+    }
+    if args.stats {
+        eprintln!("{}", outcome.summary());
+    }
+    if outcome.stop == Stop::Context {
+        let context = session.engine.options().context;
+        eprintln!("lucid: the context of {context} tokens is full; --ctx makes it larger");
+    }
+    let interrupted = outcome.stop == Stop::Interrupted;
+    Ok(if interrupted { interrupt::EXIT_INTERRUPTED } else { 0 })
+}

@@ -1,0 +1,52 @@
+//! The one place that reads the environment and asks what the terminal can do.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use lucid_hub::HubConfig;
+
+/// What the surroundings of this run are.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Where models lie and how the hub is reached.
+    pub(crate) hub: HubConfig,
+    /// Standard input is a person at a keyboard.
+    pub(crate) stdin_is_terminal: bool,
+    /// Standard error is a screen: progress is shown there.
+    pub(crate) stderr_is_terminal: bool,
+    /// Colours on standard output.
+    pub(crate) colour: bool,
+    /// Columns of the screen; 80 where there is none.
+    pub(crate) width: usize,
+    /// Where lines typed at the prompt are remembered.
+    pub(crate) history: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the surroundings.
+    pub(crate) fn read() -> Self {
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let stdout_is_terminal = std::io::stdout().is_terminal();
+        let dumb = var("TERM").is_some_and(|term| term == "dumb");
+        let forced = var("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        let colour = var("NO_COLOR").is_none() && (forced || (stdout_is_terminal && !dumb));
+        let state = var("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+        Self {
+            hub: HubConfig::from_vars(|name| std::env::var_os(name)),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            colour,
+            width: console_width(),
+            history: state.map(|state| state.join("lucid").join("history")),
+        }
+    }
+}
+
+fn console_width() -> usize {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let width = asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into()));
+    width.unwrap_or(80).clamp(20, 400)
+}

@@ -1,0 +1,198 @@
+//! Between GGUF's metadata (`tokenizer.ggml.*`) and the tokenizer's `Vocabulary`, both ways.
+//!
+//! Source of the keys: ggml's `docs/gguf.md`, llama.cpp's `src/llama-arch.cpp`.
+
+use anyhow::{Context as _, Result, bail};
+use lucid_tensor::{MetaArray, MetaValue, Metadata};
+use lucid_tokenizer::{TokenId, TokenKind, Vocabulary};
+
+const PREFIX: &str = "tokenizer.ggml.";
+
+/// Reads the vocabulary that metadata hold; `None` where they hold none.
+pub(crate) fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
+    let Some(model) = metadata.text(&key("model"))? else { return Ok(None) };
+    if matches!(model, "none" | "no_vocab") {
+        return Ok(None);
+    }
+    let tokens = texts(metadata, "tokens")?
+        .with_context(|| format!("the metadata key `{}` is missing", key("tokens")))?;
+    let kinds = signed(metadata, "token_type")?.unwrap_or_default();
+    let kinds = kinds.into_iter().enumerate();
+    let kinds = kinds.map(|(index, kind)| TokenKind::from_gguf(kind, index));
+    Ok(Some(Vocabulary {
+        model: model.to_owned(),
+        pre: metadata.text(&key("pre"))?.map(str::to_owned),
+        tokens,
+        scores: floats(metadata, "scores")?.unwrap_or_default(),
+        kinds: kinds.collect::<Result<_, _>>()?,
+        merges: texts(metadata, "merges")?.unwrap_or_default(),
+        bos: id(metadata, "bos_token_id")?,
+        eos: id(metadata, "eos_token_id")?,
+        eot: id(metadata, "eot_token_id")?,
+        eom: id(metadata, "eom_token_id")?,
+        unk: id(metadata, "unknown_token_id")?,
+        // The specification spells it so.
+        sep: id(metadata, "seperator_token_id")?,
+        pad: id(metadata, "padding_token_id")?,
+        cls: id(metadata, "cls_token_id")?,
+        mask: id(metadata, "mask_token_id")?,
+        add_bos: metadata.bool(&key("add_bos_token"))?,
+        add_eos: metadata.bool(&key("add_eos_token"))?,
+        add_sep: metadata.bool(&key("add_sep_token"))?,
+        add_space_prefix: metadata.bool(&key("add_space_prefix"))?,
+        remove_extra_whitespaces: metadata.bool(&key("remove_extra_whitespaces"))?,
+        precompiled_charsmap: bytes(metadata, "precompiled_charsmap")?,
+        chat_template: metadata.text("tokenizer.chat_template")?.map(str::to_owned),
+        ..Vocabulary::default()
+    }))
+}
+
+/// Writes a vocabulary as metadata.
+pub(crate) fn to_metadata(vocabulary: &Vocabulary) -> Metadata {
+    let mut metadata = Metadata::default();
+    let mut put = |name: &str, value: MetaValue| metadata.insert(key(name), value, None);
+    put("model", MetaValue::Text(vocabulary.model.clone()));
+    if let Some(pre) = &vocabulary.pre {
+        put("pre", MetaValue::Text(pre.clone()));
+    }
+    put("tokens", MetaValue::Array(MetaArray::Text(vocabulary.tokens.clone())));
+    if !vocabulary.scores.is_empty() {
+        put("scores", MetaValue::Array(MetaArray::Float(vocabulary.scores.clone())));
+    }
+    if !vocabulary.kinds.is_empty() {
+        let kinds = vocabulary.kinds.iter().map(|&kind| kind as i64).collect();
+        put("token_type", MetaValue::Array(MetaArray::Signed(kinds)));
+    }
+    if !vocabulary.merges.is_empty() {
+        put("merges", MetaValue::Array(MetaArray::Text(vocabulary.merges.clone())));
+    }
+    let ids = [
+        ("bos_token_id", vocabulary.bos),
+        ("eos_token_id", vocabulary.eos),
+        ("eot_token_id", vocabulary.eot),
+        ("eom_token_id", vocabulary.eom),
+        ("unknown_token_id", vocabulary.unk),
+        ("seperator_token_id", vocabulary.sep),
+        ("padding_token_id", vocabulary.pad),
+        ("cls_token_id", vocabulary.cls),
+        ("mask_token_id", vocabulary.mask),
+    ];
+    for (name, id) in ids {
+        if let Some(id) = id {
+            put(name, MetaValue::Unsigned(u64::from(id)));
+        }
+    }
+    let flags = [
+        ("add_bos_token", vocabulary.add_bos),
+        ("add_eos_token", vocabulary.add_eos),
+        ("add_sep_token", vocabulary.add_sep),
+        ("add_space_prefix", vocabulary.add_space_prefix),
+        ("remove_extra_whitespaces", vocabulary.remove_extra_whitespaces),
+    ];
+    for (name, flag) in flags {
+        if let Some(flag) = flag {
+            put(name, MetaValue::Bool(flag));
+        }
+    }
+    if let Some(map) = &vocabulary.precompiled_charsmap {
+        let map = map.iter().map(|&byte| u64::from(byte)).collect();
+        put("precompiled_charsmap", MetaValue::Array(MetaArray::Unsigned(map)));
+    }
+    if let Some(template) = &vocabulary.chat_template {
+        metadata.insert("tokenizer.chat_template", MetaValue::Text(template.clone()), None);
+    }
+    metadata
+}
+
+fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>> {
+    let key = key(name);
+    // Some writers put -1 for "none".
+    if let Some(MetaValue::Signed(-1)) = metadata.value(&key) {
+        return Ok(None);
+    }
+    let Some(value) = metadata.unsigned(&key)? else { return Ok(None) };
+    if value == u64::from(u32::MAX) {
+        return Ok(None);
+    }
+    let id = u32::try_from(value);
+    Ok(Some(id.with_context(|| format!("the metadata key `{key}` is {value}: no token id"))?))
+}
+
+fn texts(metadata: &Metadata, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
+    match metadata.value(&key(name)) {
+        None => Ok(None),
+        Some(MetaValue::Array(MetaArray::Text(texts))) => Ok(Some(texts.clone())),
+        Some(other) => Err(metadata.wrong(&key(name), "an array of texts", other).into()),
+    }
+}
+
+fn floats(metadata: &Metadata, name: &str) -> Result<Option<Vec<f32>>> {
+    match metadata.value(&key(name)) {
+        None => Ok(None),
+        Some(MetaValue::Array(MetaArray::Float(values))) => Ok(Some(values.clone())),
+        Some(other) => Err(metadata.wrong(&key(name), "an array of floats", other).into()),
+    }
+}
+
+fn signed(metadata: &Metadata, name: &str) -> Result<Option<Vec<i64>>> {
+    match metadata.value(&key(name)) {
+        None => Ok(None),
+        Some(MetaValue::Array(MetaArray::Signed(values))) => Ok(Some(values.clone())),
+        Some(MetaValue::Array(MetaArray::Unsigned(values))) => {
+            Ok(Some(values.iter().map(|&value| value as i64).collect()))
+        }
+        Some(other) => Err(metadata.wrong(&key(name), "an array of integers", other).into()),
+    }
+}
+
+fn bytes(metadata: &Metadata, name: &str) -> Result<Option<Vec<u8>>> {
+    let Some(values) = signed(metadata, name)? else { return Ok(None) };
+    let bytes: Result<Vec<u8>, _> = values
+        .iter()
+        .map(|&value| u8::try_from(value).or_else(|_| i8::try_from(value).map(|v| v as u8)))
+        .collect();
+    match bytes {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(_) => bail!("the metadata key `{}` holds a number that is no byte", key(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vocabulary {
+        Vocabulary {
+            model: "gpt2".to_owned(),
+            pre: Some("llama-bpe".to_owned()),
+            tokens: vec![b"a".to_vec(), b"b".to_vec(), b"ab".to_vec()],
+            kinds: vec![TokenKind::Normal, TokenKind::Control, TokenKind::Byte],
+            scores: vec![0.0, -1.0, 2.5],
+            merges: vec![b"a b".to_vec()],
+            bos: Some(1),
+            add_bos: Some(true),
+            precompiled_charsmap: Some(vec![0, 255]),
+            chat_template: Some("{{ messages }}".to_owned()),
+            ..Vocabulary::default()
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_survives_the_way_through_metadata() {
+        assert_eq!(from_metadata(&to_metadata(&sample())).unwrap(), Some(sample()));
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        for name in ["tokens", "scores", "token_type", "merges", "bos_token_id", "add_bos_token"] {
+            let mut metadata = to_metadata(&sample());
+            metadata.insert(key(name), MetaValue::Text("x".to_owned()), Some(77));
+            let error = from_metadata(&metadata).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("byte 77"), "{error}");
+        }
+    }
+}
