@@ -9,6 +9,7 @@ use crate::unicode::{MARK, SPACE, WORD, flags};
 
 /// One added token.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are the file format's")]
 pub(crate) struct AddedToken {
     pub(crate) id: TokenId,
     pub(crate) content: Vec<u8>,
@@ -71,7 +72,7 @@ impl AddedSet {
             self.trie.prefixes(&text[at..], |length, index| {
                 let token = &self.tokens[index as usize];
                 let free = (!inside && at + length <= limit) || is_space(&token.content);
-                if free && (special || !token.special) && self.word_edges(token, text, at, length) {
+                if free && (special || !token.special) && word_edges(token, text, at, length) {
                     best = Some((length, index));
                 }
             });
@@ -81,14 +82,6 @@ impl AddedSet {
             at += 1;
         }
         None
-    }
-
-    fn word_edges(&self, token: &AddedToken, text: &[u8], at: usize, length: usize) -> bool {
-        if !token.single_word {
-            return true;
-        }
-        let is_word = |c: Option<char>| c.is_some_and(|c| flags(c) & (WORD | MARK) != 0);
-        !is_word(char_before(text, at)) && !is_word(char_after(text, at + length))
     }
 
     fn stretch(&self, index: u32, text: &[u8], from: usize, start: usize, end: usize) -> Match {
@@ -108,6 +101,14 @@ impl AddedSet {
         }
         Match { id: token.id, range: start..end }
     }
+}
+
+fn word_edges(token: &AddedToken, text: &[u8], at: usize, length: usize) -> bool {
+    if !token.single_word {
+        return true;
+    }
+    let is_word = |c: Option<char>| c.is_some_and(|c| flags(c) & (WORD | MARK) != 0);
+    !is_word(char_before(text, at)) && !is_word(char_after(text, at + length))
 }
 
 fn char_after(text: &[u8], at: usize) -> Option<char> {

@@ -1,6 +1,8 @@
 //! Hugging Face's `tokenizer.json`. Source: the `tokenizers` library's serialisation of its components. Parsing keeps
 //! serde_json's depth limit, so that nested components cannot exhaust the stack.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::added::{AddedSet, AddedToken};
@@ -9,6 +11,7 @@ use crate::family::Family;
 use crate::from_config::{Config, added_token};
 use crate::from_gguf::Prepared;
 use crate::from_lists::{by_id, vocab_entries, word_piece};
+use crate::hash::Folded;
 use crate::json_parts::{Decoding, decoding, normalizers, post_processor, steps};
 use crate::model::{Bpe, BpeSettings, Model, Unigram, WordLevel, WordPiece};
 use crate::spaces::SpaceCut;
@@ -163,20 +166,21 @@ fn vocabulary(model: &Kind<'_>, added: &[AddedToken]) -> Result<Vocabulary, Toke
         "Unigram" => unigram_entries(vocab, &mut scores)?,
         _ => vocab_entries(vocab, "model.vocab")?,
     };
-    let is_added = |text: &[u8]| added.iter().any(|token| token.special && token.content == text);
+    let unk_name = model.text("unk_token").as_bytes();
+    let special: HashSet<&[u8], Folded> =
+        added.iter().filter(|token| token.special).map(|token| &token.content[..]).collect();
+    let is_added = |text: &[u8]| text == unk_name || special.contains(text);
     if model.kind == "WordPiece" {
         let prefix = model.text("continuing_subword_prefix");
         for (text, _) in entries.iter_mut().filter(|(text, _)| !is_added(text)) {
             *text = word_piece(text, if prefix.is_empty() { "##" } else { prefix });
         }
     }
-    let unk = match model.kind {
-        "Unigram" => model.value.get("unk_id").and_then(Value::as_u64),
-        _ => {
-            let name = model.text("unk_token").as_bytes();
-            let found = entries.iter().find(|(text, _)| !name.is_empty() && text == name);
-            found.map(|(_, id)| *id)
-        }
+    let unk = if model.kind == "Unigram" {
+        model.value.get("unk_id").and_then(Value::as_u64)
+    } else {
+        let found = entries.iter().find(|(text, _)| !unk_name.is_empty() && text == unk_name);
+        found.map(|(_, id)| *id)
     };
     for token in added {
         entries.push((token.content.clone(), u64::from(token.id)));
@@ -202,7 +206,7 @@ fn vocabulary(model: &Kind<'_>, added: &[AddedToken]) -> Result<Vocabulary, Toke
         scores.resize(tokens.len(), 0.0);
     }
     let merges = merges(model)?;
-    Ok(Vocabulary { tokens, kinds, scores, merges, unk, ..Vocabulary::default() })
+    Ok(Vocabulary { tokens, scores, kinds, merges, unk, ..Vocabulary::default() })
 }
 
 fn unigram_entries(

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::error::excerpt;
 use crate::from_config::Config;
 use crate::from_json::{invalid, parse};
+use crate::hash::FastMap;
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 
 /// Ids may leave gaps, but no more than this beside the tokens that are there.
@@ -73,8 +74,10 @@ pub(crate) fn vocab_and_merges(
 ) -> Result<Vocabulary, TokenizerError> {
     let config = Config::read(tokenizer_config)?;
     let mut entries = vocab_entries(&parse("vocab.json", vocab)?, "vocab.json")?;
+    let mut known: FastMap<Vec<u8>, u64> = entries.iter().cloned().collect();
     for token in &config.added {
-        if !entries.iter().any(|(text, _)| *text == token.content) {
+        if !known.contains_key(&token.content) {
+            known.insert(token.content.clone(), u64::from(token.id));
             entries.push((token.content.clone(), u64::from(token.id)));
         }
     }
@@ -93,7 +96,9 @@ pub(crate) fn vocab_and_merges(
     };
     for token in &config.added {
         let kind = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
-        vocabulary.kinds[token.id as usize] = kind;
+        if let Some(id) = known.get(&token.content) {
+            vocabulary.kinds[*id as usize] = kind;
+        }
     }
     let end = vocabulary.tokens.iter().position(|text| text == b"<|endoftext|>");
     if let Some(end) = end {
@@ -111,15 +116,9 @@ pub(crate) fn bert(vocab: &[u8], lowercase: bool) -> Result<Vocabulary, Tokenize
         lowercase: Some(lowercase),
         ..Vocabulary::default()
     };
-    let lines =
-        vocab.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    for (id, line) in lines.enumerate() {
-        if line.is_empty() {
-            // Only the end of the file is an empty line that is no piece.
-            if vocab.len() > 1 && id == vocab.iter().filter(|byte| **byte == b'\n').count() {
-                break;
-            }
-        }
+    let vocab = vocab.strip_suffix(b"\n").unwrap_or(vocab);
+    let lines = vocab.split(|byte| *byte == b'\n');
+    for line in lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
         let id = Some(vocabulary.tokens.len() as TokenId);
         let slot = match line {
             b"[UNK]" => &mut vocabulary.unk,

@@ -112,7 +112,7 @@ pub(crate) fn read(model: &[u8]) -> Result<Vocabulary, TokenizerError> {
             _ => {}
         }
     }
-    vocabulary.model = if specs.unigram { "t5" } else { "llama" }.to_owned();
+    if specs.unigram { "t5" } else { "llama" }.clone_into(&mut vocabulary.model);
     let len = vocabulary.tokens.len();
     let keys = [
         "trainer_spec.unk_id",

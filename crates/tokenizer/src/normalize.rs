@@ -96,7 +96,7 @@ impl Normalizer {
 }
 
 /// ASCII is in every normal form.
-fn composed<'a>(text: Cow<'a, str>, form: impl Fn(&str) -> String) -> Cow<'a, str> {
+fn composed(text: Cow<'_, str>, form: impl Fn(&str) -> String) -> Cow<'_, str> {
     if text.is_ascii() { text } else { Cow::Owned(form(&text)) }
 }
 
@@ -137,10 +137,12 @@ fn bert_clean(text: &str, clean: bool, chinese: bool, classes: Classes, out: &mu
     for c in text.chars() {
         let mut c = c;
         if clean {
-            if c == '\t' || c == '\n' || c == '\r' || classes.of(c) & SPACE != 0 {
+            if matches!(c, '\t' | '\n' | '\r') {
                 c = ' ';
             } else if c == '\0' || c == '\u{FFFD}' || classes.of(c) & OTHER != 0 {
                 continue;
+            } else if classes.of(c) & SPACE != 0 {
+                c = ' ';
             }
         }
         if chinese && is_chinese(c) {

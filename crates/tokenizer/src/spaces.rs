@@ -2,7 +2,9 @@
 //! another character; then no merge and no segmentation crosses from a word to the mark of the next, and cutting there
 //! changes nothing but the cost.
 
-use crate::hash::FastMap;
+use std::collections::HashSet;
+
+use crate::hash::Folded;
 use crate::model::is_plain;
 use crate::unicode::char_len;
 use crate::{TokenId, Vocabulary};
@@ -11,13 +13,13 @@ const MARK: &[u8] = "\u{2581}".as_bytes();
 
 /// Characters that some piece holds before a mark.
 pub(crate) struct SpaceCut {
-    crossing: FastMap<Vec<u8>, ()>,
+    crossing: HashSet<Vec<u8>, Folded>,
 }
 
 impl SpaceCut {
     /// None where the mark is no piece, or a piece is no text: then nothing can be said.
     pub(crate) fn new(vocabulary: &Vocabulary) -> Option<Self> {
-        let mut crossing = FastMap::default();
+        let mut crossing = HashSet::default();
         let mut has_mark = false;
         for (id, text) in vocabulary.tokens.iter().enumerate() {
             if !is_plain(vocabulary, id as TokenId) {
@@ -27,7 +29,7 @@ impl SpaceCut {
             let chars: Vec<char> = std::str::from_utf8(text).ok()?.chars().collect();
             for two in chars.windows(2) {
                 if two[1] == '\u{2581}' && two[0] != '\u{2581}' {
-                    crossing.insert(two[0].to_string().into_bytes(), ());
+                    crossing.insert(two[0].to_string().into_bytes());
                 }
             }
         }
@@ -41,7 +43,7 @@ impl SpaceCut {
         while at < text.len() {
             let len = char_len(&text[at..]);
             let here = &text[at..at + len];
-            if here == MARK && before != MARK && !self.crossing.contains_key(before) {
+            if here == MARK && before != MARK && !self.crossing.contains(before) {
                 part(&text[from..at]);
                 from = at;
             }

@@ -98,41 +98,31 @@ impl Splitter<'_> {
             }
             Step::Split { pattern, behavior, invert } => {
                 split(text, pattern, *behavior, *invert, self.classes, &mut |a, b| {
-                    next(a, b, text)
+                    next(a, b, text);
                 });
             }
             Step::ByteLevel { add_prefix_space, words } => {
-                let text = match *add_prefix_space && !text.starts_with(' ') {
-                    true => Cow::Owned(format!(" {text}")),
-                    false => Cow::Borrowed(text),
+                let text = if *add_prefix_space && !text.starts_with(' ') {
+                    Cow::Owned(format!(" {text}"))
+                } else {
+                    Cow::Borrowed(text)
                 };
                 self.byte_level(index, *words, &text, first, sink);
             }
             Step::Metaspace { replacement, prepend, split: cut } => {
                 let text = metaspace(text, *replacement, *prepend, first);
-                let pattern = Pattern::Char(|c| c == '\u{2581}');
-                match (*cut, *replacement) {
-                    (false, _) => next(0, text.len(), &text),
-                    (true, '\u{2581}') => split(
-                        &text,
-                        &pattern,
-                        Behavior::MergedWithNext,
-                        false,
-                        self.classes,
-                        &mut |a, b| next(a, b, &text),
-                    ),
-                    (true, other) => split(
-                        &text,
-                        &Pattern::Literal(other.to_string()),
-                        Behavior::MergedWithNext,
-                        false,
-                        self.classes,
-                        &mut |a, b| next(a, b, &text),
-                    ),
+                if *cut {
+                    let pattern = Pattern::Literal(replacement.to_string());
+                    let behavior = Behavior::MergedWithNext;
+                    split(&text, &pattern, behavior, false, self.classes, &mut |a, b| {
+                        next(a, b, &text);
+                    });
+                } else {
+                    next(0, text.len(), &text);
                 }
             }
             Step::DigitTriples { boundary } => {
-                triples(text, *boundary, &mut |a, b| next(a, b, text))
+                triples(text, *boundary, &mut |a, b| next(a, b, text));
             }
             Step::FixedLength { length } => {
                 let mut from = 0;
@@ -218,7 +208,6 @@ fn split(
     let mut part = |from: usize, to: usize, matched: bool| {
         let delimiter = matched != invert;
         let joins = match (behavior, held) {
-            (_, None) => false,
             (Behavior::Contiguous, Some((.., before))) => before == delimiter,
             (Behavior::MergedWithPrevious, Some((.., before))) => delimiter && !before,
             (Behavior::MergedWithNext, Some((.., before))) => before && !delimiter,

@@ -29,7 +29,8 @@ impl<'a> StreamDecoder<'a> {
             rest += chunk.valid().len();
             // Only a start of a character at the very end may still become one.
             let at_end = rest + chunk.invalid().len() == self.pending.len();
-            if !chunk.invalid().is_empty() && !(at_end && may_continue(chunk.invalid())) {
+            let waits = at_end && may_continue(chunk.invalid());
+            if !chunk.invalid().is_empty() && !waits {
                 self.text.push(char::REPLACEMENT_CHARACTER);
                 rest += chunk.invalid().len();
             }

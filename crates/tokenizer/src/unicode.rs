@@ -103,9 +103,9 @@ pub(crate) fn is_punctuation(c: char) -> bool {
 
 /// Length of the character at the start of `bytes`: 1 where they are no UTF-8.
 pub(crate) fn char_len(bytes: &[u8]) -> usize {
+    // ASCII and bytes that begin no character: 1.
     let expected = match bytes.first() {
         None => return 0,
-        Some(0..=0x7F) => return 1,
         Some(0xC2..=0xDF) => 2,
         Some(0xE0..=0xEF) => 3,
         Some(0xF0..=0xF4) => 4,

@@ -10,6 +10,7 @@ use crate::{TokenId, TokenizerError, Vocabulary};
 
 /// What the file decides.
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are the file format's")]
 pub(crate) struct BpeSettings {
     /// Symbols are bytes in GPT-2's alphabet; otherwise characters.
     pub(crate) byte_level: bool,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lucid_tokenizer::{TokenKind, Vocabulary};
 
 /// The folder of shared data, or none (and a note) where it is absent.
-pub fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let path =
         std::env::var_os("LUCID_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from);
@@ -19,7 +19,7 @@ pub fn data() -> Option<PathBuf> {
 }
 
 /// A value of GGUF's metadata, as far as vocabularies need it.
-pub enum Value {
+pub(crate) enum Value {
     Number(i64),
     Float(f32),
     Bool(bool),
@@ -68,7 +68,7 @@ impl Reader<'_> {
 }
 
 /// The metadata of a GGUF file.
-pub fn metadata(bytes: &[u8]) -> HashMap<String, Value> {
+pub(crate) fn metadata(bytes: &[u8]) -> HashMap<String, Value> {
     assert_eq!(&bytes[..4], b"GGUF");
     let mut reader = Reader { bytes, at: 16 };
     let count = u64::from_le_bytes(reader.take());
@@ -82,7 +82,7 @@ pub fn metadata(bytes: &[u8]) -> HashMap<String, Value> {
 }
 
 /// The vocabulary in a GGUF file.
-pub fn vocabulary(bytes: &[u8]) -> Vocabulary {
+pub(crate) fn vocabulary(bytes: &[u8]) -> Vocabulary {
     let all = metadata(bytes);
     let get = |key: &str| all.get(&format!("tokenizer.ggml.{key}"));
     let text = |key: &str| match get(key) {
@@ -149,10 +149,10 @@ pub fn vocabulary(bytes: &[u8]) -> Vocabulary {
 }
 
 /// A small generator of pseudo-random numbers (xorshift).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
