@@ -1,4 +1,5 @@
-//! Reads any bytes as a safetensors file of a small Llama, or, where they start with `{`, as its `config.json`.
+//! Reads any bytes as a safetensors file of a small Llama, or, where they start with `{`, as its
+//! `config.json`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

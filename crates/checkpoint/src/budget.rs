@@ -1,6 +1,7 @@
-//! How much memory the description of a file may take. Counts in a file are claims: a claim of 10^9 one-byte texts
-//! costs the writer little and the reader fifty times as much. So every allocation that grows with the file is charged
-//! here first, and a file that asks for more than it justifies is refused.
+//! How much memory the description of a file may take. Counts in a file are claims: a claim of 10^9
+//! one-byte texts costs the writer little and the reader fifty times as much. So every allocation
+//! that grows with the file is charged here first, and a file that asks for more than it justifies
+//! is refused.
 
 /// Allowed beside twice the file's own length: room for small files with large vocabularies.
 const ALLOWANCE: u64 = 14 << 20;

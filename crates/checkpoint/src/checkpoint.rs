@@ -1,4 +1,5 @@
-//! One interface to every weights file: recognises the format, opens it, and answers for tensors and metadata.
+//! One interface to every weights file: recognises the format, opens it, and answers for tensors
+//! and metadata.
 
 use crate::table::{Entry, Place, Table};
 use crate::{CheckpointError, TokenizerSource};
@@ -29,7 +30,8 @@ impl fmt::Display for Format {
     }
 }
 
-/// An opened model: checked descriptions of its tensors over mapped files. Opening touches only the headers.
+/// An opened model: checked descriptions of its tensors over mapped files. Opening touches only the
+/// headers.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub(crate) format: Format,
@@ -43,8 +45,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a weights file, any part of a set of them, or a folder that holds a model.
     ///
-    /// # Errors
-    /// The file cannot be read, is of a kind that Lucid does not read, or is not what its format says.
+    /// # Errors The file cannot be read, is of a kind that Lucid does not read, or is not what its
+    /// format says.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         crate::open::open(path)
     }

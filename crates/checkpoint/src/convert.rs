@@ -1,5 +1,6 @@
-//! Writes any checkpoint as one GGUF file that llama.cpp loads. Source of the choices (which tensors stay f32, the
-//! order of query and key rows, the numbers of file types): llama.cpp's `convert_hf_to_gguf.py`.
+//! Writes any checkpoint as one GGUF file that llama.cpp loads. Source of the choices (which
+//! tensors stay f32, the order of query and key rows, the numbers of file types): llama.cpp's
+//! `convert_hf_to_gguf.py`.
 //!
 //! Tensors are streamed row by row, so the memory needed is that of one row.
 
@@ -14,7 +15,8 @@ use std::path::Path;
 
 /// Bytes that are copied between two reports of progress.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The formats that can be written, with llama.cpp's numbers of the files that mostly hold them (`llama_ftype`).
+/// The formats that can be written, with llama.cpp's numbers of the files that mostly hold them
+/// (`llama_ftype`).
 const TARGETS: [(DType, u64); 5] =
     [(DType::F32, 0), (DType::F16, 1), (DType::Q4_0, 2), (DType::Q8_0, 7), (DType::BF16, 32)];
 /// Keys that hold for the source's files and not for the new one.
@@ -23,9 +25,10 @@ const KEYS_DROPPED: [&str; 5] =
 
 /// Writes `source` to `out`, replacing it only when complete.
 ///
-/// `vocabulary` holds the `tokenizer.*` keys; keys of the source with the same names give way. Matrices are written as
-/// `dtype`, or as they are without one; vectors always as F32, and matrices whose rows are no whole blocks as F16.
-/// `progress` is told the bytes written so far and altogether.
+/// `vocabulary` holds the `tokenizer.*` keys; keys of the source with the same names give way.
+/// Matrices are written as `dtype`, or as they are without one; vectors always as F32, and matrices
+/// whose rows are no whole blocks as F16. `progress` is told the bytes written so far and
+/// altogether.
 ///
 /// # Errors
 /// `dtype` cannot be written, the head counts do not fit the tensors, or the system refuses.
@@ -190,7 +193,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Elements that are moved together: a row of a matrix, one element of a bias that is reordered.
+    /// Elements that are moved together: a row of a matrix, one element of a bias that is
+    /// reordered.
     fn row_len(&self) -> usize {
         match self.view.shape[..] {
             [_] if self.heads.is_some() => 1,
@@ -199,8 +203,8 @@ impl Plan {
         }
     }
 
-    /// The row of the source that becomes row `row`: heads that pair dimension i with i + half become heads that pair
-    /// neighbours.
+    /// The row of the source that becomes row `row`: heads that pair dimension i with i + half
+    /// become heads that pair neighbours.
     fn source_row(&self, row: usize, count: usize) -> usize {
         let Some(heads) = self.heads else { return row };
         let head_len = count / heads;

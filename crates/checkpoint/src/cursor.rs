@@ -109,7 +109,8 @@ impl<'a> Cursor<'a> {
         Ok(array)
     }
 
-    /// A claimed number of things of at least `size_min` bytes each, checked against what is left of the file.
+    /// A claimed number of things of at least `size_min` bytes each, checked against what is left
+    /// of the file.
     pub(crate) fn count(
         &self,
         claimed: u64,

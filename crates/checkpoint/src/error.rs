@@ -1,4 +1,5 @@
-//! What can be wrong with a weights file. Every message names the file, the part, and the byte where there is one.
+//! What can be wrong with a weights file. Every message names the file, the part, and the byte
+//! where there is one.
 
 use lucid_tensor::{DType, MetadataError};
 use std::path::PathBuf;
@@ -35,7 +36,8 @@ pub enum CheckpointError {
     },
     /// A tensor is stored in a format that Lucid does not read.
     #[error(
-        "{}: the tensor `{tensor}` at byte {offset} has the type {found}, which Lucid does not read (it reads {})",
+        "{}: the tensor `{tensor}` at byte {offset} has the type {found}, \
+         which Lucid does not read (it reads {})",
         file.display(), known_types()
     )]
     UnknownType {

@@ -1,8 +1,8 @@
-//! Weights files: GGUF, safetensors, llama2.c; reading, checking, converting. Knows nothing about the arithmetic of
-//! architectures, nor about text.
+//! Weights files: GGUF, safetensors, llama2.c; reading, checking, converting. Knows nothing about
+//! the arithmetic of architectures, nor about text.
 //!
-//! Whatever the file, names and keys are GGUF's, tensors are slices of the mapped file, and nothing is believed
-//! before it was checked against the length of the file.
+//! Whatever the file, names and keys are GGUF's, tensors are slices of the mapped file, and nothing
+//! is believed before it was checked against the length of the file.
 #![forbid(unsafe_code)]
 
 mod budget;

@@ -1,10 +1,10 @@
-//! Checkpoints of llama2.c, float only. Source: karpathy/llama2.c, `export.py` (`legacy_export`, `version1_export`)
-//! and `run.c` (`memory_map_weights`, `build_tokenizer`).
+//! Checkpoints of llama2.c, float only. Source: karpathy/llama2.c, `export.py` (`legacy_export`,
+//! `version1_export`) and `run.c` (`memory_map_weights`, `build_tokenizer`).
 //!
-//! Version 0: seven i32 (a negative vocabulary size means a separate output matrix), then f32 tensors, among them
-//! tables of rotations that are computed anew here. Version 1: `ak42`, the version, the seven numbers, whether the
-//! output matrix is the embedding, padding to 256 bytes; the tensors in another order. Rows of query and key are laid
-//! out for rotating neighbours.
+//! Version 0: seven i32 (a negative vocabulary size means a separate output matrix), then f32
+//! tensors, among them tables of rotations that are computed anew here. Version 1: `ak42`, the
+//! version, the seven numbers, whether the output matrix is the embedding, padding to 256 bytes;
+//! the tensors in another order. Rows of query and key are laid out for rotating neighbours.
 
 use crate::checkpoint::{Format, twice};
 use crate::table::{Dims, Entry, Place, Table};
@@ -41,7 +41,8 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
 pub(crate) fn from_map(path: &Path, map: Bytes) -> Result<Checkpoint, CheckpointError> {
     let header = Header::read(path, &map)?;
     let mut layout = Layout { at: header.len as u64, entries: Vec::new() };
-    // Every layer takes data, so a file this short cannot have this many; checked before any entry is made.
+    // Every layer takes data, so a file this short cannot have this many; checked before any entry
+    // is made.
     let wanted = header.total_bytes();
     if wanted != map.len() as u64 {
         let expected = format!("{wanted} bytes, which the numbers in its header come to");

@@ -1,5 +1,5 @@
-//! The tensors of a checkpoint: where each lies, and a search by name. Invariant: every entry was checked against the
-//! length of its file, names are unique.
+//! The tensors of a checkpoint: where each lies, and a search by name. Invariant: every entry was
+//! checked against the length of its file, names are unique.
 
 use lucid_sys::Bytes;
 use lucid_tensor::DType;
@@ -15,7 +15,8 @@ impl Dims {
     /// ggml's `GGML_MAX_DIMS`.
     pub(crate) const MAX: usize = 4;
 
-    /// `None` for no dimension, for more than four, for a dimension of 0, and if the product overflows.
+    /// `None` for no dimension, for more than four, for a dimension of 0, and if the product
+    /// overflows.
     pub(crate) fn new(outermost_first: &[usize]) -> Option<Self> {
         let mut sizes = [1; Self::MAX];
         if outermost_first.is_empty() || outermost_first.len() > Self::MAX {
@@ -33,7 +34,8 @@ impl Dims {
         &self.sizes[..usize::from(self.len)]
     }
 
-    /// Bytes of a tensor of these dimensions; `None` if rows are no whole blocks or the product overflows.
+    /// Bytes of a tensor of these dimensions; `None` if rows are no whole blocks or the product
+    /// overflows.
     pub(crate) fn byte_count(&self, dtype: DType) -> Option<usize> {
         let (cols, outer) = self.as_slice().split_last()?;
         let rows: usize = outer.iter().product();
@@ -65,7 +67,8 @@ impl Entry {
     /// Memory that one entry takes, beside its name's buffer: itself and its number in two orders.
     pub(crate) const COST: u64 = size_of::<Entry>() as u64 + 16;
 
-    /// The number of the file that holds the tensor, or whose data it was made from; `None` for what is in none.
+    /// The number of the file that holds the tensor, or whose data it was made from; `None` for
+    /// what is in none.
     pub(crate) fn file(&self) -> Option<usize> {
         match self.place {
             Place::File { file, .. } => Some(file as usize),
@@ -108,7 +111,8 @@ impl Table {
     }
 }
 
-/// Two entries of the same file whose bytes overlap, in the order of their offsets; expects entries of one file.
+/// Two entries of the same file whose bytes overlap, in the order of their offsets; expects entries
+/// of one file.
 pub(crate) fn overlap(entries: &[Entry]) -> Option<(&Entry, &Entry)> {
     let span = |entry: &Entry| match entry.place {
         Place::File { offset, len, .. } => (offset, offset + len as u64),

@@ -1,4 +1,5 @@
-//! Where a checkpoint's vocabulary is. This crate finds and maps the bytes; reading them is the tokenizer's work.
+//! Where a checkpoint's vocabulary is. This crate finds and maps the bytes; reading them is the
+//! tokenizer's work.
 
 use lucid_sys::Bytes;
 
@@ -15,7 +16,8 @@ pub enum TokenizerSource {
     None,
 }
 
-/// The files of a Hugging Face folder that describe its vocabulary and chat format. Mapped, not parsed.
+/// The files of a Hugging Face folder that describe its vocabulary and chat format. Mapped, not
+/// parsed.
 #[derive(Clone, Debug, Default)]
 pub struct TokenizerFiles {
     /// `tokenizer.json`.

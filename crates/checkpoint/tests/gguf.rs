@@ -1,4 +1,5 @@
-//! Reading GGUF: what the writer wrote, real vocabularies, files in parts, a file larger than memory.
+//! Reading GGUF: what the writer wrote, real vocabularies, files in parts, a file larger than
+//! memory.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 

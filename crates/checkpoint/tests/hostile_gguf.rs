@@ -1,5 +1,5 @@
-//! Hostile GGUF files: every truncation, every bit, every field. Nothing panics or hangs, every error names the file
-//! and the byte, and the key or tensor where there is one.
+//! Hostile GGUF files: every truncation, every bit, every field. Nothing panics or hangs, every
+//! error names the file and the byte, and the key or tensor where there is one.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;

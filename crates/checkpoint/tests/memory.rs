@@ -1,6 +1,6 @@
-//! Peak memory on files that claim as much as they can: under twice the file plus 16 MiB. One test in a binary of its
-//! own, because the system counts the peak of the whole process. Files are written piece by piece and mapped, so that
-//! the test itself takes nothing.
+//! Peak memory on files that claim as much as they can: under twice the file plus 16 MiB. One test
+//! in a binary of its own, because the system counts the peak of the whole process. Files are
+//! written piece by piece and mapped, so that the test itself takes nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;

@@ -1,4 +1,5 @@
-//! Reading Hugging Face folders: one file, several, Gemma's norms, Llama 3's factors, wrong headers.
+//! Reading Hugging Face folders: one file, several, Gemma's norms, Llama 3's factors, wrong
+//! headers.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -85,7 +86,8 @@ fn an_index_joins_several_files() {
 
 #[test]
 fn gemma_norms_have_one_added() {
-    let config = r#"{"architectures": ["Gemma3ForCausalLM"], "hidden_size": 4, "num_hidden_layers": 1,
+    let config = r#"{"architectures": ["Gemma3ForCausalLM"], "hidden_size": 4,
+        "num_hidden_layers": 1,
         "intermediate_size": 4, "head_dim": 2}"#;
     let file = safetensors_file(&[
         ("model.norm.weight", "BF16", &[4], bf16s([0.0, 1.0, -2.0, 0.5])),
@@ -170,4 +172,29 @@ fn hostile_headers_are_errors() {
     broken[11] = 0xff;
     assert!(open(LLAMA_CONFIG, broken).unwrap_err().contains("byte 10"));
     assert!(open(LLAMA_CONFIG, with_header("{}   ", &[])).is_ok(), "padding is allowed");
+}
+
+/// The engine's golden models come with a `config.json` of transformers 5 and one of transformers
+/// 4.
+#[test]
+fn both_generations_of_config_say_the_same() {
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tests/goldens");
+    let Ok(listing) = std::fs::read_dir(goldens) else {
+        println!("skipped: the engine's goldens are absent");
+        return;
+    };
+    for folder in listing.map(|entry| entry.unwrap().path()) {
+        let Ok(old) = std::fs::read(folder.join("config.old.json")) else { continue };
+        let new = Checkpoint::open(&folder).unwrap();
+        let empty = Bytes::from(with_header("{}", &[]));
+        let old = Checkpoint::from_safetensors_bytes(&folder.join("x"), &old, empty).unwrap();
+        let keys = |of: &Checkpoint| -> Vec<(String, String)> {
+            let all = of.metadata().iter().filter(|(key, _)| *key != "general.name");
+            all.map(|(key, value)| (key.to_owned(), format!("{value:?}"))).collect()
+        };
+        assert_eq!(keys(&new), keys(&old), "{}", folder.display());
+        let factors =
+            |of: &Checkpoint| of.tensor("rope_freqs.weight").map(|view| view.data.to_vec());
+        assert_eq!(factors(&new), factors(&old), "{}", folder.display());
+    }
 }

@@ -1,4 +1,5 @@
-//! GGUF. Source: the specification in ggml's `docs/gguf.md`; where it is silent, what llama.cpp's loader accepts.
+//! GGUF. Source: the specification in ggml's `docs/gguf.md`; where it is silent, what llama.cpp's
+//! loader accepts.
 
 pub(crate) mod read;
 pub(crate) mod split;

@@ -1,8 +1,10 @@
-//! Reads the description of one GGUF file: header, metadata, tensor entries. Tensor data is never touched.
+//! Reads the description of one GGUF file: header, metadata, tensor entries. Tensor data is never
+//! touched.
 //!
-//! Layout: magic, version u32, tensor count u64, key count u64; keys; tensor entries; padding to the alignment; data.
-//! Departures from the letter of the specification: (1) version 1 (32-bit counts, 2023) and big-endian files are
-//! refused by name; (2) alignments are powers of two up to 1 MiB; (3) arrays of arrays are refused, as llama.cpp does.
+//! Layout: magic, version u32, tensor count u64, key count u64; keys; tensor entries; padding to
+//! the alignment; data. Departures from the letter of the specification: (1) version 1 (32-bit
+//! counts, 2023) and big-endian files are refused by name; (2) alignments are powers of two up to 1
+//! MiB; (3) arrays of arrays are refused, as llama.cpp does.
 
 use super::{ALIGNMENT_DEFAULT, ALIGNMENT_KEY, ALIGNMENT_MAX, MAGIC, value};
 use crate::CheckpointError;
@@ -14,11 +16,13 @@ use std::path::Path;
 
 /// Bytes of the smallest metadata entry: key length, a one-byte key, type, a one-byte value.
 const KEY_SIZE_MIN: u64 = 8 + 1 + 4 + 1;
-/// Bytes of the smallest tensor entry: name length, a one-byte name, dimension count, one dimension, type, offset.
+/// Bytes of the smallest tensor entry: name length, a one-byte name, dimension count, one
+/// dimension, type, offset.
 const TENSOR_SIZE_MIN: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 /// Longest key and tensor name; the specification's bound for keys.
 const NAME_LEN_MAX: u64 = 65535;
-/// Memory of one metadata entry beside its key's and value's buffers: two, for a tree's nodes may be half empty.
+/// Memory of one metadata entry beside its key's and value's buffers: two, for a tree's nodes may
+/// be half empty.
 const KEY_COST: u64 = 2 * (size_of::<String>() + size_of::<MetaValue>() + 32) as u64;
 
 /// What one file says about itself.

@@ -1,5 +1,6 @@
-//! GGUF in several files, `NAME-00001-of-00003.gguf`. Source: llama.cpp's `tools/gguf-split` and `llama_split_path`:
-//! the first file holds the metadata, each holds `split.no` (from 0), `split.count` and `split.tensors.count`.
+//! GGUF in several files, `NAME-00001-of-00003.gguf`. Source: llama.cpp's `tools/gguf-split` and
+//! `llama_split_path`: the first file holds the metadata, each holds `split.no` (from 0),
+//! `split.count` and `split.tensors.count`.
 
 use super::read::{Description, read};
 use crate::CheckpointError;

@@ -1,7 +1,8 @@
 //! Writes GGUF version 3, little endian: what llama.cpp loads.
 //!
-//! Values of [`MetaValue`] keep only their sign, so the writer chooses the widths that llama.cpp's loader asks for:
-//! integers take 32 bits where they fit and 64 otherwise, floats are f32, and `split.no` and `split.count` are u16.
+//! Values of [`MetaValue`] keep only their sign, so the writer chooses the widths that llama.cpp's
+//! loader asks for: integers take 32 bits where they fit and 64 otherwise, floats are f32, and
+//! `split.no` and `split.count` are u16.
 
 use super::{ALIGNMENT_DEFAULT, ALIGNMENT_KEY, MAGIC, kind};
 use crate::CheckpointError;
@@ -51,8 +52,8 @@ impl GgufWriter {
 
     /// Declares the next tensor; `shape` is outermost first.
     ///
-    /// # Errors
-    /// The shape is empty, has more than four dimensions, a dimension of 0 or rows that are no whole blocks.
+    /// # Errors The shape is empty, has more than four dimensions, a dimension of 0 or rows that
+    /// are no whole blocks.
     pub fn tensor(
         &mut self,
         name: impl Into<String>,
@@ -118,7 +119,8 @@ impl GgufWriter {
         Ok(GgufLayout { header, offsets, lengths, total: start + relative })
     }
 
-    /// Writes the file. `data` is called once for each tensor, in order, with its number, and writes its bytes.
+    /// Writes the file. `data` is called once for each tensor, in order, with its number, and
+    /// writes its bytes.
     ///
     /// # Errors
     /// As [`GgufWriter::layout`], and whatever `data` and `out` report.

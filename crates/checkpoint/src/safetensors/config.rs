@@ -1,5 +1,5 @@
-//! From the keys of `config.json` to GGUF's. Source of both: llama.cpp's `convert_hf_to_gguf.py`, and the defaults of
-//! transformers' configuration classes for keys that may be left out.
+//! From the keys of `config.json` to GGUF's. Source of both: llama.cpp's `convert_hf_to_gguf.py`,
+//! and the defaults of transformers' configuration classes for keys that may be left out.
 
 use super::family::Family;
 use super::json::Object;
@@ -201,9 +201,12 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "head_dim": 16,
-        "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
-        "num_hidden_layers": 3, "max_position_embeddings": 77, "rms_norm_eps": 1e-5, "rope_theta": 5e4,
+    const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64,
+        "head_dim": 16,
+        "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": 100,
+        "num_hidden_layers": 3, "max_position_embeddings": 77, "rms_norm_eps": 1e-5,
+        "rope_theta": 5e4,
         "tie_word_embeddings": false, "hidden_act": "silu", "torch_dtype": "bfloat16"}"#;
 
     fn read(text: &str) -> Result<Config, CheckpointError> {

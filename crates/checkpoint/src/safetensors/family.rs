@@ -1,5 +1,5 @@
-//! The families that are known: their names in `config.json`, and how their tensors are called in GGUF.
-//! Source of the names on both sides: llama.cpp's `gguf-py/gguf/tensor_mapping.py`.
+//! The families that are known: their names in `config.json`, and how their tensors are called in
+//! GGUF. Source of the names on both sides: llama.cpp's `gguf-py/gguf/tensor_mapping.py`.
 
 use super::header::Named;
 

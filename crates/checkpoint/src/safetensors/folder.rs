@@ -1,4 +1,5 @@
-//! Opens a Hugging Face model: finds the files that belong together, and joins them into one checkpoint.
+//! Opens a Hugging Face model: finds the files that belong together, and joins them into one
+//! checkpoint.
 
 use super::config::Config;
 use super::family::Family;

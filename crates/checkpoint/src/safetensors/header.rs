@@ -1,7 +1,9 @@
-//! Reads the header of one safetensors file. Source: the format's description in huggingface/safetensors'
-//! README: a length u64, that many bytes of JSON, then the data, which the tensors cover without gaps.
+//! Reads the header of one safetensors file. Source: the format's description in
+//! huggingface/safetensors' README: a length u64, that many bytes of JSON, then the data, which the
+//! tensors cover without gaps.
 //!
-//! Departures: dimensions of 0 are refused; a scalar is read as one element; a tensor has at most four dimensions.
+//! Departures: dimensions of 0 are refused; a scalar is read as one element; a tensor has at most
+//! four dimensions.
 
 use super::json::offset_of;
 use crate::CheckpointError;

@@ -1,5 +1,5 @@
-//! The index of a model in several safetensors files: an object whose `weight_map` gives each tensor's file.
-//! It is read twice, once for the files' names and once to check it, and never held.
+//! The index of a model in several safetensors files: an object whose `weight_map` gives each
+//! tensor's file. It is read twice, once for the files' names and once to check it, and never held.
 
 use super::json::offset_of;
 use crate::CheckpointError;

@@ -94,7 +94,8 @@ impl Object {
         read(value).map(Some).ok_or_else(|| self.wrong(key, expected, value))
     }
 
-    /// The first place where the text has this key; keys may repeat in nested objects, so it is a hint.
+    /// The first place where the text has this key; keys may repeat in nested objects, so it is a
+    /// hint.
     pub(crate) fn offset(&self, key: &str) -> u64 {
         let quoted = format!("\"{key}\"");
         let at = self.text.windows(quoted.len()).position(|w| w == quoted.as_bytes());

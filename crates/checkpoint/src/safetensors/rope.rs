@@ -1,6 +1,7 @@
-//! Rotary positions in `config.json`. Two generations of transformers write them differently: up to version 4
-//! `rope_theta`, `rope_scaling`, `rope_local_base_freq`; from version 5 `rope_parameters`, one object or one for each
-//! kind of layer. Source: transformers' `modeling_rope_utils.py`; for the table of factors also llama.cpp's converter.
+//! Rotary positions in `config.json`. Two generations of transformers write them differently: up to
+//! version 4 `rope_theta`, `rope_scaling`, `rope_local_base_freq`; from version 5
+//! `rope_parameters`, one object or one for each kind of layer. Source: transformers'
+//! `modeling_rope_utils.py`; for the table of factors also llama.cpp's converter.
 
 use super::json::Object;
 use crate::CheckpointError;
@@ -48,7 +49,8 @@ impl Rope {
         })
     }
 
-    /// Sets the keys of the scaling; returns the table of factors of llama-3 scaling, one for each pair of `dims`.
+    /// Sets the keys of the scaling; returns the table of factors of llama-3 scaling, one for each
+    /// pair of `dims`.
     pub(crate) fn scaling(
         &self,
         prefix: &str,
@@ -160,7 +162,8 @@ mod tests {
         );
         check(r#"{"rope_parameters": {"rope_theta": 2, "rope_type": "default"}}"#, 2.0, None, &[]);
         check(
-            r#"{"rope_parameters": {"full_attention": {"rope_theta": 3, "rope_type": "linear", "factor": 8},
+            r#"{"rope_parameters": {"full_attention": {"rope_theta": 3,
+                "rope_type": "linear", "factor": 8},
                 "sliding_attention": {"rope_theta": 4, "rope_type": "default"}}}"#,
             3.0,
             Some(4.0),
@@ -176,7 +179,8 @@ mod tests {
     /// Llama 3.2 1B: the ends of the table are exact, the middle lies between.
     #[test]
     fn llama3_factors() {
-        let json = r#"{"rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+        let json = r#"{"rope_scaling": {"rope_type": "llama3", "factor": 32.0,
+            "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
         let config = Object::parse(Path::new("config.json"), json.as_bytes()).unwrap();
         let rope = Rope::read(&config).unwrap();

@@ -1,8 +1,9 @@
-//! Which layers see only a window of the context, from `config.json` to `attention.sliding_window` and
-//! `attention.sliding_window_pattern`.
+//! Which layers see only a window of the context, from `config.json` to `attention.sliding_window`
+//! and `attention.sliding_window_pattern`.
 //!
-//! The pattern, where layers differ, is either a period p, of which the last layer sees everything (0: none does), or
-//! an array of bools, true for a layer with a window. Without a pattern the window holds for all layers.
+//! The pattern, where layers differ, is either a period p, of which the last layer sees everything
+//! (0: none does), or an array of bools, true for a layer with a window. Without a pattern the
+//! window holds for all layers.
 
 use super::family::Family;
 use super::json::Object;
@@ -87,7 +88,8 @@ fn windowed_layers(
     Ok(Some((0..layer_count).map(|layer| layer >= full).collect()))
 }
 
-/// The period that describes the layers, if one does. The configuration's own comes first, then Gemma's.
+/// The period that describes the layers, if one does. The configuration's own comes first, then
+/// Gemma's.
 fn period_of(windowed: &[bool], config: &Object) -> Result<Option<u64>, CheckpointError> {
     let given = config.unsigned("sliding_window_pattern")?;
     let given = given.or(config.unsigned("_sliding_window_pattern")?);
