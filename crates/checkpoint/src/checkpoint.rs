@@ -45,7 +45,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a weights file, any part of a set of them, or a folder that holds a model.
     ///
-    /// # Errors The file cannot be read, is of a kind that Lucid does not read, or is not what its
+    /// # Errors
+    /// The file cannot be read, is of a kind that Lucid does not read, or is not what its
     /// format says.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         crate::open::open(path)

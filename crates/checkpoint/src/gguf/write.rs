@@ -52,7 +52,8 @@ impl GgufWriter {
 
     /// Declares the next tensor; `shape` is outermost first.
     ///
-    /// # Errors The shape is empty, has more than four dimensions, a dimension of 0 or rows that
+    /// # Errors
+    /// The shape is empty, has more than four dimensions, a dimension of 0 or rows that
     /// are no whole blocks.
     pub fn tensor(
         &mut self,
