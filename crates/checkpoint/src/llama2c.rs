@@ -6,6 +6,7 @@
 //! version, the seven numbers, whether the output matrix is the embedding, padding to 256 bytes;
 //! the tensors in another order. Rows of query and key are laid out for rotating neighbours.
 
+use crate::budget::{Budget, heap_cost};
 use crate::checkpoint::{Format, twice};
 use crate::table::{Dims, Entry, Place, Table};
 use crate::{Checkpoint, CheckpointError, TokenizerSource};
@@ -23,6 +24,9 @@ const V0_HEADER_LEN: usize = 7 * 4;
 const V1_HEADER_LEN: usize = 256;
 /// More of any field than any model has; keeps products of three far from overflowing.
 const FIELD_MAX: i32 = 1 << 20;
+
+/// Longest name of a tensor here: `blk.1048576.attn_output.weight`.
+const NAME_LEN_MAX: usize = 30;
 
 /// Whether a file starts as version 1 or 2 do; version 0 has no mark.
 pub(crate) fn recognises(start: &[u8]) -> bool {
@@ -49,6 +53,13 @@ pub(crate) fn from_map(path: &Path, map: Bytes) -> Result<Checkpoint, Checkpoint
         let found = format!("{} bytes", map.len());
         return Err(malformed(path, "the checkpoint", 0, expected, found));
     }
+    // Layers of one element each take far more memory than file.
+    let cost = (Entry::COST + heap_cost(NAME_LEN_MAX)) * header.tensor_count();
+    Budget::for_files(map.len() as u64).charge(cost).map_err(|limit| {
+        let expected = format!("layers whose description needs at most {limit} bytes of memory");
+        let found = header.layer_count.to_string();
+        malformed(path, "the header's n_layers", header.fields_at() + 8, expected, found)
+    })?;
     header.lay_out(&mut layout);
     let (files, maps) = (vec![path.to_owned()], vec![map]);
     let table = Table::new(layout.entries).map_err(|pair| twice(&files, &pair.0, &pair.1))?;
@@ -143,6 +154,15 @@ impl Header {
         })
     }
 
+    /// Where the seven numbers start.
+    fn fields_at(&self) -> u64 {
+        if self.is_legacy { 0 } else { 8 }
+    }
+
+    fn tensor_count(&self) -> u64 {
+        self.groups().len() as u64 * self.layer_count as u64 + 3
+    }
+
     fn kv_dim(&self) -> usize {
         self.dim / self.head_count * self.kv_head_count
     }
@@ -215,7 +235,7 @@ impl Header {
             text("general.name", name);
         }
         text("lucid.rope.pairing", "neighbours");
-        let first = if self.is_legacy { 0 } else { 8 };
+        let first = self.fields_at();
         let head = self.dim / self.head_count;
         for (key, value, field) in [
             ("embedding_length", self.dim, 0),

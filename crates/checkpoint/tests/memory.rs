@@ -92,6 +92,14 @@ fn peak_memory_is_bounded() {
     };
     assert!(check("tensors", &header(count(&header(0, 0), tensor), 0), tensor).is_err());
 
+    // Layers of nine elements: as many as there are file for, with no room left behind them.
+    let layer: Unit<'_> = &|_| vec![0; 36];
+    // The header, one embedding, one final norm.
+    let layers = count(&[0; 36], layer) as i32;
+    let head = [1, 1, layers, 1, 1, 1, 1, 0, 0].map(i32::to_le_bytes).concat();
+    let error = check("layers.bin", &head, layer).unwrap_err();
+    assert!(error.contains("n_layers at byte 8"), "{error}");
+
     std::fs::write(folder.path().join("config.json"), LLAMA_CONFIG).unwrap();
     let member: Unit<'_> = &|number| {
         let name = format!("model.layers.{}.input_layernorm.weight", 1_000_000 + number);

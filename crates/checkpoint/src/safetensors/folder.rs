@@ -34,7 +34,7 @@ pub(crate) fn open_index(index_file: &Path) -> Result<Checkpoint, CheckpointErro
         header::Named::Skip => true,
         header::Named::Unknown => false,
         header::Named::Tensor(name) => {
-            let number = shards.iter().position(|known| known == shard);
+            let number = shards.binary_search_by(|known| known.as_str().cmp(shard)).ok();
             checkpoint.table.find(&name).is_some_and(|entry| entry.file() == number)
         }
     };
