@@ -1,7 +1,10 @@
-//! Chores of the repository. Knows nothing about models: it reads manifests, sources and pages.
+//! Chores of the repository: checks of manifests, sources and pages (`tidy`), and weights files to
+//! measure with (`synth`).
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the findings are the output of this program")]
+#![expect(clippy::print_stderr, reason = "progress is for a person")]
 
+mod synth;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +35,10 @@ enum Command {
     /// Prints the command that README.md gives for running the tests.
     ///
     /// It is the one line of the block of code that follows the line `<!-- test-command -->`.
-    TestCommand,
+    #[command(name = "test-command")]
+    Tests,
+    /// Writes a GGUF file of a real model's shape with random weights, to measure with.
+    Synth(synth::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,11 +55,15 @@ fn main() -> Result<ExitCode> {
             println!("tidy: {} findings", findings.len());
             Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::TestCommand => {
+        Command::Tests => {
             let path = root.join("README.md");
             let readme = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             println!("{}", tidy::pages::test_command(&readme).map_err(anyhow::Error::msg)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Synth(arguments) => {
+            synth::run(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
     }
