@@ -9,8 +9,8 @@ use std::sync::Arc;
 use lucid_model::{Config, Transformer};
 use lucid_sys::ThreadPool;
 use lucid_tensor::{
-    Eager, EagerOptions, EagerValue, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level, Pass,
-    PassRow, TokenId, WeightSource,
+    Eager, EagerOptions, EagerValue, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level,
+    Packing, Pass, PassRow, TokenId, WeightSource,
 };
 
 use crate::EngineError;
@@ -27,6 +27,8 @@ pub struct EngineOptions {
     pub kv_dtype: KvDType,
     /// Instruction set.
     pub level: Level,
+    /// Whether weights are packed when they are loaded.
+    pub packing: Packing,
 }
 
 /// A sequence that an engine holds.
@@ -108,7 +110,8 @@ impl Engine {
             head_dim: config.head_dim,
             value_dim: config.value_dim,
         };
-        let mut eager = Eager::new(pool, EagerOptions { level: options.level, kv });
+        let mut eager =
+            Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
         let transformer = Transformer::bind(source, &mut eager)?;
         let blocks = options.context.div_ceil(KV_BLOCK_LEN) * options.sequences;
         Ok(Self {

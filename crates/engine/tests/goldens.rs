@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use lucid_checkpoint::Checkpoint;
-use lucid_engine::{Engine, EngineOptions, Feed, HookRows, KvDType, Level, Site, Wanted};
+use lucid_engine::{Engine, EngineOptions, Feed, HookRows, KvDType, Level, Packing, Site, Wanted};
 use lucid_sys::ThreadPool;
 
 const NAMES: [&str; 11] = [
@@ -60,8 +60,13 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
 
 fn engine(name: &str, context: usize) -> Engine {
     let checkpoint = Checkpoint::open(&folder(name)).unwrap();
-    let options =
-        EngineOptions { context, sequences: 1, kv_dtype: KvDType::F32, level: Level::detect() };
+    let options = EngineOptions {
+        context,
+        sequences: 1,
+        kv_dtype: KvDType::F32,
+        level: Level::detect(),
+        packing: Packing::Keep,
+    };
     Engine::load(&checkpoint, Arc::new(ThreadPool::new(2)), options).unwrap()
 }
 
@@ -157,6 +162,7 @@ fn logits_do_not_depend_on_batch_chunks_threads_or_forks() {
                     sequences: 4,
                     kv_dtype,
                     level: Level::detect(),
+                    packing: Packing::Keep,
                 };
                 Engine::load(&checkpoint, Arc::new(ThreadPool::new(threads)), options).unwrap()
             };
@@ -179,8 +185,13 @@ fn logits_do_not_depend_on_the_instruction_set() {
             npy(&folder(name).join("tokens.npy")).1.into_iter().map(u32::from_le_bytes).collect();
         let checkpoint = Checkpoint::open(&folder(name)).unwrap();
         let mut results = Level::available().into_iter().map(|level| {
-            let options =
-                EngineOptions { context: 256, sequences: 1, kv_dtype: KvDType::F16, level };
+            let options = EngineOptions {
+                context: 256,
+                sequences: 1,
+                kv_dtype: KvDType::F16,
+                level,
+                packing: Packing::Keep,
+            };
             let mut engine =
                 Engine::load(&checkpoint, Arc::new(ThreadPool::new(1)), options).unwrap();
             (level, whole(&mut engine, &tokens))

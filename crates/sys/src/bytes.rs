@@ -40,6 +40,8 @@ pub enum Access {
     Random,
     /// All of them, soon: begin to read now.
     WillNeed,
+    /// Not again for long: the memory that holds them may be taken back now.
+    Done,
 }
 
 /// A cheap handle on immutable bytes.
@@ -106,6 +108,15 @@ impl Bytes {
                 Access::Sequential => memmap2::Advice::Sequential,
                 Access::Random => memmap2::Advice::Random,
                 Access::WillNeed => memmap2::Advice::WillNeed,
+                Access::Done => {
+                    let (start, len) = (self.range.start, self.range.len());
+                    // SAFETY: the map is read-only and was never written, so what is dropped is read
+                    // from the file again when it is next touched.
+                    let _ = unsafe {
+                        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+                    };
+                    return;
+                }
             };
             // A refused hint changes nothing.
             let _ = map.advise_range(advice, self.range.start, self.range.len());
@@ -158,7 +169,7 @@ mod tests {
         assert!(bytes.is_mapped() && !bytes.changed_on_disk());
         assert_eq!(&*bytes, b"some weights");
         let tail = bytes.slice(5..12).unwrap();
-        for access in [Access::Sequential, Access::Random, Access::WillNeed] {
+        for access in [Access::Sequential, Access::Random, Access::WillNeed, Access::Done] {
             tail.advise(access);
             Bytes::from(vec![1]).advise(access);
         }

@@ -8,6 +8,7 @@
 //! Memory: values live in recycled buffers; what a scope made is free again at its end, so a pass
 //! holds a layer's worth of activations however deep the network is.
 
+mod aligned;
 mod arena;
 mod attention;
 mod kv;
@@ -33,6 +34,17 @@ use weights::WeightTable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotaryId(usize);
 
+/// What happens to matrices when they are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// They stay where their file is mapped: nothing to wait for, and nothing to hold when they are
+    /// larger than memory. Arithmetic is f32 on widened weights.
+    Keep,
+    /// Formats with packed kernels are regrouped in memory, at their own bits, and multiplied with
+    /// activations rounded to bytes (bfloat16 for BF16).
+    Pack,
+}
+
 /// What an executor needs to know beforehand.
 #[derive(Clone, Copy, Debug)]
 pub struct EagerOptions {
@@ -40,6 +52,8 @@ pub struct EagerOptions {
     pub level: Level,
     /// The store of keys and values.
     pub kv: KvShape,
+    /// What happens to matrices.
+    pub packing: Packing,
 }
 
 /// What a hook sees: the rows of the pass at one site.
@@ -76,6 +90,7 @@ struct Scratch {
 /// The serving executor. See the module's text.
 pub struct Eager {
     level: Level,
+    packing: Packing,
     pool: Arc<ThreadPool>,
     weights: WeightTable,
     rotaries: Vec<Rotary>,
@@ -83,6 +98,7 @@ pub struct Eager {
     kv: KvStore,
     pass: Pass,
     scratch: Vec<Scratch>,
+    rounded: linear::RoundedInputs,
     hook: Option<Hook>,
 }
 
@@ -92,6 +108,7 @@ impl Eager {
         let scratch = (0..pool.threads()).map(|_| Scratch::default()).collect();
         Self {
             level: options.level,
+            packing: options.packing,
             pool,
             weights: WeightTable::default(),
             rotaries: Vec::new(),
@@ -99,6 +116,7 @@ impl Eager {
             kv: KvStore::new(options.kv),
             pass: Pass::default(),
             scratch,
+            rounded: linear::RoundedInputs::default(),
             hook: None,
         }
     }
@@ -203,7 +221,7 @@ impl Ops for Eager {
     type Rotary = RotaryId;
 
     fn bind(&mut self, view: &TensorView) -> Result<WeightId, TensorError> {
-        self.weights.bind(self.level, view)
+        self.weights.bind(self.level, &self.pool, self.packing, view)
     }
 
     fn bind_rotary(&mut self, spec: RotarySpec) -> RotaryId {
@@ -215,8 +233,7 @@ impl Ops for Eager {
         let matrix = self.weights.matrix(table);
         let mut out = self.arena.take(self.pass.rows.len(), matrix.cols);
         for (row, out) in self.pass.rows.iter().zip(out.rows_mut()) {
-            let bytes = matrix.row(row.token as usize);
-            kernels::dequantize_row(self.level, matrix.dtype, bytes, out);
+            matrix.widen_row(self.level, row.token as usize, out);
             if scale != 1.0 {
                 kernels::scale(self.level, out, scale);
             }
@@ -234,15 +251,13 @@ impl Ops for Eager {
             self.arena.take(x.rows(), rows)
         });
         let x = self.arena.read(x);
-        linear::run(
-            self.level,
-            &self.pool,
-            &mut self.scratch,
-            &self.weights,
-            x,
-            &weights,
-            &mut outs,
-        );
+        let machine = linear::Machine {
+            level: self.level,
+            pool: &self.pool,
+            scratch: &mut self.scratch,
+            rounded: &mut self.rounded,
+        };
+        linear::run(machine, &self.weights, x, &weights, &mut outs);
         outs.map(|out| self.arena.put(out))
     }
 

@@ -1,32 +1,96 @@
 //! Bound parameters: matrices stay where their file is mapped, vectors become f32.
 
-use lucid_kernels::{self as kernels, DType, Level};
-use lucid_sys::Bytes;
+use std::ops::Range;
 
+use lucid_kernels::{self as kernels, ActivationClass, DType, Level, PackedRows, WeightRows};
+use lucid_sys::{Access, Bytes, ThreadPool};
+
+use super::Packing;
+use super::aligned::AlignedBytes;
 use crate::{TensorError, TensorView};
 
 /// A handle on a bound parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightId(usize);
 
+/// Where a matrix's elements lie.
+enum Storage {
+    /// As the file has them.
+    File(Bytes),
+    /// Regrouped for the kernels, at the file's own bits.
+    Packed(AlignedBytes),
+}
+
 /// A matrix in its file's format.
 pub(super) struct Matrix {
     pub(super) dtype: DType,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    data: Bytes,
+    storage: Storage,
     row_bytes: usize,
 }
 
+/// What a kernel multiplies with.
+pub(super) enum Rows<'a> {
+    File(WeightRows<'a>),
+    Packed(PackedRows<'a>),
+}
+
 impl Matrix {
-    pub(super) fn row(&self, index: usize) -> &[u8] {
-        self.rows_bytes(index..index + 1)
+    /// Some rows; of a packed matrix, from a multiple of sixteen on.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Rows<'_> {
+        let (dtype, cols) = (self.dtype, self.cols);
+        match &self.storage {
+            Storage::File(data) => {
+                let bytes = &data[rows.start * self.row_bytes..rows.end * self.row_bytes];
+                Rows::File(WeightRows { dtype, bytes, cols })
+            }
+            Storage::Packed(data) => {
+                let end = rows.end.next_multiple_of(kernels::PACKED_GROUP);
+                let bytes = &data.as_slice()[rows.start * self.row_bytes..end * self.row_bytes];
+                Rows::Packed(PackedRows { dtype, bytes, cols })
+            }
+        }
     }
 
-    pub(super) fn rows_bytes(&self, rows: std::ops::Range<usize>) -> &[u8] {
-        &self.data[rows.start * self.row_bytes..rows.end * self.row_bytes]
+    /// One row in f32.
+    pub(super) fn widen_row(&self, level: Level, row: usize, out: &mut [f32]) {
+        match &self.storage {
+            Storage::File(data) => {
+                let bytes = &data[row * self.row_bytes..(row + 1) * self.row_bytes];
+                kernels::dequantize_row(level, self.dtype, bytes, out);
+            }
+            Storage::Packed(data) => {
+                kernels::unpack_row(self.dtype, data.as_slice(), self.rows, self.cols, row, out);
+            }
+        }
+    }
+
+    /// The activations that a packed matrix is multiplied with.
+    pub(super) fn activation_class(&self) -> Option<ActivationClass> {
+        match self.storage {
+            Storage::File(_) => None,
+            Storage::Packed(_) => kernels::activation_class(self.dtype),
+        }
     }
 }
+
+/// Packs a matrix on all threads.
+fn pack(pool: &ThreadPool, view: &TensorView, rows: usize, cols: usize) -> Option<AlignedBytes> {
+    let packed_bytes = kernels::packed_bytes(view.dtype, rows, cols)?;
+    let mut packed = AlignedBytes::zeroed(packed_bytes);
+    let row_bytes = view.data.len() / rows;
+    let band = PACK_BAND_GROUPS * kernels::PACKED_GROUP;
+    let outs = packed.as_mut_slice().chunks_mut(band * row_bytes);
+    let mut tasks: Vec<_> = view.data.chunks(band * row_bytes).zip(outs).collect();
+    pool.for_each(&mut tasks, |_, (source, out)| {
+        kernels::pack_rows(view.dtype, source, source.len() / row_bytes, cols, out);
+    });
+    Some(packed)
+}
+
+/// Groups of sixteen rows that a thread packs at a time.
+const PACK_BAND_GROUPS: usize = 8;
 
 enum Parameter {
     Matrix(Matrix),
@@ -43,6 +107,8 @@ impl WeightTable {
     pub(super) fn bind(
         &mut self,
         level: Level,
+        pool: &ThreadPool,
+        packing: Packing,
         view: &TensorView,
     ) -> Result<WeightId, TensorError> {
         let (rows, cols) = match *view.shape.as_slice() {
@@ -74,8 +140,20 @@ impl WeightTable {
             kernels::dequantize_row(level, view.dtype, &view.data, &mut vector);
             Parameter::Vector(vector)
         } else {
-            let (dtype, data) = (view.dtype, view.data.clone());
-            Parameter::Matrix(Matrix { dtype, rows, cols, data, row_bytes: expected / rows.max(1) })
+            let packed = match packing {
+                Packing::Pack if rows > 0 && cols > 0 => pack(pool, view, rows, cols),
+                _ => None,
+            };
+            let storage = match packed {
+                Some(packed) => {
+                    // The file's pages have served their turn.
+                    view.data.advise(Access::Done);
+                    Storage::Packed(packed)
+                }
+                None => Storage::File(view.data.clone()),
+            };
+            let row_bytes = expected / rows.max(1);
+            Parameter::Matrix(Matrix { dtype: view.dtype, rows, cols, storage, row_bytes })
         });
         Ok(WeightId(self.parameters.len() - 1))
     }
