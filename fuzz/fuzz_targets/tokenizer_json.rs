@@ -1,5 +1,6 @@
-//! Vocabularies are hostile input: any bytes as `tokenizer.json`, `tokenizer.model`, tiktoken, llama2.c and lists; what is
-//! accepted must encode and decode without a panic and within the fuzzer's time and memory.
+//! Vocabularies are hostile input: any bytes as `tokenizer.json`, `tokenizer.model`, tiktoken,
+//! llama2.c and lists; what is accepted must encode and decode without a panic and within the
+//! fuzzer's time and memory.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
