@@ -207,10 +207,12 @@ impl Facts {
                 ((*name).to_owned(), json!({ "elements": elements, "bytes": bytes }))
             })
             .collect();
+        let files = self.checkpoint.files().iter();
+        let files: Vec<_> = files.map(|file| file.to_string_lossy()).collect();
         let mut value = json!({
             "program": { "version": version(), "bytes": self.program_bytes },
             "weights": {
-                "files": self.checkpoint.files().iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
+                "files": files,
                 "bytes": self.checkpoint.file_bytes(),
                 "format": self.checkpoint.format().to_string(),
             },
@@ -243,7 +245,12 @@ impl Facts {
             let names = self.checkpoint.tensor_names();
             let views = names.iter().filter_map(|name| self.checkpoint.tensor(name));
             let rows = views.map(|view| {
-                json!({ "name": view.name, "type": view.dtype.name(), "shape": view.shape, "offset": view.offset })
+                json!({
+                    "name": view.name,
+                    "type": view.dtype.name(),
+                    "shape": view.shape,
+                    "offset": view.offset,
+                })
             });
             value["tensors"] = rows.collect();
         }
