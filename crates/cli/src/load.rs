@@ -181,7 +181,7 @@ pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<E
 }
 
 /// Exact where the weights are exact.
-fn default_kv(checkpoint: &Checkpoint) -> KvDType {
+pub(crate) fn default_kv(checkpoint: &Checkpoint) -> KvDType {
     let embedding = checkpoint.tensor("token_embd.weight");
     match embedding.map(|view| view.dtype) {
         Some(DType::F32) => KvDType::F32,

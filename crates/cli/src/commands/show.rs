@@ -99,11 +99,11 @@ impl Facts {
         self.tokenizer.as_ref().and_then(|it| load::chat_template(&self.checkpoint, it))
     }
 
-    /// Memory for weights, keys and values in f16, and activations.
+    /// Memory for weights, keys and values (in the default format), and activations.
     fn memory(&self, config: &Config, context: usize) -> u64 {
         let kv = (config.kv_elements_per_position() as u64)
             .saturating_mul(context as u64)
-            .saturating_mul(2);
+            .saturating_mul(load::default_kv(&self.checkpoint).bytes() as u64);
         let wide = config.width.max(config.feed_forward_width);
         let activations = (wide * PASS_ROWS * ACTIVATION_FACTOR + config.vocab_size * 4) as u64;
         self.checkpoint.file_bytes().saturating_add(kv).saturating_add(activations)
