@@ -42,6 +42,10 @@ pub(crate) enum Command {
     /// Delete a fetched model
     Rm(RmArgs),
     /// Write a completion script for a shell
+    #[command(after_help = "Examples:
+  lucid completions bash > ~/.local/share/bash-completion/completions/lucid
+  lucid completions zsh > ~/.zfunc/_lucid
+  lucid completions fish > ~/.config/fish/completions/lucid.fish")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -82,6 +86,9 @@ pub(crate) enum SimdChoice {
     Avx512,
 }
 
+/// llama.cpp's: a line, a speaker, a quotation, an emphasis.
+const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
 /// How the next token is chosen. Stages run in the order in which they stand here.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Sampling (in this order; --temp 0 is greedy)")]
@@ -111,7 +118,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub(crate) dry_allowed_length: usize,
     /// DRY: text across which nothing counts as repeated; may be given more than once
-    #[arg(long, value_name = "TEXT", default_values_t = ["\n".to_owned(), ":".to_owned(), "\"".to_owned(), "*".to_owned()], hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_values = DRY_BREAKERS, hide_default_value = true)]
     pub(crate) dry_breaker: Vec<String>,
     /// Keep logits within N standard deviations of the best; 0 is off
     #[arg(long, default_value_t = 0.0, value_name = "N")]
@@ -146,6 +153,7 @@ pub(crate) struct SamplingArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 #[command(after_help = "Examples:
   lucid run model.gguf                                 chat; /help lists what can be typed
   lucid run model.gguf \"Why is the sky blue?\" -n 200
@@ -201,6 +209,7 @@ pub(crate) struct NextArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 #[command(after_help = "Examples:
   lucid dream model.gguf
   lucid dream model.gguf --count 3 -n 200 --seed 7")]
@@ -326,6 +335,9 @@ pub(crate) struct PullArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid list
+  lucid list --json                   with paths and sizes, for scripts")]
 pub(crate) struct ListArgs {
     /// One JSON array
     #[arg(long)]
@@ -333,6 +345,11 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid rm ORG/REPO:FILE
+  lucid rm -y ORG/REPO:FILE           without asking
+
+Models that other programs keep are listed, but never deleted.")]
 pub(crate) struct RmArgs {
     /// A name from `lucid list`
     pub(crate) model: String,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use lucid_engine::sampler::{
     DryConfig, DynamicTemperature, PenaltyConfig, Sampler, SamplerConfig, XtcConfig,
@@ -153,6 +153,14 @@ impl Session<'_> {
         listening: &Listening,
         on_text: &mut dyn FnMut(TokenId, &str) -> Result<()>,
     ) -> Result<Outcome> {
+        let context = self.engine.options().context;
+        if prompt.len() > context {
+            bail!(
+                "the prompt takes {} tokens, but the context has room for {context}; --ctx makes \
+                 it larger",
+                prompt.len()
+            );
+        }
         let started = Instant::now();
         let reused = self.reuse(prompt)?;
         self.sampler.reset();
@@ -179,7 +187,7 @@ impl Session<'_> {
             if listening.interrupted() {
                 break Stop::Interrupted;
             }
-            if self.engine.tokens(self.sequence)?.len() == self.engine.options().context {
+            if self.engine.tokens(self.sequence)?.len() == context {
                 break Stop::Context;
             }
             next = self.step(&[token], Wanted::Last)?;
@@ -188,6 +196,7 @@ impl Session<'_> {
         if !rest.is_empty() {
             on_text(0, rest)?;
         }
+        self.next_seed()?;
         Ok(Outcome {
             stop,
             prompt_tokens: prompt.len() - reused,
@@ -195,6 +204,14 @@ impl Session<'_> {
             answer_tokens,
             answer_time: started.elapsed(),
         })
+    }
+
+    /// The next answer draws other random numbers; which ones, the first seed still decides.
+    fn next_seed(&mut self) -> Result<()> {
+        let mut config = self.sampler.config().clone();
+        config.seed = config.seed.wrapping_add(1);
+        self.sampler = Sampler::new(config)?;
+        Ok(())
     }
 
     /// Keeps the common beginning of what the sequence holds and `prompt`; at least one token is

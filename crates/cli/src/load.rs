@@ -35,8 +35,8 @@ pub(crate) fn find(environment: &Environment, model: &str) -> Result<PathBuf> {
             bail!("`{model}` may be any of these; give more of the name:\n{}", names.join("\n"));
         }
         Resolved::Unknown { suggestions } if suggestions.is_empty() => bail!(
-            "there is no file and no model `{model}`. `lucid list` shows what is on this machine; `lucid pull ORG/REPO` \
-             fetches one"
+            "there is no file and no model `{model}`. `lucid list` shows what is on this \
+             machine; `lucid pull ORG/REPO` fetches one"
         ),
         Resolved::Unknown { suggestions } => bail!(
             "there is no file and no model `{model}`. Did you mean {}?",
@@ -50,7 +50,8 @@ pub(crate) fn tokenizer(checkpoint: &Checkpoint, file: Option<&Path>) -> Result<
     match optional_tokenizer(checkpoint, file)? {
         Some(tokenizer) => Ok(tokenizer),
         None => bail!(
-            "{} brings no vocabulary; name its file with --tokenizer (tokenizer.json, tokenizer.model, tokenizer.bin)",
+            "{} brings no vocabulary; name its file with --tokenizer (tokenizer.json, \
+             tokenizer.model, tokenizer.bin)",
             name(checkpoint)
         ),
     }
@@ -67,9 +68,7 @@ pub(crate) fn optional_tokenizer(
     let context = || format!("the vocabulary of {}", name(checkpoint));
     match checkpoint.tokenizer() {
         TokenizerSource::Metadata => {
-            let vocabulary = vocabulary::from_metadata(checkpoint.metadata());
-            let Some(vocabulary) = vocabulary.with_context(context)? else { return Ok(None) };
-            Tokenizer::new(vocabulary).map(Some).with_context(context)
+            vocabulary::tokenizer(checkpoint.metadata()).with_context(context)
         }
         TokenizerSource::Files(files) => hugging_face(&files).with_context(context),
         TokenizerSource::Llama2c(bytes) => {
@@ -108,7 +107,8 @@ fn tokenizer_file(checkpoint: &Checkpoint, file: &Path) -> Result<Tokenizer> {
             return tokenizer(&other, None);
         }
         _ => bail!(
-            "{}: expected a file that ends in .json (tokenizer.json), .model (SentencePiece), .bin (llama2.c) or .gguf",
+            "{}: expected a file that ends in .json (tokenizer.json), .model (SentencePiece), \
+             .bin (llama2.c) or .gguf",
             file.display()
         ),
     }
@@ -162,8 +162,8 @@ pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<E
         let kv_bytes = per_token.saturating_mul(u64::from(ctx));
         if kv_bytes > memory.total_bytes {
             bail!(
-                "a context of {ctx} tokens needs {} of keys and values, and this machine has {} of memory; use a smaller \
-                 --ctx{}",
+                "a context of {ctx} tokens needs {} of keys and values, and this machine has {} \
+                 of memory; use a smaller --ctx{}",
                 style::bytes(kv_bytes),
                 style::bytes(memory.total_bytes),
                 if kv_dtype == KvDType::F32 { " or --kv f16" } else { "" },
@@ -181,7 +181,7 @@ pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<E
 }
 
 /// Exact where the weights are exact.
-fn default_kv(checkpoint: &Checkpoint) -> KvDType {
+pub(crate) fn default_kv(checkpoint: &Checkpoint) -> KvDType {
     let embedding = checkpoint.tensor("token_embd.weight");
     match embedding.map(|view| view.dtype) {
         Some(DType::F32) => KvDType::F32,
@@ -207,9 +207,9 @@ fn warn_of_paging(checkpoint: &Checkpoint, memory: Memory) {
     // Once around the file, nothing of what was read first is still there.
     let seconds = weights as f64 / DISK_BYTES_PER_SECOND;
     eprintln!(
-        "lucid: warning: the weights take {}, but {} of memory are free. Each token will read about {} from disk: some \
-         {seconds:.0} s a token at 2 GB/s, more on a slow disk. A smaller quantisation of the same model would fit; Ctrl-C \
-         stops",
+        "lucid: warning: the weights take {}, but {} of memory are free. Each token will read \
+         about {} from disk: some {seconds:.0} s a token at 2 GB/s, more on a slow disk. A \
+         smaller quantisation of the same model would fit; Ctrl-C stops",
         style::bytes(weights),
         style::bytes(memory.available_bytes),
         style::bytes(weights),

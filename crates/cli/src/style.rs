@@ -134,7 +134,8 @@ pub(crate) fn harmless(text: &str) -> String {
 /// Characters that show nothing but change how others stand: joiners, direction marks, byte order
 /// mark.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let joiners = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    joiners || matches!(c, '\u{202a}'..='\u{202e}')
 }
 
 #[cfg(test)]

@@ -4,12 +4,40 @@
 
 use anyhow::{Context as _, Result, bail};
 use lucid_tensor::{MetaArray, MetaValue, Metadata};
-use lucid_tokenizer::{TokenId, TokenKind, Vocabulary};
+use lucid_tokenizer::{TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const PREFIX: &str = "tokenizer.ggml.";
 
+/// The tokenizer that metadata describe; `None` where they hold none. An error names the key and
+/// its place in the file.
+pub(crate) fn tokenizer(metadata: &Metadata) -> Result<Option<Tokenizer>> {
+    let vocabulary = from_metadata(metadata);
+    let built = vocabulary.and_then(|it| Ok(it.map(Tokenizer::new).transpose()?));
+    built.map_err(|error| match error.downcast_ref().and_then(|error| place(metadata, error)) {
+        Some(place) => error.context(place),
+        None => error,
+    })
+}
+
+/// Where in the metadata that stands which the tokenizer refused.
+fn place(metadata: &Metadata, error: &TokenizerError) -> Option<String> {
+    let part = match error {
+        TokenizerError::Length { key, .. } | TokenizerError::IdOutOfRange { key, .. } => key,
+        TokenizerError::BadMerge { .. } | TokenizerError::UnknownMergePiece { .. } => "merges",
+        TokenizerError::DuplicateToken { .. } => "tokens",
+        TokenizerError::BadEntry { what, .. }
+        | TokenizerError::Missing { what, .. }
+        | TokenizerError::Unsupported { what, .. } => what,
+        _ => return None,
+    };
+    let part = part.trim_start_matches(PREFIX).split(' ').next()?;
+    let key = key(part);
+    let offset = metadata.offset(&key)?;
+    Some(format!("the metadata key `{key}` at byte {offset}"))
+}
+
 /// Reads the vocabulary that metadata hold; `None` where they hold none.
-pub(crate) fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
+fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
     let Some(model) = metadata.text(&key("model"))? else { return Ok(None) };
     if matches!(model, "none" | "no_vocab") {
         return Ok(None);
@@ -118,8 +146,12 @@ fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>> {
     if value == u64::from(u32::MAX) {
         return Ok(None);
     }
-    let id = u32::try_from(value);
-    Ok(Some(id.with_context(|| format!("the metadata key `{key}` is {value}: no token id"))?))
+    match u32::try_from(value) {
+        Ok(id) => Ok(Some(id)),
+        Err(_) => {
+            Err(metadata.wrong(&key, "a token id below 2^32", &MetaValue::Unsigned(value)).into())
+        }
+    }
 }
 
 fn texts(metadata: &Metadata, name: &str) -> Result<Option<Vec<Vec<u8>>>> {

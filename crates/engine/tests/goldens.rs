@@ -5,6 +5,9 @@
 //! Tolerance: max |a - b| / max |b| at most 1e-4 where both compute in f32, 1e-2 against
 //! transformers in bf16.
 
+#![expect(clippy::print_stdout, reason = "the figures, for whoever asks with --nocapture")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 

@@ -48,7 +48,8 @@ pub enum ModelError {
     },
     /// A tensor's shape contradicts the hyper-parameters.
     #[error(
-        "tensor `{name}` at byte {offset} has the shape {found:?}, but the hyper-parameters say {expected:?}"
+        "tensor `{name}` at byte {offset} has the shape {found:?}, but the hyper-parameters say \
+         {expected:?}"
     )]
     Shape {
         /// The tensor.

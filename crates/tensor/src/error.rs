@@ -15,7 +15,8 @@ pub enum TensorError {
     },
     /// The data is not as long as shape and format say.
     #[error(
-        "tensor `{name}` at byte {offset} holds {found} bytes, but {dtype} of shape {shape:?} needs {expected}"
+        "tensor `{name}` at byte {offset} holds {found} bytes, but {dtype} of shape {shape:?} \
+         needs {expected}"
     )]
     Length {
         /// The tensor.

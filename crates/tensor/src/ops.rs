@@ -8,12 +8,12 @@
 //!
 //! Rules that both executors rely on:
 //! - A value is a Copy handle on a `[rows, width]` f32 matrix, one row per token of the pass.
-//! - `rotary` and `head_norm` *consume* their input: an executor may work in place, so the old handle is dead.
-//! - Values made inside `scope` die at its end, except those it returns. For `Tape` a scope is where activations may be
-//!   dropped and computed again.
+//! - `rotary`, `head_norm` and `soft_cap` *consume* their input: an executor may work in place, so
+//!   the old handle is dead.
+//! - Values made inside `scope` die at its end, except those it returns. For `Tape` a scope is
+//!   where activations may be dropped and computed again.
 //! - Shapes were checked when the weights were bound, and capacity when the pass was planned; so
-//! nothing here returns an
-//!   error. A mismatch is our bug and panics.
+//!   nothing here returns an error. A mismatch is our bug and panics.
 
 use crate::{TensorError, TensorView};
 

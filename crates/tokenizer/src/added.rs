@@ -1,5 +1,6 @@
-//! Added tokens: matched in the text before everything else. Invariant: a match never touches a literal range, except
-//! tokens of white space alone, which are no structure. Source of the flags: the `tokenizers` library's `AddedToken`.
+//! Added tokens: matched in the text before everything else. Invariant: a match never touches a
+//! literal range, except tokens of white space alone, which are no structure. Source of the flags:
+//! the `tokenizers` library's `AddedToken`.
 
 use std::ops::Range;
 
@@ -200,9 +201,9 @@ mod tests {
     fn longest_first_and_never_in_literals() {
         let set = AddedSet::new(vec![token(1, "<s>"), token(2, "<s><s>"), token(3, "<")]);
         check(&set, "a<s><s><s>", &[], &[(2, 1..7), (1, 7..10)]);
-        check(&set, "<s><s>", &[3..6], &[(1, 0..3)]);
-        check(&set, "<s>", &[1..2], &[(3, 0..1)]);
-        check(&set, "<s>", &[0..3], &[]);
+        check(&set, "<s><s>", std::slice::from_ref(&(3..6)), &[(1, 0..3)]);
+        check(&set, "<s>", std::slice::from_ref(&(1..2)), &[(3, 0..1)]);
+        check(&set, "<s>", std::slice::from_ref(&(0..3)), &[]);
         check(&set, "<s>", &[2..9, 0..2], &[]);
     }
 

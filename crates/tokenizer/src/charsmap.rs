@@ -1,5 +1,6 @@
-//! SentencePiece's compiled normalisation table: a double array from prefixes to replacements. Source: google/sentencepiece
-//! `normalizer.cc`, the Darts-clone unit layout. Departure: every index is checked, replacements are bounded.
+//! SentencePiece's compiled normalisation table: a double array from prefixes to replacements.
+//! Source: google/sentencepiece `normalizer.cc`, the Darts-clone unit layout. Departure: every
+//! index is checked, replacements are bounded.
 
 use crate::TokenizerError;
 
@@ -100,11 +101,12 @@ mod tests {
 
     #[test]
     fn a_table_of_one_entry_replaces() {
-        // Root: base 1. Child for `a` at 1 ^ 97, marked as having a leaf, base 2; the leaf holds offset 0.
+        // Root: base 1. Child for `a` at 1 ^ 97, marked as having a leaf, base 2; the leaf holds
+        // offset 0.
         let mut units = vec![0u32; 128];
         units[0] = 1 << 10;
-        units[1 ^ 97] = 97 | 1 << 8 | 2 << 10;
-        units[1 ^ 97 ^ 2] = 1 << 31;
+        units[0x60] = 0x61 | 1 << 8 | 2 << 10;
+        units[0x62] = 1 << 31;
         let mut blob = 512u32.to_le_bytes().to_vec();
         blob.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
         blob.extend("xy\0".as_bytes());

@@ -1,5 +1,5 @@
-//! What can be wrong with a vocabulary. Invariant: each error names the key or file part, the index, and what was
-//! expected; outside data never panics.
+//! What can be wrong with a vocabulary. Invariant: each error names the key or file part, the
+//! index, and what was expected; outside data never panics.
 
 /// Why a vocabulary was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

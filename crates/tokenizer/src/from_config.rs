@@ -1,5 +1,5 @@
-//! What `tokenizer_config.json` adds: which tokens are special and by what name, and the chat template. Source: the
-//! `transformers` library's `tokenization_utils_base.py`.
+//! What `tokenizer_config.json` adds: which tokens are special and by what name, and the chat
+//! template. Source: the `transformers` library's `tokenization_utils_base.py`.
 
 use serde_json::Value;
 
@@ -49,7 +49,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Roles are filled in where the names are tokens; what the vocabulary already knows is replaced.
+    /// Roles are filled in where the names are tokens; what the vocabulary already knows is
+    /// replaced.
     pub(crate) fn apply(&self, vocabulary: &mut Vocabulary) {
         for (role, name) in &self.names {
             let id = vocabulary.tokens.iter().position(|text| text == name.as_bytes());

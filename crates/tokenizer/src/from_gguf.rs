@@ -1,5 +1,5 @@
-//! A vocabulary in GGUF's terms to a tokenizer. Source: llama.cpp's `llama-vocab.cpp` for defaults, for the names that end
-//! an answer, and for what each `tokenizer.ggml.model` means.
+//! A vocabulary in GGUF's terms to a tokenizer. Source: llama.cpp's `llama-vocab.cpp` for defaults,
+//! for the names that end an answer, and for what each `tokenizer.ggml.model` means.
 
 use std::borrow::Cow;
 
@@ -51,7 +51,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Lengths, ids and duplicates are checked, absent kinds filled in, the tokens that end an answer found.
+    /// Lengths, ids and duplicates are checked, absent kinds filled in, the tokens that end an
+    /// answer found.
     pub(crate) fn new(mut vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         vocabulary.check()?;
         let mut ids: FastMap<Box<[u8]>, TokenId> = FastMap::default();

@@ -1,5 +1,6 @@
-//! Hugging Face's `tokenizer.json`. Source: the `tokenizers` library's serialisation of its components. Parsing keeps
-//! serde_json's depth limit, so that nested components cannot exhaust the stack.
+//! Hugging Face's `tokenizer.json`. Source: the `tokenizers` library's serialisation of its
+//! components. Parsing keeps serde_json's depth limit, so that nested components cannot exhaust the
+//! stack.
 
 use std::collections::HashSet;
 

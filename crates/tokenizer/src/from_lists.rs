@@ -1,5 +1,5 @@
-//! Vocabularies as plain lists: `vocab.json` with `merges.txt`, and BERT's `vocab.txt`. Sources: openai/gpt-2's
-//! `encoder.py`; google-research/bert's `tokenization.py`.
+//! Vocabularies as plain lists: `vocab.json` with `merges.txt`, and BERT's `vocab.txt`. Sources:
+//! openai/gpt-2's `encoder.py`; google-research/bert's `tokenization.py`.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
-//! llama2.c's `tokenizer.bin`: the longest piece's length, then score, length and bytes of each piece. Source:
-//! karpathy/llama2.c `tokenizer.py` and `run.c`. Spaces are written as such there, and the two control tokens carry line
-//! ends; both are put back into SentencePiece's spelling.
+//! llama2.c's `tokenizer.bin`: the longest piece's length, then score, length and bytes of each
+//! piece. Source: karpathy/llama2.c `tokenizer.py` and `run.c`. Spaces are written as such there,
+//! and the two control tokens carry line ends; both are put back into SentencePiece's spelling.
 
 use crate::model::byte_of;
 use crate::{TokenKind, TokenizerError, Vocabulary};

@@ -1,5 +1,5 @@
-//! SentencePiece's `tokenizer.model`, a protocol-buffers message read by hand. Source: google/sentencepiece
-//! `sentencepiece_model.proto`; the wire format of protocol buffers.
+//! SentencePiece's `tokenizer.model`, a protocol-buffers message read by hand. Source:
+//! google/sentencepiece `sentencepiece_model.proto`; the wire format of protocol buffers.
 
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 

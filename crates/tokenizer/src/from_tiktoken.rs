@@ -1,6 +1,7 @@
-//! tiktoken's files of ranks: `base64 rank` a line. A piece's rank is its id, and two neighbours merge when their bytes
-//! are a piece, the lowest rank first; written out, that is a list of merges. Sources: openai/tiktoken; meta-llama's
-//! `llama3/tokenizer.py` and `llama_models` for the special tokens of Llama 3 and 3.1.
+//! tiktoken's files of ranks: `base64 rank` a line. A piece's rank is its id, and two neighbours
+//! merge when their bytes are a piece, the lowest rank first; written out, that is a list of
+//! merges. Sources: openai/tiktoken; meta-llama's `llama3/tokenizer.py` and `llama_models` for the
+//! special tokens of Llama 3 and 3.1.
 
 use crate::error::excerpt;
 use crate::family::Family;
@@ -124,92 +125,77 @@ fn merges(pieces: &[Vec<u8>], ranks: &FastMap<&[u8], u32>) -> Vec<Vec<u8>> {
     merges
 }
 
+/// Appends a control token.
+fn control(vocabulary: &mut Vocabulary, name: &str) -> TokenId {
+    vocabulary.tokens.push(name.as_bytes().to_vec());
+    vocabulary.kinds.push(TokenKind::Control);
+    (vocabulary.tokens.len() - 1) as TokenId
+}
+
 fn special_tokens(vocabulary: &mut Vocabulary, family: &str) {
-    let mut push = |name: &str| {
-        vocabulary.tokens.push(name.as_bytes().to_vec());
-        vocabulary.kinds.push(TokenKind::Control);
-        (vocabulary.tokens.len() - 1) as TokenId
-    };
     match family {
-        "llama3" | "llama-v3" | "llama-bpe" => {
-            let v1 = family != "llama-bpe";
-            let head: [&str; 11] = if v1 {
-                [
-                    "begin_of_text",
-                    "end_of_text",
-                    "",
-                    "",
-                    "",
-                    "",
-                    "start_header_id",
-                    "end_header_id",
-                    "",
-                    "eot_id",
-                    "",
-                ]
-            } else {
-                [
-                    "begin_of_text",
-                    "end_of_text",
-                    "",
-                    "",
-                    "finetune_right_pad_id",
-                    "",
-                    "start_header_id",
-                    "end_header_id",
-                    "eom_id",
-                    "eot_id",
-                    "python_tag",
-                ]
-            };
-            let mut reserved = 0;
-            let mut first = None;
-            for index in 0..256 {
-                let name = head.get(index).copied().unwrap_or("");
-                let id = if name.is_empty() {
-                    reserved += 1;
-                    push(&format!("<|reserved_special_token_{}|>", reserved - 1))
-                } else {
-                    push(&format!("<|{name}|>"))
-                };
-                first = first.or(Some(id));
-            }
-            vocabulary.bos = first;
-            vocabulary.eos = first.map(|id| id + 1);
-            vocabulary.eot = first.map(|id| id + 9);
-            vocabulary.eom = first.map(|id| id + 8).filter(|_| !v1);
+        "llama3" | "llama-v3" => llama(vocabulary, false),
+        "llama-bpe" => llama(vocabulary, true),
+        "cl100k" => {
+            let names = [
+                ("<|endoftext|>", 100_257),
+                ("<|fim_prefix|>", 100_258),
+                ("<|fim_middle|>", 100_259),
+                ("<|fim_suffix|>", 100_260),
+                ("<|endofprompt|>", 100_276),
+            ];
+            numbered(vocabulary, &names);
         }
-        "cl100k" | "gpt-4o" => {
-            let names: &[(&str, u32)] = if family == "cl100k" {
-                &[
-                    ("<|endoftext|>", 100_257),
-                    ("<|fim_prefix|>", 100_258),
-                    ("<|fim_middle|>", 100_259),
-                    ("<|fim_suffix|>", 100_260),
-                    ("<|endofprompt|>", 100_276),
-                ]
-            } else {
-                &[("<|endoftext|>", 199_999), ("<|endofprompt|>", 200_018)]
-            };
-            for (name, id) in names {
-                let gap = (*id as usize).saturating_sub(vocabulary.tokens.len());
-                // Ids that the published vocabularies leave out; a file of another size has no gap.
-                for _ in 0..if gap <= 32 { gap } else { 0 } {
-                    let name = format!("[UNUSED_{}]", vocabulary.tokens.len());
-                    vocabulary.tokens.push(name.into_bytes());
-                    vocabulary.kinds.push(TokenKind::Unused);
-                }
-                vocabulary.tokens.push(name.as_bytes().to_vec());
-                vocabulary.kinds.push(TokenKind::Control);
-            }
-            let end = vocabulary.tokens.iter().rposition(|text| text == b"<|endoftext|>");
-            vocabulary.eos = end.map(|id| id as TokenId);
+        "gpt-4o" => {
+            numbered(vocabulary, &[("<|endoftext|>", 199_999), ("<|endofprompt|>", 200_018)]);
         }
         _ => {
-            let end = push("<|endoftext|>");
-            vocabulary.eos = Some(end);
-            vocabulary.bos = Some(end);
+            let end = Some(control(vocabulary, "<|endoftext|>"));
+            (vocabulary.bos, vocabulary.eos) = (end, end);
             vocabulary.add_bos = Some(false);
+        }
+    }
+}
+
+/// Llama 3's 256 special tokens: eleven that may have names, the rest reserved. 3.1 names more.
+fn llama(vocabulary: &mut Vocabulary, newer: bool) {
+    let name = |index: usize| match index {
+        0 => Some("begin_of_text"),
+        1 => Some("end_of_text"),
+        4 if newer => Some("finetune_right_pad_id"),
+        6 => Some("start_header_id"),
+        7 => Some("end_header_id"),
+        8 if newer => Some("eom_id"),
+        9 => Some("eot_id"),
+        10 if newer => Some("python_tag"),
+        _ => None,
+    };
+    let first = vocabulary.tokens.len() as TokenId;
+    let mut reserved = 0;
+    for index in 0..256 {
+        if let Some(name) = name(index) {
+            control(vocabulary, &format!("<|{name}|>"));
+        } else {
+            control(vocabulary, &format!("<|reserved_special_token_{reserved}|>"));
+            reserved += 1;
+        }
+    }
+    (vocabulary.bos, vocabulary.eos) = (Some(first), Some(first + 1));
+    (vocabulary.eom, vocabulary.eot) = (newer.then_some(first + 8), Some(first + 9));
+}
+
+/// OpenAI's special tokens at their published ids; a file of another size has no gaps to fill.
+fn numbered(vocabulary: &mut Vocabulary, names: &[(&str, usize)]) {
+    for (name, id) in names {
+        let gap = id.saturating_sub(vocabulary.tokens.len());
+        for _ in 0..if gap <= 32 { gap } else { 0 } {
+            let name = format!("[UNUSED_{}]", vocabulary.tokens.len());
+            vocabulary.tokens.push(name.into_bytes());
+            vocabulary.kinds.push(TokenKind::Unused);
+        }
+        let id = control(vocabulary, name);
+        if *name == "<|endoftext|>" {
+            vocabulary.eos = Some(id);
         }
     }
 }

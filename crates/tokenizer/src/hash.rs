@@ -1,5 +1,6 @@
-//! A fast hash for pieces and pairs, keyed at random for each table so that a crafted vocabulary cannot line up
-//! collisions. Source of the method: multiply to 128 bits and fold (wyhash, foldhash).
+//! A fast hash for pieces and pairs, keyed at random for each table so that a crafted vocabulary
+//! cannot line up collisions. Source of the method: multiply to 128 bits and fold (wyhash,
+//! foldhash).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,5 +1,5 @@
-//! The components of a `tokenizer.json`: normalizers, pre-tokenizers, post-processors, and what the decoder says about
-//! spelling. Source: the `tokenizers` library.
+//! The components of a `tokenizer.json`: normalizers, pre-tokenizers, post-processors, and what the
+//! decoder says about spelling. Source: the `tokenizers` library.
 
 use serde_json::Value;
 
@@ -122,8 +122,8 @@ fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
             return Err(TokenizerError::Unsupported {
                 what: "normalizer",
                 name: excerpt(other.as_bytes()),
-                supported: "BertNormalizer, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, StripAccents, Strip, Prepend, \
-                            Replace, Precompiled, ByteLevel",
+                supported: "BertNormalizer, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, StripAccents, \
+                            Strip, Prepend, Replace, Precompiled, ByteLevel",
             });
         }
     })
@@ -157,7 +157,8 @@ pub(crate) fn steps(value: &Value) -> Result<Cuts, TokenizerError> {
     Ok(cuts)
 }
 
-/// Appends the steps of one part. Gives its pattern, if it is no more than that; empty for none at all.
+/// Appends the steps of one part. Gives its pattern, if it is no more than that; empty for none at
+/// all.
 fn step(part: &Value, steps: &mut Vec<Step>) -> Result<Option<String>, TokenizerError> {
     let mut split = |pattern: Pattern, behavior: Behavior, invert: bool| {
         steps.push(Step::Split { pattern, behavior, invert });
@@ -205,8 +206,8 @@ fn step(part: &Value, steps: &mut Vec<Step>) -> Result<Option<String>, Tokenizer
             return Err(TokenizerError::Unsupported {
                 what: "pre-tokenizer",
                 name: excerpt(other.as_bytes()),
-                supported: "ByteLevel, Split, Metaspace, BertPreTokenizer, Digits, Punctuation, Whitespace, \
-                            WhitespaceSplit, CharDelimiterSplit, FixedLength, Sequence",
+                supported: "ByteLevel, Split, Metaspace, BertPreTokenizer, Digits, Punctuation, \
+                            Whitespace, WhitespaceSplit, CharDelimiterSplit, FixedLength, Sequence",
             });
         }
     }

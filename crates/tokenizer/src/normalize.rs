@@ -1,5 +1,5 @@
-//! Normalizers: text to text before it is cut into words. Source of the semantics: the `tokenizers` library's
-//! `normalizers`, SentencePiece's `normalizer.cc`, BERT's `BasicTokenizer`.
+//! Normalizers: text to text before it is cut into words. Source of the semantics: the `tokenizers`
+//! library's `normalizers`, SentencePiece's `normalizer.cc`, BERT's `BasicTokenizer`.
 
 use std::borrow::Cow;
 
@@ -155,7 +155,8 @@ fn bert_clean(text: &str, clean: bool, chinese: bool, classes: Classes, out: &mu
     }
 }
 
-/// The CJK blocks as BERT's implementations list them (the fifth starts later than Unicode's block).
+/// The CJK blocks as BERT's implementations list them (the fifth starts later than Unicode's
+/// block).
 fn is_chinese(c: char) -> bool {
     matches!(c as u32,
         0x4E00..=0x9FFF | 0x3400..=0x4DBF | 0x20000..=0x2A6DF | 0x2A700..=0x2B73F

@@ -1,8 +1,9 @@
-//! Regular expressions of pre-tokenizers, in the cheapest form that is exact: a scanner, an automaton without
-//! backtracking, or a backtracking engine with a bound. Hostile text costs linear time in the first two.
+//! Regular expressions of pre-tokenizers, in the cheapest form that is exact: a scanner, an
+//! automaton without backtracking, or a backtracking engine with a bound. Hostile text costs linear
+//! time in the first two.
 //!
-//! Most families end in `\s+(?!\S)|\s+`, the only lookahead they hold; the automaton matches the rest and white space as
-//! two patterns, and the lookahead is applied by hand.
+//! Most families end in `\s+(?!\S)|\s+`, the only lookahead they hold; the automaton matches the
+//! rest and white space as two patterns, and the lookahead is applied by hand.
 
 use fancy_regex::{Regex as Backtracking, RegexBuilder};
 use regex_automata::meta::Regex as Automaton;
@@ -60,7 +61,8 @@ impl Pattern {
         Ok(Self::Backtracking(Box::new(regex)))
     }
 
-    /// The first match at or after `from`. It may be empty. A search that exceeds its bound finds nothing.
+    /// The first match at or after `from`. It may be empty. A search that exceeds its bound finds
+    /// nothing.
     pub(crate) fn find(&self, text: &str, from: usize, classes: Classes) -> Option<(usize, usize)> {
         if from >= text.len() {
             return None;

@@ -1,7 +1,7 @@
-//! Hand-written scanners for the hot pre-tokenizer patterns. Each takes a position and gives the end of the word there;
-//! words cover the text without gaps, one pass, no backtracking beyond a run. The tests hold them to the regular
-//! expressions. Sources of the patterns: openai/gpt-2's `encoder.py`, openai/tiktoken's `openai_public.py`, the
-//! `tokenizer.json` of Llama 3 and Qwen 2.
+//! Hand-written scanners for the hot pre-tokenizer patterns. Each takes a position and gives the
+//! end of the word there; words cover the text without gaps, one pass, no backtracking beyond a
+//! run. The tests hold them to the regular expressions. Sources of the patterns: openai/gpt-2's
+//! `encoder.py`, openai/tiktoken's `openai_public.py`, the `tokenizer.json` of Llama 3 and Qwen 2.
 
 use crate::unicode::{Classes, LETTER, LOWER, NUMBER, SPACE, UPPER};
 
@@ -56,7 +56,9 @@ impl Scanner {
                 let suffix = if contractions { "(?i:'s|'t|'re|'ve|'m|'ll|'d)?" } else { "" };
                 let prefix = r"[^\r\n\p{L}\p{N}]?";
                 format!(
-                    "{prefix}{upper}*{lower}+{suffix}|{prefix}{upper}+{lower}*{suffix}|{}{O200K_TAIL}",
+                    "{}|{}|{}{O200K_TAIL}",
+                    format_args!("{prefix}{upper}*{lower}+{suffix}"),
+                    format_args!("{prefix}{upper}+{lower}*{suffix}"),
                     number(digits)
                 )
             }
@@ -155,7 +157,8 @@ impl View<'_> {
         self.text.as_bytes().get(at).copied().unwrap_or(0)
     }
 
-    /// `\s+(?!\S)|\s+` on the run of white space `at..end`: one character stays behind for the word that follows.
+    /// `\s+(?!\S)|\s+` on the run of white space `at..end`: one character stays behind for the word
+    /// that follows.
     fn spaces(self, at: usize, end: usize) -> usize {
         if end == self.text.len() {
             return end;
@@ -174,8 +177,8 @@ impl View<'_> {
         }
     }
 
-    /// End of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll`, `'d` at `at`, or `at`. Without case, U+017F counts as `s`, as in
-    /// regular expressions.
+    /// End of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll`, `'d` at `at`, or `at`. Without case, U+017F
+    /// counts as `s`, as in regular expressions.
     fn contraction(self, at: usize, any_case: bool) -> usize {
         if self.byte(at) != b'\'' {
             return at;
@@ -258,8 +261,8 @@ impl View<'_> {
         self.symbols_or_spaces(at, b"\r\n/")
     }
 
-    /// `[Lu Lt Lm Lo M]*[Ll Lm Lo M]+`. Where the first run leaves nothing for the second, it gives back up to its last
-    /// character that is in both.
+    /// `[Lu Lt Lm Lo M]*[Ll Lm Lo M]+`. Where the first run leaves nothing for the second, it gives
+    /// back up to its last character that is in both.
     fn mixed_case(self, start: usize) -> Option<usize> {
         let (mut at, mut both) = (start, None);
         loop {
@@ -302,10 +305,12 @@ mod tests {
 
     #[test]
     fn scanners_equal_their_patterns() {
-        let alphabet: Vec<char> =
-            "aZbs tT'dlL reVE\n\r\t .,/!1234½²中文ǅʰ\u{301}\u{200d}👍é\u{3000}\u{85}ſÀß٣'ـ\u{94d}\u{10ff80}_"
-                .chars()
-                .collect();
+        let alphabet: Vec<char> = concat!(
+            "aZbs tT'dlL reVE\n\r\t .,/!1234½²中文ǅʰ\u{301}\u{200d}👍é\u{3000}",
+            "\u{85}ſÀß٣'ـ\u{94d}\u{10ff80}_"
+        )
+        .chars()
+        .collect();
         let mut state = 0x1234_5678_9abc_def1_u64;
         let mut random = || {
             state ^= state << 13;

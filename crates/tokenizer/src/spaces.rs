@@ -1,6 +1,6 @@
-//! Where a text may be cut for models that see it whole. No piece of most SentencePiece vocabularies holds U+2581 behind
-//! another character; then no merge and no segmentation crosses from a word to the mark of the next, and cutting there
-//! changes nothing but the cost.
+//! Where a text may be cut for models that see it whole. No piece of most SentencePiece
+//! vocabularies holds U+2581 behind another character; then no merge and no segmentation crosses
+//! from a word to the mark of the next, and cutting there changes nothing but the cost.
 
 use std::collections::HashSet;
 
@@ -67,7 +67,7 @@ mod tests {
         let cut = SpaceCut::new(&Vocabulary { tokens, ..Vocabulary::default() }).unwrap();
         let mut parts = Vec::new();
         cut.each("▁▁a▁b▁a▁".as_bytes(), &mut |part| {
-            parts.push(String::from_utf8_lossy(part).into_owned())
+            parts.push(String::from_utf8_lossy(part).into_owned());
         });
         assert_eq!(parts, ["▁▁a", "▁b▁a", "▁"]);
     }

@@ -1,5 +1,6 @@
-//! Pre-tokenizers: a text is cut into words, step after step; each word then goes to the model alone. A step sees the
-//! words of the step before as separate texts. Source of the semantics: the `tokenizers` library's `pre_tokenizers`.
+//! Pre-tokenizers: a text is cut into words, step after step; each word then goes to the model
+//! alone. A step sees the words of the step before as separate texts. Source of the semantics: the
+//! `tokenizers` library's `pre_tokenizers`.
 
 use std::borrow::Cow;
 
@@ -125,14 +126,7 @@ impl Splitter<'_> {
                 triples(text, *boundary, &mut |a, b| next(a, b, text));
             }
             Step::FixedLength { length } => {
-                let mut from = 0;
-                for (count, (at, _)) in text.char_indices().enumerate() {
-                    if count != 0 && count % length == 0 {
-                        next(from, at, text);
-                        from = at;
-                    }
-                }
-                next(from, text.len(), text);
+                fixed(text, *length, &mut |a, b| next(a, b, text));
             }
         }
     }
@@ -246,6 +240,18 @@ fn split(
     {
         emit(start, end);
     }
+}
+
+/// Words of `length` characters.
+fn fixed(text: &str, length: usize, emit: &mut dyn FnMut(usize, usize)) {
+    let mut from = 0;
+    for (count, (at, _)) in text.char_indices().enumerate() {
+        if count != 0 && count % length == 0 {
+            emit(from, at);
+            from = at;
+        }
+    }
+    emit(from, text.len());
 }
 
 /// Numbers apart from the rest, in threes from the right.

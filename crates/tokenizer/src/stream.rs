@@ -1,5 +1,5 @@
-//! Tokens to text one by one. Invariant: every piece handed out is complete UTF-8; the pieces together are the decoded
-//! text, with U+FFFD where the bytes are no character.
+//! Tokens to text one by one. Invariant: every piece handed out is complete UTF-8; the pieces
+//! together are the decoded text, with U+FFFD where the bytes are no character.
 
 use crate::{ShowSpecial, TokenId, Tokenizer};
 

@@ -1,8 +1,9 @@
-//! The tokenizer: text in, `TokenId`s out, and back. Invariant: only text outside the `literal` ranges can become a
-//! control or user-defined token; what a person typed encodes as plain text whatever it spells.
+//! The tokenizer: text in, `TokenId`s out, and back. Invariant: only text outside the `literal`
+//! ranges can become a control or user-defined token; what a person typed encodes as plain text
+//! whatever it spells.
 //!
-//! The stages are those of the `tokenizers` library (added tokens, normalizers, pre-tokenizers, model, post-processor);
-//! every file format is translated into them.
+//! The stages are those of the `tokenizers` library (added tokens, normalizers, pre-tokenizers,
+//! model, post-processor); every file format is translated into them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,7 +32,8 @@ pub enum AddSpecial {
 pub enum ParseSpecial {
     /// Outside the literal ranges, yes: for the output of a chat template.
     Yes,
-    /// No: control tokens are plain text. User-defined tokens still match outside the literal ranges.
+    /// No: control tokens are plain text. User-defined tokens still match outside the literal
+    /// ranges.
     No,
 }
 
@@ -109,8 +111,9 @@ impl Tokenizer {
         Self::new(crate::from_llama2c::read(bin, vocab_size)?)
     }
 
-    /// From a tiktoken file of ranks (`base64 rank` a line); `family` is a name of `tokenizer.ggml.pre` (or `cl100k`),
-    /// which also decides the special tokens that follow the ranks.
+    /// From a tiktoken file of ranks (`base64 rank` a line); `family` is a name of
+    /// `tokenizer.ggml.pre` (or `cl100k`), which also decides the special tokens that follow the
+    /// ranks.
     ///
     /// # Errors
     /// Lines that do not parse, ranks that are missing or doubled.
@@ -118,8 +121,8 @@ impl Tokenizer {
         crate::from_tiktoken::read(ranks, family)
     }
 
-    /// From `vocab.json` and `merges.txt`; `family` is a name of `tokenizer.ggml.pre`; `tokenizer_config` is
-    /// `tokenizer_config.json` (added tokens, template).
+    /// From `vocab.json` and `merges.txt`; `family` is a name of `tokenizer.ggml.pre`;
+    /// `tokenizer_config` is `tokenizer_config.json` (added tokens, template).
     ///
     /// # Errors
     /// As for `tokenizer.json`.
@@ -145,7 +148,8 @@ impl Tokenizer {
         &self.vocabulary
     }
 
-    /// What a person should know about this vocabulary (an unknown pre-tokenizer, for example). Often empty.
+    /// What a person should know about this vocabulary (an unknown pre-tokenizer, for example).
+    /// Often empty.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -156,8 +160,9 @@ impl Tokenizer {
         self.vocabulary.tokens.len()
     }
 
-    /// Text to tokens. `text` need not be UTF-8. `literal` are byte ranges of `text` in which no control or user-defined
-    /// token may begin, end or pass (runs of white space excepted); any order, they may overlap.
+    /// Text to tokens. `text` need not be UTF-8. `literal` are byte ranges of `text` in which no
+    /// control or user-defined token may begin, end or pass (runs of white space excepted); any
+    /// order, they may overlap.
     pub fn encode(
         &self,
         text: &[u8],
@@ -195,7 +200,8 @@ impl Tokenizer {
         out
     }
 
-    /// Tokens to bytes. Ids that do not exist are skipped. The space that SentencePiece puts before a text is removed.
+    /// Tokens to bytes. Ids that do not exist are skipped. The space that SentencePiece puts before
+    /// a text is removed.
     pub fn decode(&self, ids: &[TokenId], special: ShowSpecial) -> Vec<u8> {
         let mut out = Vec::with_capacity(ids.len() * 4);
         let mut first = true;
@@ -259,7 +265,8 @@ impl Tokenizer {
         self.ids.get(text).copied()
     }
 
-    /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of all of them).
+    /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of
+    /// all of them).
     pub fn stream_decoder(&self, special: ShowSpecial) -> StreamDecoder<'_> {
         StreamDecoder::new(self, special, true)
     }
@@ -291,8 +298,8 @@ impl Tokenizer {
 }
 
 impl Pipeline {
-    /// Encodes text between added tokens. `first`: at the very start; `after`: added tokens that match after
-    /// normalization are still to be found.
+    /// Encodes text between added tokens. `first`: at the very start; `after`: added tokens that
+    /// match after normalization are still to be found.
     fn segment(
         &self,
         bytes: &[u8],

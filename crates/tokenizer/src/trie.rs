@@ -1,5 +1,6 @@
-//! A byte trie over a fixed set of keys, for longest match and for all prefixes. Built level by level from sorted keys,
-//! so that a hostile vocabulary costs memory in proportion to its own bytes and no recursion.
+//! A byte trie over a fixed set of keys, for longest match and for all prefixes. Built level by
+//! level from sorted keys, so that a hostile vocabulary costs memory in proportion to its own bytes
+//! and no recursion.
 
 /// No value, no node.
 const NONE: u32 = u32::MAX;

@@ -1,5 +1,6 @@
-//! Character classes, as one table of flags for each code point, and the private escape for bytes that are not UTF-8.
-//! Source of the data: the Unicode tables of `regex-syntax`, so that hand-written scanners and regular expressions agree.
+//! Character classes, as one table of flags for each code point, and the private escape for bytes
+//! that are not UTF-8. Source of the data: the Unicode tables of `regex-syntax`, so that
+//! hand-written scanners and regular expressions agree.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -117,11 +118,13 @@ pub(crate) fn char_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// Plane 16 private use: byte `b` that is not UTF-8 becomes `ESCAPE + b` while it passes through stages that need text.
+/// Plane 16 private use: byte `b` that is not UTF-8 becomes `ESCAPE + b` while it passes through
+/// stages that need text.
 const ESCAPE: u32 = 0x10_FF00;
 
-/// Text for stages that need UTF-8. Valid text is borrowed. Otherwise each byte outside a character, and each byte of a
-/// genuine character in the escape range, becomes an escape, so that `unescape` restores the bytes exactly.
+/// Text for stages that need UTF-8. Valid text is borrowed. Otherwise each byte outside a
+/// character, and each byte of a genuine character in the escape range, becomes an escape, so that
+/// `unescape` restores the bytes exactly.
 pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -159,8 +162,8 @@ pub(crate) fn unescape(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// GPT-2's byte alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards.
-/// Source: `bytes_to_unicode` in openai/gpt-2's `encoder.py`.
+/// GPT-2's byte alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100
+/// onwards. Source: `bytes_to_unicode` in openai/gpt-2's `encoder.py`.
 pub(crate) fn byte_to_char(byte: u8) -> char {
     let code = u32::from(byte);
     let shifted = match byte {

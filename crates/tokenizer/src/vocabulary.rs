@@ -1,5 +1,6 @@
-//! What a vocabulary is, in GGUF's terms (`tokenizer.ggml.*`), whatever file it came from; also what a conversion writes
-//! back. Source: the keys of ggml's `docs/gguf.md` and of llama.cpp's `llama-arch.cpp`.
+//! What a vocabulary is, in GGUF's terms (`tokenizer.ggml.*`), whatever file it came from; also
+//! what a conversion writes back. Source: the keys of ggml's `docs/gguf.md` and of llama.cpp's
+//! `llama-arch.cpp`.
 
 use crate::{TokenId, TokenizerError};
 
@@ -49,11 +50,13 @@ impl TokenKind {
 /// Tokens, their attributes and the settings that go with them. Optional fields are absent keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vocabulary {
-    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (unigram), `bert` (WordPiece).
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5`
+    /// (unigram), `bert` (WordPiece).
     pub model: String,
     /// `tokenizer.ggml.pre`: the family of the pre-tokenizer.
     pub pre: Option<String>,
-    /// Texts as GGUF stores them: byte-level BPE in GPT-2's byte alphabet, SentencePiece and WordPiece with U+2581.
+    /// Texts as GGUF stores them: byte-level BPE in GPT-2's byte alphabet, SentencePiece and
+    /// WordPiece with U+2581.
     pub tokens: Vec<Vec<u8>>,
     /// One for each token, or empty.
     pub scores: Vec<f32>,

@@ -1,4 +1,11 @@
-//! Exactness against the test vectors beside the vocabularies: `.inp`/`.out` of llama.cpp's files, BERT's goldens.
+//! Exactness against the test vectors beside the vocabularies: `.inp`/`.out` of llama.cpp's files,
+//! BERT's goldens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says why it skips"
+)]
 
 mod common;
 
@@ -72,4 +79,42 @@ fn starcoder() {
 #[test]
 fn bert() {
     check("ggml-vocab-bert-bge.gguf");
+}
+
+/// BERT's goldens: texts to ids with the tokens around them, and back.
+#[test]
+fn bert_goldens() {
+    let Some(data) = common::data() else { return };
+    let folder = data.join("tokenizers/bert");
+    let tokenizer =
+        Tokenizer::from_bert_vocab(&std::fs::read(folder.join("bert-vocab.txt")).unwrap(), true)
+            .unwrap();
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap()
+    };
+    let all = read("tokenizer_tests.json");
+    let cases = all["bert-base-uncased"].as_array().unwrap();
+    for case in cases {
+        let text = case["input"].as_str().unwrap();
+        let expected: Vec<u32> = case["encoded"]["input_ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_u64().unwrap() as u32)
+            .collect();
+        let ids = tokenizer.encode(text.as_bytes(), &[], AddSpecial::Yes, ParseSpecial::Yes);
+        assert_eq!(ids, expected, "{text:?}");
+    }
+    assert!(cases.len() >= 5);
+    let words = read("basic_tokenized_questions.json");
+    let ids = read("tokenized_questions.json");
+    for (words, ids) in words.as_array().unwrap().iter().zip(ids.as_array().unwrap()) {
+        let text: Vec<&str> =
+            words.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let expected: Vec<u32> =
+            ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        let ids =
+            tokenizer.encode(text.join(" ").as_bytes(), &[], AddSpecial::No, ParseSpecial::No);
+        assert_eq!(ids, expected, "{text:?}");
+    }
 }

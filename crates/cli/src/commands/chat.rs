@@ -22,7 +22,8 @@ const HELP: &str = "\
 /stats            how fast the last answer was, and how full the context is
 /exit             leave (also Ctrl-D)
 
-Several lines: begin and end with \"\"\". Ctrl-C stops an answer. Up and down walk through the history.";
+Several lines: begin and end with \"\"\". Ctrl-C stops an answer.
+Up and down walk through the history.";
 
 /// Binds a template's source to the control tokens of a vocabulary.
 pub(super) fn template(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
@@ -287,7 +288,8 @@ impl<'a> Dialogue<'a> {
             Stop::Context => {
                 let context = self.session.engine.options().context;
                 output::line(self.paint.dim(format!(
-                    "(the context of {context} tokens is full: /reset begins anew, --ctx makes it larger)"
+                    "(the context of {context} tokens is full: /reset begins anew, --ctx makes it \
+                     larger)"
                 )))?;
             }
             Stop::End => {}

@@ -8,7 +8,7 @@ use lucid_engine::sampler::softmax_top;
 use lucid_engine::{Feed, Wanted};
 use lucid_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use serde_json::json;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::args::NextArgs;
 use crate::env::Environment;
@@ -27,6 +27,14 @@ pub(crate) fn run(args: &NextArgs, environment: &Environment) -> Result<i32> {
     if tokens.is_empty() {
         bail!("the text is empty, and this model has no token to begin with: give it some text");
     }
+    let context = engine.options().context;
+    if tokens.len() > context {
+        bail!(
+            "the text takes {} tokens, but the context has room for {context}; --ctx makes it \
+             larger",
+            tokens.len()
+        );
+    }
     let sequence = engine.open();
     let mut top = Vec::new();
     for chunk in tokens.chunks(CHUNK) {
@@ -38,9 +46,11 @@ pub(crate) fn run(args: &NextArgs, environment: &Environment) -> Result<i32> {
     }
     let paint = Paint::new(environment.colour);
     let pieces: Vec<_> = top.iter().map(|&(id, _)| piece(&tokenizer, id)).collect();
-    let column = pieces.iter().map(|piece| piece.width()).max().unwrap_or(0).clamp(5, 30);
-    let room = environment.width.saturating_sub(column + 24).clamp(8, 60);
+    let widest = pieces.iter().map(|piece| piece.width()).max().unwrap_or(0);
+    let column = widest.clamp(5, environment.width.saturating_sub(28).clamp(5, 30));
+    let room = environment.width.saturating_sub(column + 20).clamp(4, 60);
     for (&(id, probability), piece) in top.iter().zip(&pieces) {
+        let piece = cut(piece, column);
         let padding = " ".repeat(column.saturating_sub(piece.width()));
         let bar = paint.green(style::bar(probability, room));
         let id = paint.dim(format!("{id:>7}"));
@@ -70,6 +80,22 @@ pub(super) fn text(argument: Option<&str>, environment: &Environment) -> Result<
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
     Ok(super::run::lossy(&bytes, "standard input"))
+}
+
+/// A long piece ends in `…`.
+fn cut(piece: &str, columns: usize) -> String {
+    if piece.width() <= columns {
+        return piece.to_owned();
+    }
+    let mut kept = String::new();
+    for character in piece.chars() {
+        if kept.width() + character.width().unwrap_or(0) >= columns {
+            break;
+        }
+        kept.push(character);
+    }
+    kept.push('…');
+    kept
 }
 
 fn piece(tokenizer: &Tokenizer, id: u32) -> String {

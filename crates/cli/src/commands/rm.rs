@@ -12,7 +12,8 @@ pub(crate) fn run(args: &RmArgs, environment: &Environment) -> Result<i32> {
     if !args.yes {
         if !environment.stdin_is_terminal {
             bail!(
-                "rm asks before it deletes, and nobody can be asked here; --yes deletes without asking"
+                "rm asks before it deletes, and nobody can be asked here; --yes deletes without \
+                 asking"
             );
         }
         if !ask(&format!("Delete {}?", args.model))? {

@@ -99,11 +99,11 @@ impl Facts {
         self.tokenizer.as_ref().and_then(|it| load::chat_template(&self.checkpoint, it))
     }
 
-    /// Memory for weights, keys and values in f16, and activations.
+    /// Memory for weights, keys and values (in the default format), and activations.
     fn memory(&self, config: &Config, context: usize) -> u64 {
         let kv = (config.kv_elements_per_position() as u64)
             .saturating_mul(context as u64)
-            .saturating_mul(2);
+            .saturating_mul(load::default_kv(&self.checkpoint).bytes() as u64);
         let wide = config.width.max(config.feed_forward_width);
         let activations = (wide * PASS_ROWS * ACTIVATION_FACTOR + config.vocab_size * 4) as u64;
         self.checkpoint.file_bytes().saturating_add(kv).saturating_add(activations)
@@ -207,10 +207,12 @@ impl Facts {
                 ((*name).to_owned(), json!({ "elements": elements, "bytes": bytes }))
             })
             .collect();
+        let files = self.checkpoint.files().iter();
+        let files: Vec<_> = files.map(|file| file.to_string_lossy()).collect();
         let mut value = json!({
             "program": { "version": version(), "bytes": self.program_bytes },
             "weights": {
-                "files": self.checkpoint.files().iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
+                "files": files,
                 "bytes": self.checkpoint.file_bytes(),
                 "format": self.checkpoint.format().to_string(),
             },
@@ -243,7 +245,12 @@ impl Facts {
             let names = self.checkpoint.tensor_names();
             let views = names.iter().filter_map(|name| self.checkpoint.tensor(name));
             let rows = views.map(|view| {
-                json!({ "name": view.name, "type": view.dtype.name(), "shape": view.shape, "offset": view.offset })
+                json!({
+                    "name": view.name,
+                    "type": view.dtype.name(),
+                    "shape": view.shape,
+                    "offset": view.offset,
+                })
             });
             value["tensors"] = rows.collect();
         }

@@ -1,5 +1,6 @@
-//! Byte-pair encoding by a list of merges, over bytes (GPT-2 and its heirs) or characters (SentencePiece models as Hugging
-//! Face writes them). Source: Sennrich et al., arXiv:1508.07909; the `tokenizers` library's `models/bpe`.
+//! Byte-pair encoding by a list of merges, over bytes (GPT-2 and its heirs) or characters
+//! (SentencePiece models as Hugging Face writes them). Source: Sennrich et al., arXiv:1508.07909;
+//! the `tokenizers` library's `models/bpe`.
 
 use super::merge::{MergeScratch, Symbol};
 use super::{NONE, byte_tokens, is_plain, plain_tokens};
@@ -217,9 +218,7 @@ mod tests {
         assert!(matches!(new(&["ab"]), Some(TokenizerError::BadMerge { index: 0, .. })));
         assert!(matches!(new(&["a "]), Some(TokenizerError::BadMerge { .. })));
         let unknown = new(&["a b"]);
-        assert!(
-            matches!(&unknown, Some(TokenizerError::UnknownMergePiece { piece, .. }) if piece == "ab")
-        );
+        assert!(unknown.is_some_and(|error| error.to_string().contains("\"ab\"")));
         assert!(matches!(new(&["a zz"]), Some(TokenizerError::UnknownMergePiece { index: 0, .. })));
     }
 }

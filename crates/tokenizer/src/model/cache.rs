@@ -1,4 +1,5 @@
-//! Words already encoded: a direct-mapped table, so that hostile words evict one another and nothing grows.
+//! Words already encoded: a direct-mapped table, so that hostile words evict one another and
+//! nothing grows.
 
 use std::hash::{BuildHasher, Hasher};
 

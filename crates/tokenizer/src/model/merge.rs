@@ -1,5 +1,5 @@
-//! Merging of neighbours in order of rank: the heart of both byte-pair models. A short word scans for its best pair; a
-//! long one keeps its pairs in a heap over a linked list, each merge O(log n).
+//! Merging of neighbours in order of rank: the heart of both byte-pair models. A short word scans
+//! for its best pair; a long one keeps its pairs in a heap over a linked list, each merge O(log n).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

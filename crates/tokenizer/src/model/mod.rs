@@ -1,5 +1,6 @@
-//! The models: a word in bytes to token ids. Invariant: a word costs O(n log n), and no model ever yields a control or
-//! user-defined token from text (runs of white space excepted), whatever the word spells.
+//! The models: a word in bytes to token ids. Invariant: a word costs O(n log n), and no model ever
+//! yields a control or user-defined token from text (runs of white space excepted), whatever the
+//! word spells.
 
 mod bpe;
 mod cache;

@@ -1,5 +1,5 @@
-//! SentencePiece's byte-pair model: two neighbours merge when their text is a piece, the best score first, the leftmost
-//! among equals. Source: google/sentencepiece `bpe_model.cc`.
+//! SentencePiece's byte-pair model: two neighbours merge when their text is a piece, the best score
+//! first, the leftmost among equals. Source: google/sentencepiece `bpe_model.cc`.
 
 use super::merge::{MergeScratch, Symbol};
 use super::{NONE, byte_tokens, plain_tokens};

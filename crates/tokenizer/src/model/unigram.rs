@@ -1,5 +1,5 @@
-//! Unigram language model: the most probable segmentation, by Viterbi over the pieces that begin at each character.
-//! Source: Kudo, arXiv:1804.10959; google/sentencepiece `unigram_model.cc`.
+//! Unigram language model: the most probable segmentation, by Viterbi over the pieces that begin at
+//! each character. Source: Kudo, arXiv:1804.10959; google/sentencepiece `unigram_model.cc`.
 
 use super::{NONE, byte_tokens, is_plain};
 use crate::trie::Trie;

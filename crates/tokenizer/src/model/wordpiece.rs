@@ -1,6 +1,6 @@
-//! WordPiece (BERT): the longest piece that starts the word, then the longest that continues it; and whole words alone.
-//! Pieces are stored as GGUF does: U+2581 before the first of a word, continuations bare. Source: google-research/bert
-//! `tokenization.py`.
+//! WordPiece (BERT): the longest piece that starts the word, then the longest that continues it;
+//! and whole words alone. Pieces are stored as GGUF does: U+2581 before the first of a word,
+//! continuations bare. Source: google-research/bert `tokenization.py`.
 
 use super::is_plain;
 use crate::hash::FastMap;

@@ -1,4 +1,5 @@
-//! Shared by the tests: where the data lies, and a reader of vocabulary-only GGUF files. Source: ggml's `docs/gguf.md`.
+//! Shared by the tests: where the data lies, and a reader of vocabulary-only GGUF files. Source:
+//! ggml's `docs/gguf.md`.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::HashMap;

@@ -1,0 +1,13 @@
+//! End-to-end runs of the binary: what a person types, what comes back, what is left on the disk.
+//! Nothing here reaches beyond loopback or a folder of its own.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod chat;
+mod convert;
+mod golden;
+mod hostile;
+mod hub;
+mod large;
+mod shell;
+mod support;
+mod tiny;
