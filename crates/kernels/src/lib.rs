@@ -14,6 +14,7 @@ mod elementwise;
 mod math;
 mod matmul;
 mod norm;
+mod packed;
 mod quant;
 mod rotary;
 mod scalar;
@@ -32,6 +33,10 @@ pub use dtype::DType;
 pub use elementwise::{add, exp_slice, gelu_tanh_mul, scale, silu_mul, soft_cap};
 pub use matmul::{WeightRows, matmul};
 pub use norm::{layer_norm, rms_norm};
+pub use packed::{
+    ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, activation_bytes,
+    activation_class, pack_rows, packed_bytes, packed_matmul, quantize_activations, unpack_row,
+};
 pub use quant::{Unsupported, dequantize_row, quantize_row};
 pub use rotary::{RotaryPairing, rotary_table, rotate};
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,175 @@
+//! The packed layout. A block of the file is a number of 32-bit words and a rest of 0 to 2 bytes
+//! (its scale). Of sixteen rows, word w of a block goes side by side: 64 bytes, lane r from row r.
+//! A group of sixteen rows is the words of all its blocks, then the rests of all its blocks, row by
+//! row in each. Rows of plain floats are one block of pairs.
+//!
+//! In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
+//! that of element 4 j + t, so that one shift serves four elements.
+
+use crate::{DType, Level, dequantize_row};
+
+/// Rows of a group.
+pub const PACKED_GROUP: usize = 16;
+
+/// What a file's block consists of.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    /// Blocks of a row.
+    pub(super) blocks: usize,
+    /// Bytes of a block in the file.
+    block_bytes: usize,
+    /// 32-bit words of a block, and where in it they begin.
+    pub(super) words: usize,
+    words_at: usize,
+    /// Bytes beside the words, and where they begin.
+    rest: usize,
+    rest_at: usize,
+    /// The word of fifth bits.
+    spread: Option<usize>,
+}
+
+impl Layout {
+    /// `None` if the format is not packed or the row is not a whole number of blocks.
+    pub(super) fn new(dtype: DType, cols: usize) -> Option<Layout> {
+        let row_bytes = dtype.row_bytes(cols)?;
+        let block_bytes = if dtype.block_len() == 1 { row_bytes } else { dtype.block_bytes() };
+        let (rest, rest_at) = match dtype {
+            DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => (2, 0),
+            DType::Q3_K | DType::Q6_K => (2, block_bytes - 2),
+            DType::MXFP4 => (1, 0),
+            DType::F32 | DType::F16 => return None,
+            _ => (0, 0),
+        };
+        let words_at = if rest_at == 0 { rest } else { 0 };
+        let spread = match dtype {
+            DType::Q5_0 => Some(0),
+            DType::Q5_1 => Some(1),
+            _ => None,
+        };
+        let blocks = row_bytes.checked_div(block_bytes).unwrap_or(0);
+        let words = (block_bytes - rest) / 4;
+        let whole = words * 4 + rest == block_bytes;
+        whole.then_some(Layout { blocks, block_bytes, words, words_at, rest, rest_at, spread })
+    }
+
+    fn row_bytes(self) -> usize {
+        self.blocks * self.block_bytes
+    }
+
+    pub(super) fn group_bytes(self) -> usize {
+        PACKED_GROUP * self.row_bytes()
+    }
+
+    /// Where the rests of a group begin.
+    pub(super) fn rests_at(self) -> usize {
+        self.blocks * self.words * 4 * PACKED_GROUP
+    }
+
+    /// Copies one block of row `lane` of a group into `block`, as the file has it.
+    pub(super) fn gather(self, group: &[u8], lane: usize, index: usize, block: &mut [u8]) {
+        let from = index * self.words * 64 + lane * 4;
+        let words = block[self.words_at..][..self.words * 4].as_chunks_mut::<4>().0;
+        for (i, word) in words.iter_mut().enumerate() {
+            word.copy_from_slice(&group[from + i * 64..][..4]);
+        }
+        if let Some(i) = self.spread {
+            words[i] = unspread(u32::from_le_bytes(words[i])).to_le_bytes();
+        }
+        let from = self.rests_at() + (index * PACKED_GROUP + lane) * self.rest;
+        block[self.rest_at..][..self.rest].copy_from_slice(&group[from..][..self.rest]);
+    }
+
+    /// The inverse of `gather`.
+    fn scatter(self, block: &[u8], group: &mut [u8], lane: usize, index: usize) {
+        let at = index * self.words * 64;
+        let words = block[self.words_at..][..self.words * 4].as_chunks::<4>().0;
+        let lines = group[at..][..self.words * 64].as_chunks_mut::<64>().0;
+        for (line, word) in lines.iter_mut().zip(words) {
+            line[lane * 4..][..4].copy_from_slice(word);
+        }
+        if let Some(i) = self.spread {
+            let word = spread(u32::from_le_bytes(words[i])).to_le_bytes();
+            lines[i][lane * 4..][..4].copy_from_slice(&word);
+        }
+        let to = self.rests_at() + (index * PACKED_GROUP + lane) * self.rest;
+        group[to..][..self.rest].copy_from_slice(&block[self.rest_at..][..self.rest]);
+    }
+}
+
+/// Bit `4 j + t` goes to bit `8 t + j`.
+fn spread(word: u32) -> u32 {
+    (0..32).fold(0, |out, bit| out | (word >> bit & 1) << (bit % 4 * 8 + bit / 4))
+}
+
+/// Bit `8 t + j` goes to bit `4 j + t`.
+fn unspread(word: u32) -> u32 {
+    (0..32).fold(0, |out, bit| out | (word >> (bit % 4 * 8 + bit / 4) & 1) << bit)
+}
+
+/// Bytes of a packed matrix, or of a band of it that begins at a multiple of sixteen rows; `None`
+/// if the format is not packed (F32, F16) or `cols` is not a whole number of blocks.
+pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
+    let row_bytes = Layout::new(dtype, cols).map(Layout::row_bytes)?;
+    rows.checked_next_multiple_of(PACKED_GROUP)?.checked_mul(row_bytes)
+}
+
+/// Packs `rows` rows as the file has them (the matrix, or a band that begins at a multiple of
+/// sixteen rows) into `packed_bytes(dtype, rows, cols)` bytes.
+pub fn pack_rows(dtype: DType, source: &[u8], rows: usize, cols: usize, out: &mut [u8]) {
+    let layout = Layout::new(dtype, cols).expect("a format that is packed");
+    assert_eq!(source.len(), rows * layout.row_bytes(), "bytes of the rows");
+    assert_eq!(Some(out.len()), packed_bytes(dtype, rows, cols), "bytes of the packed rows");
+    if out.is_empty() {
+        return;
+    }
+    let groups = source.chunks(layout.group_bytes());
+    for (source, out) in groups.zip(out.chunks_exact_mut(layout.group_bytes())) {
+        if source.len() < out.len() {
+            out.fill(0);
+        }
+        // A block of all rows after the other: what is written stays in the cache.
+        for index in 0..layout.blocks {
+            for (lane, row) in source.chunks_exact(layout.row_bytes()).enumerate() {
+                let block = &row[index * layout.block_bytes..][..layout.block_bytes];
+                layout.scatter(block, out, lane, index);
+            }
+        }
+    }
+}
+
+/// Widens one row of a packed matrix to f32, to the bits of `dequantize_row` of the file's row.
+pub fn unpack_row(
+    dtype: DType,
+    packed: &[u8],
+    rows: usize,
+    cols: usize,
+    row: usize,
+    out: &mut [f32],
+) {
+    let layout = Layout::new(dtype, cols).expect("a format that is packed");
+    assert_eq!(Some(packed.len()), packed_bytes(dtype, rows, cols), "bytes of the packed rows");
+    assert!(row < rows && out.len() == cols, "row {row} of {rows}, {} of {cols}", out.len());
+    if cols == 0 {
+        return;
+    }
+    let group = &packed[row / PACKED_GROUP * layout.group_bytes()..][..layout.group_bytes()];
+    let mut block = vec![0; layout.block_bytes];
+    for (index, out) in out.chunks_exact_mut(cols / layout.blocks).enumerate() {
+        layout.gather(group, row % PACKED_GROUP, index, &mut block);
+        dequantize_row(Level::Scalar, dtype, &block, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_bits_come_back() {
+        for i in 0..1000u32 {
+            let word = i.wrapping_mul(0x9e37_79b9);
+            assert_eq!(unspread(spread(word)), word);
+        }
+        assert_eq!(spread(1 << 6), 1 << (16 + 1));
+    }
+}

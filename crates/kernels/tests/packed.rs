@@ -1,0 +1,235 @@
+//! Packed products: every level gives the bits of the specification, whatever the shape; rows come
+//! back bit for bit; the error is that of rounding activations to a byte.
+
+use lucid_kernels::*;
+
+/// xorshift64*: numbers for tests.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 33) as usize % n
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn units(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.unit()).collect()
+    }
+}
+
+fn packed_types() -> impl Iterator<Item = DType> {
+    DType::all().filter(|dtype| activation_class(*dtype).is_some())
+}
+
+/// Rows as a file has them: arbitrary bits, with scales of ordinary size.
+fn file_rows(random: &mut Random, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
+    let mut bytes = vec![0; rows * dtype.row_bytes(cols).expect("whole blocks")];
+    if dtype == DType::BF16 {
+        let values = random.units(rows * cols);
+        quantize_row(dtype, &values, &mut bytes).expect("can be written");
+        return bytes;
+    }
+    bytes.fill_with(|| random.next() as u8);
+    let halves: &[usize] = match dtype {
+        DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[1, 3],
+        DType::Q2_K => &[81, 83],
+        DType::Q3_K => &[109],
+        DType::Q6_K => &[209],
+        _ => &[1],
+    };
+    for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+        if dtype == DType::MXFP4 {
+            block[0] = 118 + block[0] % 8;
+            continue;
+        }
+        for at in halves {
+            // An f16 of 2^-7 to 2^-5, of either sign.
+            block[*at] = block[*at] & 0x87 | 0x20;
+        }
+    }
+    bytes
+}
+
+fn pack(dtype: DType, source: &[u8], rows: usize, cols: usize) -> Vec<u8> {
+    let mut packed = vec![0xaa; packed_bytes(dtype, rows, cols).expect("packed")];
+    pack_rows(dtype, source, rows, cols, &mut packed);
+    packed
+}
+
+fn rounded(level: Level, class: ActivationClass, x: &[f32], batch: usize, cols: usize) -> Vec<u8> {
+    let mut bytes = vec![0xaa; activation_bytes(class, batch, cols)];
+    quantize_activations(level, class, x, batch, cols, &mut bytes);
+    bytes
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+fn product(
+    level: Level,
+    activations: Activations<'_>,
+    dtype: DType,
+    packed: &[u8],
+    bias: &[f32],
+    bounds: &[usize],
+) -> Vec<f32> {
+    let (batch, cols, rows) = (activations.batch, activations.cols, bias.len());
+    let mut out = vec![f32::NAN; batch * rows];
+    let mut scratch = Vec::new();
+    for mut band in column_bands(&mut out, batch, rows, bounds) {
+        let columns = band.columns();
+        let start = packed_bytes(dtype, columns.start, cols).expect("packed");
+        let bytes = &packed[start..][..packed_bytes(dtype, columns.len(), cols).expect("packed")];
+        let weights = PackedRows { dtype, bytes, cols };
+        packed_matmul(level, activations, weights, Some(&bias[columns]), &mut band, &mut scratch);
+    }
+    out
+}
+
+/// All levels, in one band and in two, against the specification; and rows one by one.
+fn check(random: &mut Random, dtype: DType, batch: usize, rows: usize, cols: usize) {
+    let source = file_rows(random, dtype, rows, cols);
+    let packed = pack(dtype, &source, rows, cols);
+    let (x, bias) = (random.units(batch * cols), random.units(rows));
+    let class = activation_class(dtype).expect("packed");
+    let bytes = rounded(Level::Scalar, class, &x, batch, cols);
+    let activations = Activations { class, bytes: &bytes, batch, cols };
+    let expected = bits(&product(Level::Scalar, activations, dtype, &packed, &bias, &[0, rows]));
+    let cut = random.below(rows / 16 + 1) * 16;
+    for level in Level::available() {
+        let place = format!("{dtype} {} batch {batch} [{rows}, {cols}]", level.name());
+        assert!(rounded(level, class, &x, batch, cols) == bytes, "activations, {place}");
+        for bounds in [&[0, rows][..], &[0, cut, rows]] {
+            let got = bits(&product(level, activations, dtype, &packed, &bias, bounds));
+            let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert!(wrong.is_none(), "{place}: element {wrong:?}");
+        }
+    }
+    let m = random.below(batch);
+    let row = rounded(Level::Scalar, class, &x[m * cols..][..cols], 1, cols);
+    let activations = Activations { class, bytes: &row, batch: 1, cols };
+    let alone = product(Level::Scalar, activations, dtype, &packed, &bias, &[0, rows]);
+    assert_eq!(bits(&alone), expected[m * rows..][..rows], "{dtype}: row {m} of {batch} alone");
+}
+
+#[test]
+fn levels_give_the_bits_of_the_specification() {
+    let mut random = Random(7);
+    for dtype in packed_types() {
+        for batch in [1, 2, 3, 4, 5, 11, 12, 13, 25] {
+            let rows = 1 + random.below(50);
+            let blocks = 1 + random.below(3);
+            check(&mut random, dtype, batch, rows, blocks * dtype.block_len().max(16));
+        }
+    }
+}
+
+#[test]
+fn every_batch_up_to_forty() {
+    let mut random = Random(8);
+    for dtype in [DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::Q2_K, DType::BF16] {
+        for batch in 1..=40 {
+            check(&mut random, dtype, batch, 17, 256);
+        }
+    }
+}
+
+#[test]
+fn packed_rows_come_back() {
+    let mut random = Random(9);
+    for dtype in packed_types() {
+        for rows in [1, 16, 37] {
+            let cols = 512;
+            let source = file_rows(&mut random, dtype, rows, cols);
+            let packed = pack(dtype, &source, rows, cols);
+            let file_bytes = source.len() / rows * rows.next_multiple_of(16);
+            assert_eq!(packed.len(), file_bytes, "{dtype}: not a byte more than the file");
+            for (row, bytes) in source.chunks_exact(source.len() / rows).enumerate() {
+                let (mut expected, mut got) = (vec![0.0; cols], vec![0.0; cols]);
+                dequantize_row(Level::detect(), dtype, bytes, &mut expected);
+                unpack_row(dtype, &packed, rows, cols, row, &mut got);
+                assert_eq!(bits(&got), bits(&expected), "{dtype} row {row}");
+            }
+        }
+    }
+}
+
+/// The error of the product, relative to the product of norms over the square root of the length.
+fn relative_error(random: &mut Random, dtype: DType) -> f64 {
+    let (batch, rows, cols) = (8, 48, 1024);
+    let source = file_rows(random, dtype, rows, cols);
+    let packed = pack(dtype, &source, rows, cols);
+    let x = random.units(batch * cols);
+    let class = activation_class(dtype).expect("packed");
+    let bytes = rounded(Level::detect(), class, &x, batch, cols);
+    let activations = Activations { class, bytes: &bytes, batch, cols };
+    let zeros = vec![0.0; rows];
+    let got = product(Level::detect(), activations, dtype, &packed, &zeros, &[0, rows]);
+    let (mut error, mut size) = (0.0, 0.0);
+    let mut row = vec![0.0; cols];
+    for (n, bytes) in source.chunks_exact(source.len() / rows).enumerate() {
+        dequantize_row(Level::detect(), dtype, bytes, &mut row);
+        let norm = row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+        for (m, x) in x.chunks_exact(cols).enumerate() {
+            let exact = x.iter().zip(&row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>();
+            error += (f64::from(got[m * rows + n]) - exact).powi(2);
+            size += norm / 3.0;
+        }
+    }
+    (error / size).sqrt()
+}
+
+/// Rounding to 255 steps over -1..1 errs by 1 / 127 / sqrt(12) of numbers whose root mean square is
+/// 1 / sqrt(3): 0.0039. bfloat16 has 8 bits of mantissa: about 0.0017.
+#[test]
+fn the_error_is_that_of_rounding_activations() {
+    let mut random = Random(10);
+    for dtype in packed_types() {
+        let error = relative_error(&mut random, dtype);
+        let bound = if dtype == DType::BF16 { 0.0022 } else { 0.0046 };
+        println!("{dtype}: relative error {error:.5}");
+        assert!(error > bound / 4.0 && error < bound, "{dtype}: {error}");
+    }
+}
+
+#[test]
+fn numbers_that_are_none_show() {
+    let mut x = vec![0.5; 2 * 256];
+    x[300] = f32::NAN;
+    for dtype in packed_types() {
+        let source = file_rows(&mut Random(3), dtype, 3, 256);
+        let packed = pack(dtype, &source, 3, 256);
+        let class = activation_class(dtype).expect("packed");
+        let bytes = rounded(Level::detect(), class, &x, 2, 256);
+        let activations = Activations { class, bytes: &bytes, batch: 2, cols: 256 };
+        let out = product(Level::detect(), activations, dtype, &packed, &[0.0; 3], &[0, 3]);
+        assert!(out[..3].iter().all(|y| y.is_finite()), "{dtype}: {out:?}");
+        assert!(out[3..].iter().all(|y| y.is_nan()), "{dtype}: {out:?}");
+    }
+}
+
+#[test]
+fn empty_products() {
+    for (batch, rows, cols) in [(0, 3, 256), (2, 0, 256), (2, 3, 0)] {
+        for dtype in packed_types() {
+            let class = activation_class(dtype).expect("packed");
+            let packed = pack(dtype, &vec![0; rows * dtype.row_bytes(cols).unwrap()], rows, cols);
+            let bytes = rounded(Level::detect(), class, &vec![1.0; batch * cols], batch, cols);
+            let activations = Activations { class, bytes: &bytes, batch, cols };
+            let bias = vec![1.5; rows];
+            let out = product(Level::detect(), activations, dtype, &packed, &bias, &[0, rows]);
+            assert!(out.iter().all(|y| *y == 1.5), "{dtype} {batch} {rows} {cols}");
+        }
+    }
+}
