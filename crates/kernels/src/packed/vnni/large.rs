@@ -1,7 +1,7 @@
 //! Products of blocks of 256.
 
 use super::super::activations::blocks256;
-use super::{DIRECT_BATCH_MAX, Group, Job, Sink, broadcast, by_rows, panel, write};
+use super::{DIRECT_BATCH_MAX, Group, Job, Rows, Sink, broadcast, cover, few, panel, write};
 use crate::packed::layout::PACKED_GROUP;
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
@@ -30,6 +30,8 @@ trait Prepared {
     type Rest;
     const LEN: usize;
     const MINIMUM: bool;
+    /// Whether unpacking is best compiled for each part by itself.
+    const UNROLL: bool;
     type Scales: Copy;
     fn prepare(v: Avx512Vnni, block: &Self::Block) -> Self::Scales;
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I;
@@ -46,6 +48,7 @@ impl<W: Large> Prepared for Direct<W> {
     type Rest = W::Rest;
     const LEN: usize = W::LEN;
     const MINIMUM: bool = W::MINIMUM;
+    const UNROLL: bool = true;
     type Scales = ([I; 4], [I; 4]);
 
     #[inline(always)]
@@ -83,6 +86,7 @@ impl<const LEN: usize, const MINIMUM: bool> Prepared for Panel<LEN, MINIMUM> {
     type Rest = [u8; 0];
     const LEN: usize = LEN;
     const MINIMUM: bool = MINIMUM;
+    const UNROLL: bool = false;
     type Scales = ();
 
     #[inline(always)]
@@ -105,6 +109,25 @@ impl<const LEN: usize, const MINIMUM: bool> Prepared for Panel<LEN, MINIMUM> {
     }
 }
 
+/// Calls `body` for each 32 elements of a block; unrolled, the part is a constant in each copy.
+#[inline(always)]
+fn each_part<W: Prepared>(mut body: impl FnMut(usize)) {
+    if W::UNROLL {
+        body(0);
+        body(1);
+        body(2);
+        body(3);
+        body(4);
+        body(5);
+        body(6);
+        body(7);
+    } else {
+        for part in 0..8 {
+            body(part);
+        }
+    }
+}
+
 #[inline(always)]
 pub(super) fn multiply_large<W: Large>(
     v: Avx512Vnni,
@@ -114,25 +137,23 @@ pub(super) fn multiply_large<W: Large>(
 ) {
     if job.x.batch <= DIRECT_BATCH_MAX {
         for (index, group) in job.groups::<W::Block, W::Rest>() {
-            by_rows!(
-                job.x.batch,
-                [1, 2, 3, 4],
-                tile::<Direct<W>>,
-                (v, &group, job.x.bytes, 0, index, sink)
-            );
+            few!(tile::<Direct<W>>, v, &group, job.only_tile(), index, sink);
         }
         return;
     }
     let blocks = job.layout.blocks;
     let panel = panel::<PanelBlock>(scratch, blocks);
     let rests = vec![[]; blocks];
-    for (index, group) in job.groups::<W::Block, W::Rest>() {
-        unpack::<Direct<W>>(v, &group, panel);
-        let group = Group { blocks: &*panel, rests: &rests };
-        match (W::LEN, W::MINIMUM) {
-            (32, _) => tiles::<Panel<32, true>>(v, job, &group, index, sink),
-            (_, true) => tiles::<Panel<16, true>>(v, job, &group, index, sink),
-            (_, false) => tiles::<Panel<16, false>>(v, job, &group, index, sink),
+    for chunk in job.chunks() {
+        for (index, group) in job.groups::<W::Block, W::Rest>() {
+            unpack::<Direct<W>>(v, &group, panel);
+            let group = Group { blocks: &*panel, rests: &rests };
+            let tiles = job.tiles(chunk);
+            match (W::LEN, W::MINIMUM) {
+                (32, _) => run::<Panel<32, true>>(v, tiles, &group, index, sink),
+                (_, true) => run::<Panel<16, true>>(v, tiles, &group, index, sink),
+                (_, false) => run::<Panel<16, false>>(v, tiles, &group, index, sink),
+            }
         }
     }
 }
@@ -145,11 +166,14 @@ fn unpack<W: Prepared>(
 ) {
     const { assert!(W::LEN == 16 || W::MINIMUM, "no format is otherwise") };
     for ((block, rest), out) in group.blocks.iter().zip(group.rests).zip(panel) {
-        for part in 0..8 {
-            for i in 0..8 {
-                v.store(W::weights(v, block, part, i), &mut out[8 * part + i]);
-            }
-        }
+        each_part::<W>(
+            #[inline(always)]
+            |part| {
+                for i in 0..8 {
+                    v.store(W::weights(v, block, part, i), &mut out[8 * part + i]);
+                }
+            },
+        );
         let scales = W::prepare(v, block);
         for i in 0..256 / W::LEN {
             v.store(v.as_bytes(W::scale(v, block, scales, i)), &mut out[64 + i]);
@@ -165,40 +189,31 @@ fn unpack<W: Prepared>(
     }
 }
 
-fn tiles<W: Prepared>(
+/// A chunk of tiles with a group.
+fn run<'a, W: Prepared>(
     v: Avx512Vnni,
-    job: Job<'_>,
+    chunk: impl Iterator<Item = Rows<'a>>,
     group: &Group<'_, W::Block, W::Rest>,
     index: usize,
     sink: &mut Sink<'_, '_>,
 ) {
-    v.vectorize(
-        #[inline(always)]
-        || {
-            for (first, rows, x) in job.tiles() {
-                by_rows!(
-                    rows,
-                    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-                    tile::<W>,
-                    (v, group, x, first, index, sink)
-                );
-            }
-        },
-    );
+    for rows in chunk {
+        cover!(tile::<W>, v, group, rows, index, sink);
+    }
 }
 
 /// `M` rows of activations with a group.
+#[inline(never)]
 fn tile<W: Prepared, const M: usize>(
     v: Avx512Vnni,
     group: &Group<'_, W::Block, W::Rest>,
-    x: &[u8],
-    first: usize,
+    rows: Rows<'_>,
     index: usize,
     sink: &mut Sink<'_, '_>,
 ) {
     v.vectorize(
         #[inline(always)]
-        || write(sink, first, index, &products::<W, M>(v, group, x)),
+        || write(sink, rows.first, index, &products::<W, M>(v, group, rows)),
     );
 }
 
@@ -206,45 +221,55 @@ fn tile<W: Prepared, const M: usize>(
 fn products<W: Prepared, const M: usize>(
     v: Avx512Vnni,
     group: &Group<'_, W::Block, W::Rest>,
-    x: &[u8],
+    rows: Rows<'_>,
 ) -> [[f32; PACKED_GROUP]; M] {
     let mut sums = [v.splat_f32(0.0); M];
-    let records = x.chunks_exact(M * blocks256::BYTES);
+    let Rows { x, tile_rows, start, .. } = rows;
+    assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
+    let records = x.chunks_exact(tile_rows * blocks256::BYTES);
     for ((block, rest), x) in group.blocks.iter().zip(group.rests).zip(records) {
-        // SAFETY: here and below, `x` has M * BYTES bytes: M of each field, field after field.
+        // SAFETY: here and below, `x` has tile_rows * BYTES bytes, field after field with all rows
+        // of each, and start + M <= tile_rows.
         let at = |at: usize| unsafe { broadcast(v, x, at) };
         let scales = W::prepare(v, block);
         let mut parts = [v.splat_f32(0.0); M];
-        for index in 0..256 / W::LEN {
-            let mut products = [v.splat(0); M];
-            if !W::MINIMUM {
-                for (m, product) in products.iter_mut().enumerate() {
-                    *product = at(M * blocks256::OFFSETS + 64 * m + 4 * index);
+        each_part::<W>(
+            #[inline(always)]
+            |part| {
+                for sub in 0..32 / W::LEN {
+                    let index = 32 / W::LEN * part + sub;
+                    let mut products = [v.splat(0); M];
+                    if !W::MINIMUM {
+                        for (m, product) in products.iter_mut().enumerate() {
+                            *product =
+                                at(tile_rows * blocks256::OFFSETS + 64 * (start + m) + 4 * index);
+                        }
+                    }
+                    for i in W::LEN / 4 * sub..W::LEN / 4 * (sub + 1) {
+                        let weights = W::weights(v, block, part, i);
+                        for (m, product) in products.iter_mut().enumerate() {
+                            let x = at(256 * (start + m) + 32 * part + 4 * i);
+                            *product = v.dot_bytes(*product, weights, x);
+                        }
+                    }
+                    let scale = W::scale(v, block, scales, index);
+                    for m in 0..M {
+                        parts[m] = v.fma(v.to_f32(products[m]), scale, parts[m]);
+                    }
                 }
-            }
-            for i in 0..W::LEN / 4 {
-                let element = W::LEN * index + 4 * i;
-                let weights = W::weights(v, block, element / 32, element % 32 / 4);
-                for (m, product) in products.iter_mut().enumerate() {
-                    *product = v.dot_bytes(*product, weights, at(256 * m + element));
-                }
-            }
-            let scale = W::scale(v, block, scales, index);
-            for m in 0..M {
-                parts[m] = v.fma(v.to_f32(products[m]), scale, parts[m]);
-            }
-        }
+            },
+        );
         let (scale, minimum) = W::head(v, block, rest);
         for m in 0..M {
-            let x_scale = v.as_f32(at(M * blocks256::SCALE + 4 * m));
+            let x_scale = v.as_f32(at(tile_rows * blocks256::SCALE + 4 * (start + m)));
             sums[m] = v.fma(parts[m], v.mul(scale, x_scale), sums[m]);
             if W::MINIMUM {
                 let mut taken = v.splat(0);
                 for i in 0..128 / W::LEN {
                     let x_sums = if W::LEN == 32 {
-                        at(M * blocks256::SUMS32 + 16 * m + 4 * i)
+                        at(tile_rows * blocks256::SUMS32 + 16 * (start + m) + 4 * i)
                     } else {
-                        at(M * blocks256::SUMS16 + 32 * m + 4 * i)
+                        at(tile_rows * blocks256::SUMS16 + 32 * (start + m) + 4 * i)
                     };
                     taken = v.dot_words(taken, W::minimums(v, block, scales, i), x_sums);
                 }

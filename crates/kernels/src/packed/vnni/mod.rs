@@ -22,6 +22,9 @@ use small::multiply_small;
 /// Up to this batch, weights are not unpacked to a panel.
 const DIRECT_BATCH_MAX: usize = 4;
 
+/// Bytes of activations that the groups of a band are multiplied with in turn.
+const CHUNK_BYTES: usize = 640 << 10;
+
 /// False if this CPU or this format has no kernel here.
 pub(super) fn multiply(
     x: Activations<'_>,
@@ -93,11 +96,24 @@ impl<'a> Job<'a> {
         groups.enumerate().map(move |(i, bytes)| (i, Group::new(bytes, self.layout)))
     }
 
-    /// The tiles: the first row, how many, and the bytes.
-    fn tiles(self) -> impl Iterator<Item = (usize, usize, &'a [u8])> {
-        self.x.bytes.chunks(self.tile_bytes).enumerate().map(move |(i, tile)| {
-            let first = i * ACTIVATION_TILE;
-            (first, (self.x.batch - first).min(ACTIVATION_TILE), tile)
+    /// All rows, when they are one tile.
+    fn only_tile(self) -> Rows<'a> {
+        Rows { x: self.x.bytes, tile_rows: self.x.batch, start: 0, first: 0 }
+    }
+
+    /// Some tiles, which stay in the second-level cache while all groups pass over them: the first
+    /// row, and the bytes.
+    fn chunks(self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let tiles = (CHUNK_BYTES / self.tile_bytes).max(1);
+        let chunks = self.x.bytes.chunks(tiles * self.tile_bytes).enumerate();
+        chunks.map(move |(i, chunk)| (i * tiles * ACTIVATION_TILE, chunk))
+    }
+
+    fn tiles(self, (first, chunk): (usize, &'a [u8])) -> impl Iterator<Item = Rows<'a>> {
+        chunk.chunks(self.tile_bytes).enumerate().map(move |(i, x)| {
+            let first = first + i * ACTIVATION_TILE;
+            let tile_rows = (self.x.batch - first).min(ACTIVATION_TILE);
+            Rows { x, tile_rows, start: 0, first }
         })
     }
 }
@@ -156,17 +172,57 @@ unsafe fn broadcast(v: Avx512Vnni, record: &[u8], at: usize) -> I {
     v.splat(unsafe { record.as_ptr().add(at).cast::<i32>().read_unaligned() })
 }
 
-/// Calls `$kernel::<_, M>` for the number of rows of a tile.
-macro_rules! by_rows {
-    ($rows:expr, [$($m:literal),+], $call:ident :: <$w:ty>, $args:tt) => {
-        match $rows {
-            $($m => by_rows!(@ $call, $w, $m, $args),)+
-            rows => unreachable!("a tile of {rows} rows"),
+/// Some rows of a tile: the tile's activations, its number of rows, and which of them.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [u8],
+    tile_rows: usize,
+    /// The first one's place in the tile, and in the product.
+    start: usize,
+    first: usize,
+}
+
+/// Covers the rows of a tile with kernels for 12, 8, 6, 4, 3, 2 and 1 of them:
+/// `$tile::<$w, M>(v, group, rows, index, sink)`.
+macro_rules! cover {
+    ($tile:ident::<$w:ty>, $v:expr, $group:expr, $rows:expr, $index:expr, $sink:expr) => {
+        let mut rows = $rows;
+        while rows.start < rows.tile_rows {
+            let step = super::step(rows.tile_rows - rows.start);
+            match step {
+                12 => $tile::<$w, 12>($v, $group, rows, $index, $sink),
+                8 => $tile::<$w, 8>($v, $group, rows, $index, $sink),
+                6 => $tile::<$w, 6>($v, $group, rows, $index, $sink),
+                4 => $tile::<$w, 4>($v, $group, rows, $index, $sink),
+                3 => $tile::<$w, 3>($v, $group, rows, $index, $sink),
+                2 => $tile::<$w, 2>($v, $group, rows, $index, $sink),
+                _ => $tile::<$w, 1>($v, $group, rows, $index, $sink),
+            }
+            rows.start += step;
+            rows.first += step;
         }
     };
-    (@ $call:ident, $w:ty, $m:literal, ($($arg:expr),*)) => { $call::<$w, $m>($($arg),*) };
 }
-use by_rows;
+use cover;
+
+/// How many of `left` rows the next kernel takes.
+fn step(left: usize) -> usize {
+    [1, 1, 2, 3, 4, 4, 6, 4, 8, 6, 6, 8, 12][left.min(ACTIVATION_TILE)]
+}
+
+/// The few rows that need no panel: `$tile::<$w, M>(v, group, rows, index, sink)`.
+macro_rules! few {
+    ($tile:ident::<$w:ty>, $v:expr, $group:expr, $rows:expr, $index:expr, $sink:expr) => {
+        match $rows.tile_rows {
+            1 => $tile::<$w, 1>($v, $group, $rows, $index, $sink),
+            2 => $tile::<$w, 2>($v, $group, $rows, $index, $sink),
+            3 => $tile::<$w, 3>($v, $group, $rows, $index, $sink),
+            4 => $tile::<$w, 4>($v, $group, $rows, $index, $sink),
+            rows => unreachable!("{rows} rows without a panel"),
+        }
+    };
+}
+use few;
 
 /// Writes the products of a tile.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Products of blocks of 32.
 
 use super::super::activations::blocks32;
-use super::{DIRECT_BATCH_MAX, Group, Job, Sink, broadcast, by_rows, panel, write};
+use super::{DIRECT_BATCH_MAX, Group, Job, Rows, Sink, broadcast, cover, few, panel, write};
 use crate::packed::layout::PACKED_GROUP;
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
@@ -54,25 +54,22 @@ pub(super) fn multiply_small<W: Small>(
 ) {
     if job.x.batch <= DIRECT_BATCH_MAX {
         for (index, group) in job.groups::<W::Block, W::Rest>() {
-            by_rows!(
-                job.x.batch,
-                [1, 2, 3, 4],
-                tile::<W>,
-                (v, &group, job.x.bytes, 0, index, sink)
-            );
+            few!(tile::<W>, v, &group, job.only_tile(), index, sink);
         }
         return;
     }
     let blocks = job.layout.blocks;
     let panel = panel::<PanelBlock>(scratch, blocks);
     let rests = vec![[]; blocks];
-    for (index, group) in job.groups::<W::Block, W::Rest>() {
-        unpack::<W>(v, &group, panel);
-        let group = Group { blocks: &*panel, rests: &rests };
-        if W::MINIMUM {
-            tiles::<Panel<true>>(v, job, &group, index, sink);
-        } else {
-            tiles::<Panel<false>>(v, job, &group, index, sink);
+    for chunk in job.chunks() {
+        for (index, group) in job.groups::<W::Block, W::Rest>() {
+            unpack::<W>(v, &group, panel);
+            let group = Group { blocks: &*panel, rests: &rests };
+            if W::MINIMUM {
+                tiles::<Panel<true>>(v, job.tiles(chunk), &group, index, sink);
+            } else {
+                tiles::<Panel<false>>(v, job.tiles(chunk), &group, index, sink);
+            }
         }
     }
 }
@@ -90,40 +87,31 @@ fn unpack<W: Small>(v: Avx512Vnni, group: &Group<'_, W::Block, W::Rest>, panel: 
     }
 }
 
-fn tiles<W: Small>(
+/// A chunk of tiles with a group.
+fn tiles<'a, W: Small>(
     v: Avx512Vnni,
-    job: Job<'_>,
+    chunk: impl Iterator<Item = Rows<'a>>,
     group: &Group<'_, W::Block, W::Rest>,
     index: usize,
     sink: &mut Sink<'_, '_>,
 ) {
-    v.vectorize(
-        #[inline(always)]
-        || {
-            for (first, rows, x) in job.tiles() {
-                by_rows!(
-                    rows,
-                    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-                    tile::<W>,
-                    (v, group, x, first, index, sink)
-                );
-            }
-        },
-    );
+    for rows in chunk {
+        cover!(tile::<W>, v, group, rows, index, sink);
+    }
 }
 
 /// `M` rows of activations with a group.
+#[inline(never)]
 fn tile<W: Small, const M: usize>(
     v: Avx512Vnni,
     group: &Group<'_, W::Block, W::Rest>,
-    x: &[u8],
-    first: usize,
+    rows: Rows<'_>,
     index: usize,
     sink: &mut Sink<'_, '_>,
 ) {
     v.vectorize(
         #[inline(always)]
-        || write(sink, first, index, &products::<W, M>(v, group, x)),
+        || write(sink, rows.first, index, &products::<W, M>(v, group, rows)),
     );
 }
 
@@ -131,34 +119,38 @@ fn tile<W: Small, const M: usize>(
 fn products<W: Small, const M: usize>(
     v: Avx512Vnni,
     group: &Group<'_, W::Block, W::Rest>,
-    x: &[u8],
+    rows: Rows<'_>,
 ) -> [[f32; PACKED_GROUP]; M] {
     let mut sums = [v.splat_f32(0.0); M];
-    let records = x.chunks_exact(M * blocks32::BYTES);
+    let Rows { x, tile_rows, start, .. } = rows;
+    assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
+    let records = x.chunks_exact(tile_rows * blocks32::BYTES);
     for ((block, rest), x) in group.blocks.iter().zip(group.rests).zip(records) {
-        // SAFETY: here and below, `x` has M * BYTES bytes: M of each field, field after field.
+        // SAFETY: here and below, `x` has tile_rows * BYTES bytes, field after field with all rows
+        // of each, and start + M <= tile_rows.
         let at = |at: usize| unsafe { broadcast(v, x, at) };
         let mut products = [v.splat(0); M];
         if !W::MINIMUM {
             for (m, product) in products.iter_mut().enumerate() {
-                *product = at(M * blocks32::OFFSET + 4 * m);
+                *product = at(tile_rows * blocks32::OFFSET + 4 * (start + m));
             }
         }
         for i in 0..8 {
             let weights = W::weights(v, block, i);
             for (m, product) in products.iter_mut().enumerate() {
-                *product = v.dot_bytes(*product, weights, at(32 * m + 4 * i));
+                *product = v.dot_bytes(*product, weights, at(32 * (start + m) + 4 * i));
             }
         }
         let scale = W::scale(v, block, rest);
         for m in 0..M {
-            let scale = v.mul(scale, v.as_f32(at(M * blocks32::SCALE + 4 * m)));
+            let scale = v.mul(scale, v.as_f32(at(tile_rows * blocks32::SCALE + 4 * (start + m))));
             sums[m] = v.fma(v.to_f32(products[m]), scale, sums[m]);
         }
         if W::MINIMUM {
             let minimum = W::minimum(v, block);
             for (m, sum) in sums.iter_mut().enumerate() {
-                *sum = v.fma(minimum, v.as_f32(at(M * blocks32::SUM + 4 * m)), *sum);
+                *sum =
+                    v.fma(minimum, v.as_f32(at(tile_rows * blocks32::SUM + 4 * (start + m))), *sum);
             }
         }
     }
