@@ -35,7 +35,8 @@ pub use matmul::{WeightRows, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, activation_bytes,
-    activation_class, pack_rows, packed_bytes, packed_matmul, quantize_activations, unpack_row,
+    activation_class, pack_rows, packed_bytes, packed_kernel, packed_matmul, quantize_activations,
+    unpack_row,
 };
 pub use quant::{Unsupported, dequantize_row, quantize_row};
 pub use rotary::{RotaryPairing, rotary_table, rotate};

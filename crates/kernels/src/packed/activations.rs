@@ -4,8 +4,12 @@
 //! Rounding: `scale = max |x| / 127` over a block, `q = x * (127 / max |x|)` to the nearest, ties to
 //! even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
 
+#[cfg(target_arch = "x86_64")]
+use super::vnni;
 use crate::dispatch::dispatch;
 use crate::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::avx512_vnni::Avx512Vnni;
 use crate::{DType, Level};
 use half::bf16;
 
@@ -107,6 +111,28 @@ pub fn quantize_activations(
     let tile_bytes = activation_bytes(class, ACTIVATION_TILE, cols);
     let tiles = x.chunks(ACTIVATION_TILE * cols).zip(out.chunks_mut(tile_bytes));
     for (x, out) in tiles {
+        #[cfg(target_arch = "x86_64")]
+        if let (Level::Avx512(_), ActivationClass::Blocks32, Some(v)) =
+            (level, class, Avx512Vnni::detect())
+        {
+            let rows = x.len() / cols;
+            v.vectorize(
+                #[inline(always)]
+                || {
+                    for (m, x) in x.chunks_exact(cols).enumerate() {
+                        small_row(
+                            x,
+                            out,
+                            rows,
+                            m,
+                            #[inline(always)]
+                            |x| vnni::round(v, x),
+                        );
+                    }
+                },
+            );
+            continue;
+        }
         dispatch!(level, quantize_tile, class, x, cols, out);
     }
 }
@@ -118,12 +144,7 @@ fn quantize_tile<S: Simd>(_: S, class: ActivationClass, x: &[f32], cols: usize, 
     let rows = x.len() / cols;
     for (m, x) in x.chunks_exact(cols).enumerate() {
         match class {
-            ActivationClass::Blocks32 => {
-                let blocks = x.as_chunks::<{ blocks32::LEN }>().0;
-                for (x, out) in blocks.iter().zip(out.chunks_exact_mut(rows * blocks32::BYTES)) {
-                    small_block(x, out, rows, m);
-                }
-            }
+            ActivationClass::Blocks32 => small_row(x, out, rows, m, small_block),
             ActivationClass::Blocks256 => {
                 let blocks = x.as_chunks::<{ blocks256::LEN }>().0;
                 for (x, out) in blocks.iter().zip(out.chunks_exact_mut(rows * blocks256::BYTES)) {
@@ -142,28 +163,53 @@ fn quantize_tile<S: Simd>(_: S, class: ActivationClass, x: &[f32], cols: usize, 
     }
 }
 
-/// The scale, and what numbers are multiplied with to become bytes.
+/// A row of blocks of 32, each rounded by `round`.
 #[inline(always)]
-fn scales<const N: usize>(x: &[f32; N]) -> (f32, f32) {
-    // As integers, magnitudes are in order, and a NaN is above all.
-    let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7fff_ffff).max(max));
-    let max = f32::from_bits(max);
+fn small_row(
+    x: &[f32],
+    out: &mut [u8],
+    rows: usize,
+    m: usize,
+    round: impl Fn(&[f32; 32]) -> ([i8; 32], f32, i32),
+) {
+    let blocks = x.as_chunks::<{ blocks32::LEN }>().0;
+    for (x, out) in blocks.iter().zip(out.chunks_exact_mut(rows * blocks32::BYTES)) {
+        put_small(round(x), out, rows, m);
+    }
+}
+
+/// The scale of a block with this largest magnitude, and what its numbers are multiplied with to
+/// become bytes.
+#[inline(always)]
+pub(super) fn scales(max: f32) -> (f32, f32) {
     // Below, the inverse would overflow; such numbers become zero.
     let inverse = if max < 1e-30 { 0.0 } else { 127.0 / max };
     (max / 127.0, inverse)
 }
 
-/// To the nearest byte, ties to even: adding 1.5 * 2^23 leaves the integer in the low bits.
+/// The bytes, and what their numbers are multiples of.
 #[inline(always)]
-fn to_byte(x: f32, inverse: f32) -> i8 {
-    (x * inverse + 12582912.0).to_bits() as i8
+fn round<const N: usize>(x: &[f32; N]) -> ([i8; N], f32) {
+    // As integers, magnitudes are in order, and a NaN is above all.
+    let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7fff_ffff).max(max));
+    let (scale, inverse) = scales(f32::from_bits(max));
+    // Adding 1.5 * 2^23 rounds to the nearest, ties to even, and leaves the integer in the low bits.
+    let byte = |x: f32| {
+        let x = x * inverse;
+        if x.is_nan() { 0 } else { (x + 12582912.0).to_bits() as i8 }
+    };
+    (x.map(byte), scale)
 }
 
 #[inline(always)]
-fn small_block(x: &[f32; 32], out: &mut [u8], rows: usize, m: usize) {
-    let (scale, inverse) = scales(x);
-    let q = x.map(|x| to_byte(x, inverse));
-    let sum = q.iter().map(|&q| i32::from(q)).sum::<i32>();
+fn small_block(x: &[f32; 32]) -> ([i8; 32], f32, i32) {
+    let (q, scale) = round(x);
+    (q, scale, q.iter().map(|&q| i32::from(q)).sum())
+}
+
+/// Writes row `m` of `rows` to a record.
+#[inline(always)]
+fn put_small((q, scale, sum): ([i8; 32], f32, i32), out: &mut [u8], rows: usize, m: usize) {
     out[m * blocks32::LEN..][..32].copy_from_slice(&q.map(|q| q as u8));
     let mut put = |field: usize, bytes: [u8; 4]| {
         out[rows * field + 4 * m..][..4].copy_from_slice(&bytes);
@@ -175,8 +221,7 @@ fn small_block(x: &[f32; 32], out: &mut [u8], rows: usize, m: usize) {
 
 #[inline(always)]
 fn large_block(x: &[f32; 256], out: &mut [u8], rows: usize, m: usize) {
-    let (scale, inverse) = scales(x);
-    let q = x.map(|x| to_byte(x, inverse));
+    let (q, scale) = round(x);
     out[m * blocks256::LEN..][..256].copy_from_slice(&q.map(|q| q as u8));
     out[rows * blocks256::SCALE + 4 * m..][..4].copy_from_slice(&scale.to_le_bytes());
     let mut sums = [0; 16];

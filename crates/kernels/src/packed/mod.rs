@@ -38,6 +38,16 @@ pub struct PackedRows<'a> {
     pub cols: usize,
 }
 
+/// Whether the level has a kernel for the format; otherwise the specification runs, which is slow:
+/// better not to pack then.
+pub fn packed_kernel(level: Level, dtype: DType) -> bool {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(_) => vnni::has_kernel(dtype),
+        _ => false,
+    }
+}
+
 /// `out[m][n] = x[m] . weight row n + bias[n]`, one band column per weight row. The band begins at
 /// a multiple of sixteen rows of the matrix; only the last band may have another number of rows.
 /// `scratch` is working memory to reuse between calls; its content means nothing.
@@ -64,9 +74,11 @@ pub fn packed_matmul(
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512(_) if vnni::multiply(activations, weights, &mut sink, scratch) => {}
-        _ => spec::multiply(activations, weights, &mut sink),
+        _ => {
+            scratch.clear();
+            spec::multiply(activations, weights, &mut sink);
+        }
     }
-    let _ = scratch;
 }
 
 /// Where products go.

@@ -46,6 +46,11 @@ impl Avx512Vnni {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
     #[inline(always)]
+    pub(crate) fn load_f32(self, from: &[f32; 16]) -> F {
+        // SAFETY: the token proves AVX-512 F; `from` holds 16 floats; the load is an unaligned one.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
     pub(crate) fn store(self, value: I, to: &mut [u8; 64]) {
         // SAFETY: as for `load`.
         unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), value) }
@@ -155,6 +160,29 @@ impl Avx512Vnni {
         let normal = self.left::<23>(op!(_mm512_sub_epi32, e, one));
         let tiny = op!(_mm512_sllv_epi32, self.splat(0x0020_0000), e);
         self.as_f32(op!(_mm512_mask_blend_epi32, small, normal, tiny))
+    }
+    /// The bits of the largest magnitude; a NaN is above all.
+    #[inline(always)]
+    pub(crate) fn max_magnitude(self, a: F, b: F) -> u32 {
+        let magnitude = self.splat(0x7fff_ffff);
+        let (a, b) = (self.and(self.as_bytes(a), magnitude), self.and(self.as_bytes(b), magnitude));
+        let max = op!(_mm512_max_epu32, a, b);
+        op!(_mm512_reduce_max_epu32, max)
+    }
+    #[inline(always)]
+    pub(crate) fn sum_i32(self, a: I, b: I) -> i32 {
+        let sum = op!(_mm512_add_epi32, a, b);
+        op!(_mm512_reduce_add_epi32, sum)
+    }
+    /// To the nearest, ties to even; the low byte of a NaN is zero.
+    #[inline(always)]
+    pub(crate) fn round_to_i32(self, a: F) -> I {
+        op!(_mm512_cvtps_epi32, a)
+    }
+    #[inline(always)]
+    pub(crate) fn store_low_bytes(self, a: I, to: &mut [i8; 16]) {
+        // SAFETY: the token proves AVX-512 F; `to` holds 16 bytes; the store is an unaligned one.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(a)) };
     }
     #[inline(always)]
     pub(crate) fn to_f32(self, a: I) -> F {

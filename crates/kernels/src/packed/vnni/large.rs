@@ -1,12 +1,11 @@
 //! Products of blocks of 256.
 
 use super::super::activations::blocks256;
-use super::{DIRECT_BATCH_MAX, Group, Job, Rows, Sink, broadcast, cover, few, panel, write};
-use crate::packed::layout::PACKED_GROUP;
+use super::{Group, Kernel, Lanes, Rows, broadcast};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 256, sixteen rows at a time.
-pub(super) trait Large {
+pub(super) trait LargeFormat {
     /// The words of a block.
     type Block;
     /// The rest of a block.
@@ -16,6 +15,8 @@ pub(super) trait Large {
     /// Elements are `scale * scales[i] * q - minimum * minimums[i]`; otherwise `scale * scales[i] *
     /// (q - 32)`.
     const MINIMUM: bool;
+    /// The format as a panel.
+    type Panel: Prepared<Block = PanelBlock, Rest = [u8; 0]>;
     /// Elements `32 * part + 4 * i ..` as unsigned bytes, `i` and `part` below 8.
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I;
     /// Byte i of vector j of each: the scale and the minimum of sub-block 4 j + i.
@@ -25,11 +26,12 @@ pub(super) trait Large {
 }
 
 /// What the product reads beside the bytes: for a format as packed, and for a panel.
-trait Prepared {
+pub(super) trait Prepared {
     type Block;
     type Rest;
     const LEN: usize;
     const MINIMUM: bool;
+    type Panel: Prepared<Block = PanelBlock, Rest = [u8; 0]>;
     /// Whether unpacking is best compiled for each part by itself.
     const UNROLL: bool;
     type Scales: Copy;
@@ -41,13 +43,14 @@ trait Prepared {
     fn head(v: Avx512Vnni, block: &Self::Block, rest: &Self::Rest) -> (F, F);
 }
 
-struct Direct<W>(std::marker::PhantomData<W>);
+pub(super) struct Direct<W>(std::marker::PhantomData<W>);
 
-impl<W: Large> Prepared for Direct<W> {
+impl<W: LargeFormat> Prepared for Direct<W> {
     type Block = W::Block;
     type Rest = W::Rest;
     const LEN: usize = W::LEN;
     const MINIMUM: bool = W::MINIMUM;
+    type Panel = W::Panel;
     const UNROLL: bool = true;
     type Scales = ([I; 4], [I; 4]);
 
@@ -77,15 +80,16 @@ impl<W: Large> Prepared for Direct<W> {
 }
 
 /// A block unpacked: bytes, the sub-blocks' scales as f32, pairs of their minimums, scale, minimum.
-struct Panel<const LEN: usize, const MINIMUM: bool>;
+pub(super) struct Panel<const LEN: usize, const MINIMUM: bool>;
 
-type PanelBlock = [[u8; 64]; 90];
+pub(super) type PanelBlock = [[u8; 64]; 90];
 
 impl<const LEN: usize, const MINIMUM: bool> Prepared for Panel<LEN, MINIMUM> {
     type Block = PanelBlock;
     type Rest = [u8; 0];
     const LEN: usize = LEN;
     const MINIMUM: bool = MINIMUM;
+    type Panel = Self;
     const UNROLL: bool = false;
     type Scales = ();
 
@@ -128,44 +132,21 @@ fn each_part<W: Prepared>(mut body: impl FnMut(usize)) {
     }
 }
 
-#[inline(always)]
-pub(super) fn multiply_large<W: Large>(
-    v: Avx512Vnni,
-    job: Job<'_>,
-    sink: &mut Sink<'_, '_>,
-    scratch: &mut Vec<f32>,
-) {
-    if job.x.batch <= DIRECT_BATCH_MAX {
-        for (index, group) in job.groups::<W::Block, W::Rest>() {
-            few!(tile::<Direct<W>>, v, &group, job.only_tile(), index, sink);
-        }
-        return;
-    }
-    let blocks = job.layout.blocks;
-    let panel = panel::<PanelBlock>(scratch, blocks);
-    let rests = vec![[]; blocks];
-    for chunk in job.chunks() {
-        for (index, group) in job.groups::<W::Block, W::Rest>() {
-            unpack::<Direct<W>>(v, &group, panel);
-            let group = Group { blocks: &*panel, rests: &rests };
-            let tiles = job.tiles(chunk);
-            match (W::LEN, W::MINIMUM) {
-                (32, _) => run::<Panel<32, true>>(v, tiles, &group, index, sink),
-                (_, true) => run::<Panel<16, true>>(v, tiles, &group, index, sink),
-                (_, false) => run::<Panel<16, false>>(v, tiles, &group, index, sink),
-            }
-        }
-    }
-}
+/// The kernel of a format as packed.
+pub(super) type Large<W> = Whole<Direct<W>>;
 
-#[inline(always)]
-fn unpack<W: Prepared>(
-    v: Avx512Vnni,
-    group: &Group<'_, W::Block, W::Rest>,
-    panel: &mut [PanelBlock],
-) {
-    const { assert!(W::LEN == 16 || W::MINIMUM, "no format is otherwise") };
-    for ((block, rest), out) in group.blocks.iter().zip(group.rests).zip(panel) {
+/// The kernel of a format or a panel.
+pub(super) struct Whole<W>(std::marker::PhantomData<W>);
+
+impl<W: Prepared> Kernel for Whole<W> {
+    type Block = W::Block;
+    type Rest = W::Rest;
+    type Panel = Whole<W::Panel>;
+    const PANEL_BLOCKS: usize = 2;
+    const X_BYTES: usize = blocks256::BYTES;
+
+    #[inline(always)]
+    fn unpack(v: Avx512Vnni, block: &W::Block, rest: &W::Rest, out: &mut PanelBlock) {
         each_part::<W>(
             #[inline(always)]
             |part| {
@@ -187,95 +168,103 @@ fn unpack<W: Prepared>(
             v.store(v.as_bytes(minimum), &mut out[89]);
         }
     }
-}
 
-/// A chunk of tiles with a group.
-fn run<'a, W: Prepared>(
-    v: Avx512Vnni,
-    chunk: impl Iterator<Item = Rows<'a>>,
-    group: &Group<'_, W::Block, W::Rest>,
-    index: usize,
-    sink: &mut Sink<'_, '_>,
-) {
-    for rows in chunk {
-        cover!(tile::<W>, v, group, rows, index, sink);
-    }
-}
-
-/// `M` rows of activations with a group.
-#[inline(never)]
-fn tile<W: Prepared, const M: usize>(
-    v: Avx512Vnni,
-    group: &Group<'_, W::Block, W::Rest>,
-    rows: Rows<'_>,
-    index: usize,
-    sink: &mut Sink<'_, '_>,
-) {
-    v.vectorize(
-        #[inline(always)]
-        || write(sink, rows.first, index, &products::<W, M>(v, group, rows)),
-    );
-}
-
-#[inline(always)]
-fn products<W: Prepared, const M: usize>(
-    v: Avx512Vnni,
-    group: &Group<'_, W::Block, W::Rest>,
-    rows: Rows<'_>,
-) -> [[f32; PACKED_GROUP]; M] {
-    let mut sums = [v.splat_f32(0.0); M];
-    let Rows { x, tile_rows, start, .. } = rows;
-    assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
-    let records = x.chunks_exact(tile_rows * blocks256::BYTES);
-    for ((block, rest), x) in group.blocks.iter().zip(group.rests).zip(records) {
-        // SAFETY: here and below, `x` has tile_rows * BYTES bytes, field after field with all rows
-        // of each, and start + M <= tile_rows.
-        let at = |at: usize| unsafe { broadcast(v, x, at) };
-        let scales = W::prepare(v, block);
-        let mut parts = [v.splat_f32(0.0); M];
-        each_part::<W>(
-            #[inline(always)]
-            |part| {
-                for sub in 0..32 / W::LEN {
-                    let index = 32 / W::LEN * part + sub;
-                    let mut products = [v.splat(0); M];
-                    if !W::MINIMUM {
-                        for (m, product) in products.iter_mut().enumerate() {
-                            *product =
-                                at(tile_rows * blocks256::OFFSETS + 64 * (start + m) + 4 * index);
-                        }
-                    }
-                    for i in W::LEN / 4 * sub..W::LEN / 4 * (sub + 1) {
-                        let weights = W::weights(v, block, part, i);
-                        for (m, product) in products.iter_mut().enumerate() {
-                            let x = at(256 * (start + m) + 32 * part + 4 * i);
-                            *product = v.dot_bytes(*product, weights, x);
-                        }
-                    }
-                    let scale = W::scale(v, block, scales, index);
-                    for m in 0..M {
-                        parts[m] = v.fma(v.to_f32(products[m]), scale, parts[m]);
-                    }
-                }
-            },
-        );
-        let (scale, minimum) = W::head(v, block, rest);
+    #[inline(always)]
+    fn multiply<const M: usize, const N: usize>(
+        v: Avx512Vnni,
+        groups: [Group<'_, W::Block, W::Rest>; N],
+        rows: Rows<'_>,
+        out: &mut [Lanes],
+    ) {
+        let Rows { x, tile_rows, start } = rows;
+        assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
+        let mut sums = [[v.splat_f32(0.0); N]; M];
         for m in 0..M {
-            let x_scale = v.as_f32(at(tile_rows * blocks256::SCALE + 4 * (start + m)));
-            sums[m] = v.fma(parts[m], v.mul(scale, x_scale), sums[m]);
-            if W::MINIMUM {
-                let mut taken = v.splat(0);
-                for i in 0..128 / W::LEN {
-                    let x_sums = if W::LEN == 32 {
-                        at(tile_rows * blocks256::SUMS32 + 16 * (start + m) + 4 * i)
-                    } else {
-                        at(tile_rows * blocks256::SUMS16 + 32 * (start + m) + 4 * i)
-                    };
-                    taken = v.dot_words(taken, W::minimums(v, block, scales, i), x_sums);
-                }
-                sums[m] = v.fnma(v.to_f32(taken), v.mul(minimum, x_scale), sums[m]);
+            for n in 0..N {
+                sums[m][n] = v.load_f32(&out[m * N + n]);
+            }
+        }
+        for (b, x) in x.chunks_exact(tile_rows * blocks256::BYTES).enumerate() {
+            let block = std::array::from_fn(|n| &groups[n].blocks[b]);
+            let rest = std::array::from_fn(|n| &groups[n].rests[b]);
+            one_block::<W, M, N>(v, block, rest, Rows { x, ..rows }, &mut sums);
+        }
+        for m in 0..M {
+            for n in 0..N {
+                out[m * N + n] = v.floats(sums[m][n]);
             }
         }
     }
-    sums.map(|sum| v.floats(sum))
+}
+
+/// A block of each group, with a record of activations that has all rows of the tile.
+#[inline(always)]
+fn one_block<W: Prepared, const M: usize, const N: usize>(
+    v: Avx512Vnni,
+    block: [&W::Block; N],
+    rest: [&W::Rest; N],
+    Rows { x, tile_rows, start }: Rows<'_>,
+    sums: &mut [[F; N]; M],
+) {
+    // SAFETY: `x` has tile_rows * BYTES bytes (the caller cut it so), field after field with all
+    // rows of each, and start + M <= tile_rows (the caller asserts it).
+    let at = |at: usize| unsafe { broadcast(v, x, at) };
+    let mut scales = [W::prepare(v, block[0]); N];
+    for n in 1..N {
+        scales[n] = W::prepare(v, block[n]);
+    }
+    let mut parts = [[v.splat_f32(0.0); N]; M];
+    each_part::<W>(
+        #[inline(always)]
+        |part| {
+            for sub in 0..32 / W::LEN {
+                let index = 32 / W::LEN * part + sub;
+                let mut products = [[v.splat(0); N]; M];
+                if !W::MINIMUM {
+                    for (m, products) in products.iter_mut().enumerate() {
+                        let from = tile_rows * blocks256::OFFSETS + 64 * (start + m);
+                        *products = [at(from + 4 * index); N];
+                    }
+                }
+                for i in W::LEN / 4 * sub..W::LEN / 4 * (sub + 1) {
+                    let mut weights = [v.splat(0); N];
+                    for n in 0..N {
+                        weights[n] = W::weights(v, block[n], part, i);
+                    }
+                    for (m, products) in products.iter_mut().enumerate() {
+                        let x = at(256 * (start + m) + 32 * part + 4 * i);
+                        for n in 0..N {
+                            products[n] = v.dot_bytes(products[n], weights[n], x);
+                        }
+                    }
+                }
+                for n in 0..N {
+                    let scale = W::scale(v, block[n], scales[n], index);
+                    for m in 0..M {
+                        parts[m][n] = v.fma(v.to_f32(products[m][n]), scale, parts[m][n]);
+                    }
+                }
+            }
+        },
+    );
+    for n in 0..N {
+        let (scale, minimum) = W::head(v, block[n], rest[n]);
+        for m in 0..M {
+            let x_scale = v.as_f32(at(tile_rows * blocks256::SCALE + 4 * (start + m)));
+            sums[m][n] = v.fma(parts[m][n], v.mul(scale, x_scale), sums[m][n]);
+            if W::MINIMUM {
+                let mut taken = v.splat(0);
+                for i in 0..128 / W::LEN {
+                    let (field, bytes) = if W::LEN == 32 {
+                        (blocks256::SUMS32, 16)
+                    } else {
+                        (blocks256::SUMS16, 32)
+                    };
+                    let x_sums = at(tile_rows * field + bytes * (start + m) + 4 * i);
+                    taken = v.dot_words(taken, W::minimums(v, block[n], scales[n], i), x_sums);
+                }
+                sums[m][n] = v.fnma(v.to_f32(taken), v.mul(minimum, x_scale), sums[m][n]);
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 #![allow(non_camel_case_types, reason = "the formats' own names")]
 
 use super::super::blocks::TABLE_IQ4;
-use super::large::Large;
+use super::large::{LargeFormat, Panel};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// `(a >> shift) & mask` of each byte; `mask << shift` fits in a byte.
@@ -32,7 +32,7 @@ fn head(v: Avx512Vnni, word: &[u8; 64]) -> (F, F) {
 /// The three words of scales and minimums of Q4_K and Q5_K.
 #[inline(always)]
 fn six_bits(v: Avx512Vnni, words: &[[u8; 64]]) -> ([I; 4], [I; 4]) {
-    let [scale, minimum, rest] = [0, 1, 2].map(|i| v.load(&words[i]));
+    let (scale, minimum, rest) = (v.load(&words[0]), v.load(&words[1]), v.load(&words[2]));
     let upper = |a| v.and(v.right::<2>(a), v.splat_byte(0x30));
     let scales = [bits(v, scale, 0, 63), v.or(bits(v, rest, 0, 15), upper(scale))];
     let minimums = [bits(v, minimum, 0, 63), v.or(bits(v, rest, 4, 15), upper(minimum))];
@@ -42,11 +42,12 @@ fn six_bits(v: Avx512Vnni, words: &[[u8; 64]]) -> ([I; 4], [I; 4]) {
 
 pub(super) struct Q4_K;
 
-impl Large for Q4_K {
+impl LargeFormat for Q4_K {
     type Block = [[u8; 64]; 36];
     type Rest = [u8; 0];
     const LEN: usize = 32;
     const MINIMUM: bool = true;
+    type Panel = Panel<32, true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {
@@ -64,11 +65,12 @@ impl Large for Q4_K {
 
 pub(super) struct Q5_K;
 
-impl Large for Q5_K {
+impl LargeFormat for Q5_K {
     type Block = [[u8; 64]; 44];
     type Rest = [u8; 0];
     const LEN: usize = 32;
     const MINIMUM: bool = true;
+    type Panel = Panel<32, true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {
@@ -87,11 +89,12 @@ impl Large for Q5_K {
 
 pub(super) struct Q6_K;
 
-impl Large for Q6_K {
+impl LargeFormat for Q6_K {
     type Block = [[u8; 64]; 52];
     type Rest = [u8; 32];
     const LEN: usize = 16;
     const MINIMUM: bool = false;
+    type Panel = Panel<16, false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {
@@ -108,7 +111,8 @@ impl Large for Q6_K {
     }
     #[inline(always)]
     fn scales(v: Avx512Vnni, block: &Self::Block) -> ([I; 4], [I; 4]) {
-        ([48, 49, 50, 51].map(|i| v.load(&block[i])), [v.splat(0); 4])
+        let word = |i: usize| v.load(&block[48 + i]);
+        ([word(0), word(1), word(2), word(3)], [v.splat(0); 4])
     }
     #[inline(always)]
     fn head(v: Avx512Vnni, _: &Self::Block, rest: &[u8; 32]) -> (F, F) {
@@ -118,11 +122,12 @@ impl Large for Q6_K {
 
 pub(super) struct Q2_K;
 
-impl Large for Q2_K {
+impl LargeFormat for Q2_K {
     type Block = [[u8; 64]; 21];
     type Rest = [u8; 0];
     const LEN: usize = 16;
     const MINIMUM: bool = true;
+    type Panel = Panel<16, true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {
@@ -130,8 +135,11 @@ impl Large for Q2_K {
     }
     #[inline(always)]
     fn scales(v: Avx512Vnni, block: &Self::Block) -> ([I; 4], [I; 4]) {
-        let words = [0, 1, 2, 3].map(|i| v.load(&block[i]));
-        (words.map(|word| bits(v, word, 0, 15)), words.map(|word| bits(v, word, 4, 15)))
+        let four = |shift: usize| {
+            let word = |i: usize| bits(v, v.load(&block[i]), shift, 15);
+            [word(0), word(1), word(2), word(3)]
+        };
+        (four(0), four(4))
     }
     #[inline(always)]
     fn head(v: Avx512Vnni, block: &Self::Block, _: &[u8; 0]) -> (F, F) {
@@ -141,11 +149,12 @@ impl Large for Q2_K {
 
 pub(super) struct Q3_K;
 
-impl Large for Q3_K {
+impl LargeFormat for Q3_K {
     type Block = [[u8; 64]; 27];
     type Rest = [u8; 32];
     const LEN: usize = 16;
     const MINIMUM: bool = false;
+    type Panel = Panel<16, false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {
@@ -154,7 +163,7 @@ impl Large for Q3_K {
     }
     #[inline(always)]
     fn scales(v: Avx512Vnni, block: &Self::Block) -> ([I; 4], [I; 4]) {
-        let [a, b, upper] = [24, 25, 26].map(|i| v.load(&block[i]));
+        let (a, b, upper) = (v.load(&block[24]), v.load(&block[25]), v.load(&block[26]));
         let scales = [(a, 0), (b, 0), (a, 4), (b, 4)];
         let join = |i: usize| {
             let (low, shift) = scales[i];
@@ -171,11 +180,12 @@ impl Large for Q3_K {
 
 pub(super) struct IQ4_XS;
 
-impl Large for IQ4_XS {
+impl LargeFormat for IQ4_XS {
     type Block = [[u8; 64]; 34];
     type Rest = [u8; 0];
     const LEN: usize = 32;
     const MINIMUM: bool = true;
+    type Panel = Panel<32, true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, part: usize, i: usize) -> I {

@@ -7,6 +7,7 @@
 mod bf16;
 mod large;
 mod large_formats;
+mod round;
 mod small;
 mod small_formats;
 
@@ -15,15 +16,57 @@ use super::{
     ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, Sink, activation_bytes,
 };
 use crate::DType;
+use crate::x86_64::avx512_bf16::Avx512Bf16;
 use crate::x86_64::avx512_vnni::{Avx512Vnni, I};
-use large::multiply_large;
-use small::multiply_small;
+use large::Large;
+pub(super) use round::round;
+use small::Small;
 
-/// Up to this batch, weights are not unpacked to a panel.
-const DIRECT_BATCH_MAX: usize = 4;
+/// Groups that share the broadcasts of activations.
+const PANEL_GROUPS: usize = 2;
 
 /// Bytes of activations that the groups of a band are multiplied with in turn.
-const CHUNK_BYTES: usize = 640 << 10;
+const CHUNK_BYTES: usize = 768 << 10;
+
+/// Products of sixteen rows with one row of activations.
+type Lanes = [f32; PACKED_GROUP];
+
+/// How blocks are multiplied.
+trait Kernel {
+    /// The words of a block, and its rest: arrays of bytes.
+    type Block;
+    type Rest;
+    /// A block unpacked.
+    type Panel: Kernel<Rest = [u8; 0]>;
+    /// Blocks of a panel: as many as stay in the first-level cache; at most 64.
+    const PANEL_BLOCKS: usize;
+    /// Bytes of a block of activations for one row.
+    const X_BYTES: usize;
+
+    fn unpack(
+        v: Avx512Vnni,
+        block: &Self::Block,
+        rest: &Self::Rest,
+        out: &mut <Self::Panel as Kernel>::Block,
+    );
+
+    /// Adds the products of `M` rows of activations with `N` groups to `sums`, `[M, N]`.
+    fn multiply<const M: usize, const N: usize>(
+        v: Avx512Vnni,
+        groups: [Group<'_, Self::Block, Self::Rest>; N],
+        rows: Rows<'_>,
+        sums: &mut [Lanes],
+    );
+}
+
+/// Whether this CPU and this format have a kernel here.
+pub(super) fn has_kernel(dtype: DType) -> bool {
+    match dtype {
+        DType::F32 | DType::F16 => false,
+        DType::BF16 => Avx512Bf16::detect().is_some(),
+        _ => Avx512Vnni::detect().is_some(),
+    }
+}
 
 /// False if this CPU or this format has no kernel here.
 pub(super) fn multiply(
@@ -32,13 +75,13 @@ pub(super) fn multiply(
     sink: &mut Sink<'_, '_>,
     scratch: &mut Vec<f32>,
 ) -> bool {
-    let Some(v) = Avx512Vnni::detect() else { return false };
     if weights.cols == 0 {
         return false;
     }
     if x.class == ActivationClass::Bf16 {
-        return bf16::multiply(x, weights, sink);
+        return bf16::multiply(x, weights, sink, scratch);
     }
+    let Some(v) = Avx512Vnni::detect() else { return false };
     v.vectorize(
         #[inline(always)]
         || multiply_bytes(v, x, weights, sink, scratch),
@@ -58,19 +101,19 @@ fn multiply_bytes(
     use small_formats as small;
     let job = Job::new(x, weights);
     match weights.dtype {
-        DType::Q4_0 => multiply_small::<small::Q4_0>(v, job, sink, scratch),
-        DType::Q4_1 => multiply_small::<small::Q4_1>(v, job, sink, scratch),
-        DType::Q5_0 => multiply_small::<small::Q5_0>(v, job, sink, scratch),
-        DType::Q5_1 => multiply_small::<small::Q5_1>(v, job, sink, scratch),
-        DType::Q8_0 => multiply_small::<small::Q8_0>(v, job, sink, scratch),
-        DType::IQ4_NL => multiply_small::<small::IQ4_NL>(v, job, sink, scratch),
-        DType::MXFP4 => multiply_small::<small::MXFP4>(v, job, sink, scratch),
-        DType::Q2_K => multiply_large::<large::Q2_K>(v, job, sink, scratch),
-        DType::Q3_K => multiply_large::<large::Q3_K>(v, job, sink, scratch),
-        DType::Q4_K => multiply_large::<large::Q4_K>(v, job, sink, scratch),
-        DType::Q5_K => multiply_large::<large::Q5_K>(v, job, sink, scratch),
-        DType::Q6_K => multiply_large::<large::Q6_K>(v, job, sink, scratch),
-        DType::IQ4_XS => multiply_large::<large::IQ4_XS>(v, job, sink, scratch),
+        DType::Q4_0 => multiply_groups::<Small<small::Q4_0>>(v, job, sink, scratch),
+        DType::Q4_1 => multiply_groups::<Small<small::Q4_1>>(v, job, sink, scratch),
+        DType::Q5_0 => multiply_groups::<Small<small::Q5_0>>(v, job, sink, scratch),
+        DType::Q5_1 => multiply_groups::<Small<small::Q5_1>>(v, job, sink, scratch),
+        DType::Q8_0 => multiply_groups::<Small<small::Q8_0>>(v, job, sink, scratch),
+        DType::IQ4_NL => multiply_groups::<Small<small::IQ4_NL>>(v, job, sink, scratch),
+        DType::MXFP4 => multiply_groups::<Small<small::MXFP4>>(v, job, sink, scratch),
+        DType::Q2_K => multiply_groups::<Large<large::Q2_K>>(v, job, sink, scratch),
+        DType::Q3_K => multiply_groups::<Large<large::Q3_K>>(v, job, sink, scratch),
+        DType::Q4_K => multiply_groups::<Large<large::Q4_K>>(v, job, sink, scratch),
+        DType::Q5_K => multiply_groups::<Large<large::Q5_K>>(v, job, sink, scratch),
+        DType::Q6_K => multiply_groups::<Large<large::Q6_K>>(v, job, sink, scratch),
+        DType::IQ4_XS => multiply_groups::<Large<large::IQ4_XS>>(v, job, sink, scratch),
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("{} has no bytes", weights.dtype),
     }
 }
@@ -91,45 +134,34 @@ impl<'a> Job<'a> {
         Job { layout, weights: weights.bytes, x, tile_bytes }
     }
 
-    fn groups<B: 'a, R: 'a>(self) -> impl Iterator<Item = (usize, Group<'a, B, R>)> {
-        let groups = self.weights.chunks_exact(self.layout.group_bytes());
-        groups.enumerate().map(move |(i, bytes)| (i, Group::new(bytes, self.layout)))
+    fn groups(self) -> usize {
+        self.weights.len() / self.layout.group_bytes()
     }
 
-    /// All rows, when they are one tile.
-    fn only_tile(self) -> Rows<'a> {
-        Rows { x: self.x.bytes, tile_rows: self.x.batch, start: 0, first: 0 }
-    }
-
-    /// Some tiles, which stay in the second-level cache while all groups pass over them: the first
-    /// row, and the bytes.
-    fn chunks(self) -> impl Iterator<Item = (usize, &'a [u8])> {
-        let tiles = (CHUNK_BYTES / self.tile_bytes).max(1);
-        let chunks = self.x.bytes.chunks(tiles * self.tile_bytes).enumerate();
-        chunks.map(move |(i, chunk)| (i * tiles * ACTIVATION_TILE, chunk))
-    }
-
-    fn tiles(self, (first, chunk): (usize, &'a [u8])) -> impl Iterator<Item = Rows<'a>> {
-        chunk.chunks(self.tile_bytes).enumerate().map(move |(i, x)| {
-            let first = first + i * ACTIVATION_TILE;
-            let tile_rows = (self.x.batch - first).min(ACTIVATION_TILE);
-            Rows { x, tile_rows, start: 0, first }
-        })
+    /// Group `index`; past the end, the last one.
+    #[inline(always)]
+    fn group<B, R>(self, index: usize) -> Group<'a, B, R> {
+        let index = index.min(self.groups() - 1);
+        let bytes = &self.weights[index * self.layout.group_bytes()..][..self.layout.group_bytes()];
+        let (blocks, rests) = bytes.split_at(self.layout.rests_at());
+        let count = self.layout.blocks;
+        Group { blocks: cast(blocks, count), rests: cast(rests, count) }
     }
 }
 
-/// Sixteen rows of a matrix: `B` is the words of a block, `R` its rest; both are arrays of bytes.
+/// Sixteen rows of a matrix, or some blocks of them.
 struct Group<'a, B, R> {
     blocks: &'a [B],
     rests: &'a [R],
 }
 
-impl<'a, B, R> Group<'a, B, R> {
-    fn new(bytes: &'a [u8], layout: Layout) -> Self {
-        let (blocks, rests) = bytes.split_at(layout.rests_at());
-        Group { blocks: cast(blocks, layout.blocks), rests: cast(rests, layout.blocks) }
+impl<B, R> Clone for Group<'_, B, R> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
+
+impl<B, R> Copy for Group<'_, B, R> {}
 
 /// `count` arrays of bytes. (`T` is one in every use; its alignment is checked to be that of bytes.)
 fn cast<T>(bytes: &[u8], count: usize) -> &[T] {
@@ -147,18 +179,18 @@ fn cast_mut<T>(bytes: &mut [u8], count: usize) -> &mut [T] {
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count) }
 }
 
-/// `count` values of scratch, from a 64-byte boundary.
-fn panel<T>(scratch: &mut Vec<f32>, count: usize) -> &mut [T] {
-    let bytes = count * size_of::<T>();
-    if scratch.len() * 4 < bytes + 64 {
-        scratch.resize(bytes / 4 + 16, 0.0);
+/// Working memory of two kinds, from a 64-byte boundary.
+fn workspace(scratch: &mut Vec<f32>, bytes: usize, sums: usize) -> (&mut [u8], &mut [Lanes]) {
+    let floats = bytes.div_ceil(64) * 16 + sums * PACKED_GROUP;
+    if scratch.len() < floats + 16 {
+        scratch.resize(floats + 16, 0.0);
     }
     let offset = scratch.as_ptr().align_offset(64).min(16);
-    let floats = &mut scratch[offset..][..bytes / 4];
-    // SAFETY: floats without padding seen as bytes, and any bytes are floats; the borrow is
-    // exclusive and the length is that of the slice.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), bytes) };
-    cast_mut(bytes, count)
+    let (panel, sums) = scratch[offset..][..floats].split_at_mut(bytes.div_ceil(64) * 16);
+    // SAFETY: f32 has no padding and any bytes are one; the borrow is exclusive and the slice has
+    // at least `bytes` bytes.
+    let panel = unsafe { std::slice::from_raw_parts_mut(panel.as_mut_ptr().cast(), bytes) };
+    (panel, sums.as_chunks_mut().0)
 }
 
 /// Four bytes of a record of activations in all lanes.
@@ -172,62 +204,142 @@ unsafe fn broadcast(v: Avx512Vnni, record: &[u8], at: usize) -> I {
     v.splat(unsafe { record.as_ptr().add(at).cast::<i32>().read_unaligned() })
 }
 
-/// Some rows of a tile: the tile's activations, its number of rows, and which of them.
+/// Some rows of a tile: the tile's activations, its number of rows, and where these begin.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     x: &'a [u8],
     tile_rows: usize,
-    /// The first one's place in the tile, and in the product.
     start: usize,
-    first: usize,
 }
 
-/// Covers the rows of a tile with kernels for 12, 8, 6, 4, 3, 2 and 1 of them:
-/// `$tile::<$w, M>(v, group, rows, index, sink)`.
-macro_rules! cover {
-    ($tile:ident::<$w:ty>, $v:expr, $group:expr, $rows:expr, $index:expr, $sink:expr) => {
-        let mut rows = $rows;
-        while rows.start < rows.tile_rows {
-            let step = super::step(rows.tile_rows - rows.start);
-            match step {
-                12 => $tile::<$w, 12>($v, $group, rows, $index, $sink),
-                8 => $tile::<$w, 8>($v, $group, rows, $index, $sink),
-                6 => $tile::<$w, 6>($v, $group, rows, $index, $sink),
-                4 => $tile::<$w, 4>($v, $group, rows, $index, $sink),
-                3 => $tile::<$w, 3>($v, $group, rows, $index, $sink),
-                2 => $tile::<$w, 2>($v, $group, rows, $index, $sink),
-                _ => $tile::<$w, 1>($v, $group, rows, $index, $sink),
-            }
-            rows.start += step;
-            rows.first += step;
-        }
-    };
-}
-use cover;
-
-/// How many of `left` rows the next kernel takes.
-fn step(left: usize) -> usize {
-    [1, 1, 2, 3, 4, 4, 6, 4, 8, 6, 6, 8, 12][left.min(ACTIVATION_TILE)]
-}
-
-/// The few rows that need no panel: `$tile::<$w, M>(v, group, rows, index, sink)`.
-macro_rules! few {
-    ($tile:ident::<$w:ty>, $v:expr, $group:expr, $rows:expr, $index:expr, $sink:expr) => {
-        match $rows.tile_rows {
-            1 => $tile::<$w, 1>($v, $group, $rows, $index, $sink),
-            2 => $tile::<$w, 2>($v, $group, $rows, $index, $sink),
-            3 => $tile::<$w, 3>($v, $group, $rows, $index, $sink),
-            4 => $tile::<$w, 4>($v, $group, $rows, $index, $sink),
-            rows => unreachable!("{rows} rows without a panel"),
-        }
-    };
-}
-use few;
-
-/// Writes the products of a tile.
 #[inline(always)]
-fn write(sink: &mut Sink<'_, '_>, first: usize, group: usize, rows: &[[f32; PACKED_GROUP]]) {
-    for (i, products) in rows.iter().enumerate() {
-        sink.write(first + i, group, products);
+fn multiply_groups<W: Kernel>(
+    v: Avx512Vnni,
+    job: Job<'_>,
+    sink: &mut Sink<'_, '_>,
+    scratch: &mut Vec<f32>,
+) {
+    match job.x.batch {
+        1 => few::<W, 1, 4>(v, job, sink),
+        2 => few::<W, 2, 2>(v, job, sink),
+        3 => few::<W, 3, 2>(v, job, sink),
+        4 => few::<W, 4, 2>(v, job, sink),
+        _ => many::<W>(v, job, sink, scratch),
     }
+}
+
+/// The whole batch at once, without a panel.
+#[inline(never)]
+fn few<W: Kernel, const M: usize, const N: usize>(
+    v: Avx512Vnni,
+    job: Job<'_>,
+    sink: &mut Sink<'_, '_>,
+) {
+    let groups = job.groups();
+    for first in (0..groups).step_by(N) {
+        let mut sums = [[[0.0; PACKED_GROUP]; N]; M];
+        let rows = Rows { x: job.x.bytes, tile_rows: M, start: 0 };
+        let group = std::array::from_fn(|n| job.group(first + n));
+        tile::<W, M, N>(v, group, rows, sums.as_flattened_mut());
+        for (m, sums) in sums.iter().enumerate() {
+            for n in 0..N.min(groups - first) {
+                sink.write(m, first + n, &sums[n]);
+            }
+        }
+    }
+}
+
+/// Pairs of groups; a piece of their blocks is unpacked for all tiles of a chunk.
+#[inline(always)]
+fn many<W: Kernel>(v: Avx512Vnni, job: Job<'_>, sink: &mut Sink<'_, '_>, scratch: &mut Vec<f32>) {
+    const N: usize = PANEL_GROUPS;
+    let (groups, batch) = (job.groups(), job.x.batch);
+    let chunk_tiles = (CHUNK_BYTES / job.tile_bytes).max(1);
+    let panel_bytes = N * W::PANEL_BLOCKS * size_of::<<W::Panel as Kernel>::Block>();
+    let sums_len = N * batch.min(chunk_tiles * ACTIVATION_TILE);
+    let (panel, sums) = workspace(scratch, panel_bytes, sums_len);
+    let panel = cast_mut::<<W::Panel as Kernel>::Block>(panel, N * W::PANEL_BLOCKS);
+    for (index, x) in job.x.bytes.chunks(chunk_tiles * job.tile_bytes).enumerate() {
+        let chunk_first = index * chunk_tiles * ACTIVATION_TILE;
+        let sums = &mut sums[..N * (batch - chunk_first).min(chunk_tiles * ACTIVATION_TILE)];
+        for first in (0..groups).step_by(N) {
+            sums.fill([0.0; PACKED_GROUP]);
+            add_chunk::<W, N>(v, job, first, x, panel, sums);
+            for (m, sums) in sums.chunks_exact(N).enumerate() {
+                for n in 0..N.min(groups - first) {
+                    sink.write(chunk_first + m, first + n, &sums[n]);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of `N` groups from `first` with the tiles `x`.
+#[inline(always)]
+fn add_chunk<W: Kernel, const N: usize>(
+    v: Avx512Vnni,
+    job: Job<'_>,
+    first: usize,
+    x: &[u8],
+    panel: &mut [<W::Panel as Kernel>::Block],
+    sums: &mut [Lanes],
+) {
+    let rests = [[0u8; 0]; 64];
+    for from in (0..job.layout.blocks).step_by(W::PANEL_BLOCKS) {
+        let count = W::PANEL_BLOCKS.min(job.layout.blocks - from);
+        for (n, panel) in panel.chunks_exact_mut(W::PANEL_BLOCKS).enumerate() {
+            let group: Group<'_, W::Block, W::Rest> = job.group(first + n);
+            let blocks = group.blocks[from..].iter().zip(&group.rests[from..]);
+            for ((block, rest), out) in blocks.zip(panel) {
+                W::unpack(v, block, rest, out);
+            }
+        }
+        let group: [Group<'_, _, _>; N] = std::array::from_fn(|n| Group {
+            blocks: &panel[n * W::PANEL_BLOCKS..][..count],
+            rests: &rests[..count],
+        });
+        let tiles = x.chunks(job.tile_bytes).zip(sums.chunks_mut(N * ACTIVATION_TILE));
+        for (tile, sums) in tiles {
+            let tile_rows = sums.len() / N;
+            let record = tile_rows * W::X_BYTES;
+            let x = &tile[from * record..][..count * record];
+            cover::<W::Panel, N>(v, group, Rows { x, tile_rows, start: 0 }, sums);
+        }
+    }
+}
+
+/// All rows of a tile, some at a time.
+#[inline(always)]
+fn cover<W: Kernel, const N: usize>(
+    v: Avx512Vnni,
+    groups: [Group<'_, W::Block, W::Rest>; N],
+    mut rows: Rows<'_>,
+    sums: &mut [Lanes],
+) {
+    while rows.start < rows.tile_rows {
+        let sums = &mut sums[rows.start * N..];
+        let step = [0, 1, 2, 3, 4, 3, 6, 4, 4, 6, 6, 4, 6][rows.tile_rows - rows.start];
+        match step {
+            6 => tile::<W, 6, N>(v, groups, rows, sums),
+            4 => tile::<W, 4, N>(v, groups, rows, sums),
+            3 => tile::<W, 3, N>(v, groups, rows, sums),
+            2 => tile::<W, 2, N>(v, groups, rows, sums),
+            _ => tile::<W, 1, N>(v, groups, rows, sums),
+        }
+        rows.start += step;
+    }
+}
+
+/// `M` rows of activations with `N` groups.
+#[inline(never)]
+fn tile<W: Kernel, const M: usize, const N: usize>(
+    v: Avx512Vnni,
+    groups: [Group<'_, W::Block, W::Rest>; N],
+    rows: Rows<'_>,
+    sums: &mut [Lanes],
+) {
+    v.vectorize(
+        #[inline(always)]
+        || W::multiply::<M, N>(v, groups, rows, sums),
+    );
 }

@@ -2,7 +2,7 @@
 #![allow(non_camel_case_types, reason = "the formats' own names")]
 
 use super::super::blocks::{TABLE_IQ4, TABLE_MXFP4};
-use super::small::Small;
+use super::small::{Panel, SmallFormat};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// Nibble `i / 4` of word `i % 4`, in the high half of each byte.
@@ -30,10 +30,11 @@ fn fives(v: Avx512Vnni, fifths: &[u8; 64], words: &[[u8; 64]], i: usize) -> I {
 
 pub(super) struct Q4_0;
 
-impl Small for Q4_0 {
+impl SmallFormat for Q4_0 {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 32];
     const MINIMUM: bool = false;
+    type Panel = Panel<false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -47,10 +48,11 @@ impl Small for Q4_0 {
 
 pub(super) struct Q4_1;
 
-impl Small for Q4_1 {
+impl SmallFormat for Q4_1 {
     type Block = [[u8; 64]; 5];
     type Rest = [u8; 0];
     const MINIMUM: bool = true;
+    type Panel = Panel<true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -68,10 +70,11 @@ impl Small for Q4_1 {
 
 pub(super) struct Q5_0;
 
-impl Small for Q5_0 {
+impl SmallFormat for Q5_0 {
     type Block = [[u8; 64]; 5];
     type Rest = [u8; 32];
     const MINIMUM: bool = false;
+    type Panel = Panel<false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -85,10 +88,11 @@ impl Small for Q5_0 {
 
 pub(super) struct Q5_1;
 
-impl Small for Q5_1 {
+impl SmallFormat for Q5_1 {
     type Block = [[u8; 64]; 6];
     type Rest = [u8; 0];
     const MINIMUM: bool = true;
+    type Panel = Panel<true>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -106,10 +110,11 @@ impl Small for Q5_1 {
 
 pub(super) struct Q8_0;
 
-impl Small for Q8_0 {
+impl SmallFormat for Q8_0 {
     type Block = [[u8; 64]; 8];
     type Rest = [u8; 32];
     const MINIMUM: bool = false;
+    type Panel = Panel<false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -123,10 +128,11 @@ impl Small for Q8_0 {
 
 pub(super) struct IQ4_NL;
 
-impl Small for IQ4_NL {
+impl SmallFormat for IQ4_NL {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 32];
     const MINIMUM: bool = false;
+    type Panel = Panel<false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {
@@ -140,10 +146,11 @@ impl Small for IQ4_NL {
 
 pub(super) struct MXFP4;
 
-impl Small for MXFP4 {
+impl SmallFormat for MXFP4 {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 16];
     const MINIMUM: bool = false;
+    type Panel = Panel<false>;
 
     #[inline(always)]
     fn weights(v: Avx512Vnni, block: &Self::Block, i: usize) -> I {

@@ -1,0 +1,67 @@
+//! Products of pairs of bfloat16 into f32 sums: AVX-512 BF16, on top of AVX-512.
+
+use super::avx512::Avx512;
+use super::avx512_vnni::F;
+#[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
+use std::arch::x86_64::*;
+
+/// Proof that this CPU has AVX-512 BF16 beside what `Avx512` proves. Only detection makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx512Bf16(());
+
+/// Thirty-two bfloat16.
+pub(crate) type Pairs = __m512bh;
+
+#[expect(clippy::unused_self, reason = "the token is the proof")]
+impl Avx512Bf16 {
+    pub(crate) fn detect() -> Option<Self> {
+        let has = Avx512::detect().is_some() && is_x86_feature_detected!("avx512bf16");
+        has.then_some(Self(()))
+    }
+
+    /// Runs `f`, and what inlines into it, compiled for these instructions.
+    #[inline]
+    pub(crate) fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+        fn run<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves that the CPU has all of these features.
+        unsafe { run(f) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(self, from: &[u8; 64]) -> Pairs {
+        // SAFETY: the token proves AVX-512 F; `from` holds 64 bytes; the load is an unaligned one;
+        // both types are 512 bits of plain numbers.
+        unsafe { std::mem::transmute(_mm512_loadu_si512(from.as_ptr().cast())) }
+    }
+    /// One pair in all lanes.
+    #[inline(always)]
+    pub(crate) fn splat(self, pair: i32) -> Pairs {
+        // SAFETY: the token proves AVX-512 F; both types are 512 bits of plain numbers.
+        unsafe { std::mem::transmute(_mm512_set1_epi32(pair)) }
+    }
+    #[inline(always)]
+    pub(crate) fn zero(self) -> F {
+        // SAFETY: the token proves AVX-512 F; registers only.
+        unsafe { _mm512_setzero_ps() }
+    }
+    /// The products of the high halves, then of the low ones, added to each lane.
+    #[inline(always)]
+    pub(crate) fn dot(self, sum: F, a: Pairs, b: Pairs) -> F {
+        // SAFETY: the token proves AVX-512 BF16; registers only.
+        unsafe { _mm512_dpbf16_ps(sum, a, b) }
+    }
+    #[inline(always)]
+    pub(crate) fn load_f32(self, from: &[f32; 16]) -> F {
+        // SAFETY: the token proves AVX-512 F; `from` holds 16 floats; the load is an unaligned one.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
+    pub(crate) fn store_f32(self, value: F, to: &mut [f32; 16]) {
+        // SAFETY: the token proves AVX-512 F; `to` holds 16 floats; the store is an unaligned one.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+    }
+}
