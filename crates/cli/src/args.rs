@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Text as the model sees it: ids and pieces
     Tokenize(TokenizeArgs),
+    /// Measure this machine's ceilings, and how near the model comes to them
+    Bench(BenchArgs),
     /// Write the logits of given tokens as a .npy matrix
     Logits(LogitsArgs),
     /// Make a GGUF file from safetensors or a llama2.c checkpoint
@@ -291,6 +293,43 @@ pub(crate) struct LogitsArgs {
     /// Where to write the f32 matrix [tokens, vocabulary]
     #[arg(long, value_name = "X.npy")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(mut_arg("ctx", |arg| arg.hide(true)), mut_arg("tokenizer", |arg| arg.hide(true)))]
+#[command(after_help = "Examples:
+  lucid bench model.gguf                          prompt of 512, answer of 64 tokens
+  lucid bench model.gguf -p 512,4096 -n 32 -d 0,4096,8192
+  lucid bench model.gguf -p 0 -b 1,4,16 -t 2      sequences that decode together
+  lucid bench model.gguf --json
+
+Tests are called pp512 (a prompt of 512 tokens), tg64 (64 tokens one by one), tg64@4096 (after 4096
+tokens of context) and tg64x16 (16 sequences together; the speed is that of all). A list has commas.")]
+pub(crate) struct BenchArgs {
+    /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
+    pub(crate) model: String,
+    /// Lengths of prompts; 0 leaves them out
+    #[arg(short = 'p', long = "n-prompt", value_name = "N", value_delimiter = ',', default_values_t = [512])]
+    pub(crate) prompt: Vec<u32>,
+    /// Lengths of answers; 0 leaves them out
+    #[arg(short = 'n', long = "n-gen", value_name = "N", value_delimiter = ',', default_values_t = [64])]
+    pub(crate) generate: Vec<u32>,
+    /// Tokens of context before the test
+    #[arg(short = 'd', long = "n-depth", value_name = "N", value_delimiter = ',', default_values_t = [0])]
+    pub(crate) depth: Vec<u32>,
+    /// How many sequences decode together
+    #[arg(short = 'b', long = "batch", value_name = "N", value_delimiter = ',', default_values_t = [1],
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) batch: Vec<u16>,
+    /// How often each test runs
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) repetitions: u16,
+    /// One JSON object: ceilings and results
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 }

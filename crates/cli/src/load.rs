@@ -142,9 +142,18 @@ pub(crate) fn name(checkpoint: &Checkpoint) -> String {
     checkpoint.files().first().map_or_else(String::new, |file| file.display().to_string())
 }
 
-/// Starts an engine for one sequence, and warns on standard error where the weights do not fit into
-/// memory.
+/// Starts an engine for one sequence.
 pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<Engine> {
+    engine_for(checkpoint, compute, 1)
+}
+
+/// Starts an engine for so many sequences of the full context, and warns on standard error where
+/// the weights do not fit into memory.
+pub(crate) fn engine_for(
+    checkpoint: &Checkpoint,
+    compute: &ComputeArgs,
+    sequences: usize,
+) -> Result<Engine> {
     let context = || name(checkpoint);
     let config = Config::read(checkpoint).with_context(context)?;
     let kv_dtype = match compute.kv {
@@ -176,7 +185,7 @@ pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<E
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
-    let options = EngineOptions { context: length, sequences: 1, kv_dtype, level };
+    let options = EngineOptions { context: length, sequences, kv_dtype, level };
     Engine::load(checkpoint, pool, options).with_context(context)
 }
 
@@ -219,7 +228,7 @@ fn warn_of_paging(checkpoint: &Checkpoint, memory: Memory) {
 /// A common NVMe disk, read sequentially.
 const DISK_BYTES_PER_SECOND: f64 = 2e9;
 
-fn level(choice: Option<SimdChoice>) -> Result<Level> {
+pub(crate) fn level(choice: Option<SimdChoice>) -> Result<Level> {
     let Some(choice) = choice else { return Ok(Level::detect()) };
     let wanted = match choice {
         SimdChoice::Scalar => "scalar",

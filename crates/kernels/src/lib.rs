@@ -7,6 +7,7 @@
 
 mod attention;
 mod band;
+mod ceilings;
 mod dispatch;
 mod dot;
 mod dtype;
@@ -27,6 +28,7 @@ pub use attention::{
     ChunkShape, KvSlice, KvSliceMut, attend_chunk, finish_attention, merge_chunk, store_kv,
 };
 pub use band::{ColumnBand, column_bands};
+pub use ceilings::{Multiplier, READ_ACCUMULATORS, ReadPattern, multiply, read_all};
 pub use dispatch::Level;
 pub use dot::dot;
 pub use dtype::DType;

@@ -4,6 +4,7 @@
 //! Every call that only one system has (`/proc`, `madvise`) lives in this crate, behind a `cfg` and
 //! with a fallback.
 
+mod anonymous;
 mod atomic_file;
 mod bytes;
 mod cgroup;
@@ -11,6 +12,7 @@ mod memory;
 mod pool;
 mod topology;
 
+pub use anonymous::{Anonymous, Pages};
 pub use atomic_file::write_atomic;
 pub use bytes::{Access, Bytes, MapError};
 pub use memory::{Memory, peak_resident_bytes};

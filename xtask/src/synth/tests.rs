@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lucid_checkpoint::Checkpoint;
-use lucid_engine::{Engine, EngineOptions, Feed, KvDType, Level, Wanted};
+use lucid_engine::{Engine, EngineOptions, Feed, KvDType, Level, Packing, Wanted};
 use lucid_sys::ThreadPool;
 
 use super::*;
@@ -33,8 +33,13 @@ fn check(shape: &str, mix: &str) {
     assert_eq!(std::fs::metadata(&file.0).unwrap().len(), total);
     assert!(last.0 <= last.1 && last.0 > total / 2, "progress ended at {last:?} of {total}");
     let checkpoint = Checkpoint::open(&file.0).unwrap();
-    let options =
-        EngineOptions { context: 64, sequences: 1, kv_dtype: KvDType::F16, level: Level::detect() };
+    let options = EngineOptions {
+        context: 64,
+        sequences: 1,
+        kv_dtype: KvDType::F16,
+        level: Level::detect(),
+        packing: Packing::Keep,
+    };
     let mut engine = Engine::load(&checkpoint, Arc::new(ThreadPool::new(1)), options).unwrap();
     let sequence = engine.open();
     let tokens = [1, 17, 300, 4, 511, 42, 8, 259];

@@ -1,5 +1,6 @@
 //! One file per command. Each returns the exit status.
 
+mod bench;
 mod chat;
 mod completions;
 mod convert;
@@ -26,6 +27,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Dream(args) => dream::run(&args, environment),
         Command::Show(args) => show::run(&args, environment),
         Command::Tokenize(args) => tokenize::run(&args, environment),
+        Command::Bench(args) => bench::run(&args, environment),
         Command::Logits(args) => logits::run(&args, environment),
         Command::Convert(args) => convert::run(&args, environment),
         Command::Pull(args) => pull::run(&args, environment),
