@@ -3,7 +3,10 @@
 //! an assertion.
 #![allow(clippy::print_stdout, reason = "a program for a person")]
 
-use lucid_kernels::*;
+use lucid_kernels::{
+    ActivationClass, Activations, DType, Level, PackedRows, activation_bytes, activation_class,
+    column_bands, packed_bytes, packed_matmul, quantize_activations,
+};
 use std::time::{Duration, Instant};
 
 /// Seconds of the fastest of several calls.
@@ -22,7 +25,7 @@ fn fastest(millis: u64, mut f: impl FnMut()) -> f64 {
 fn byte_ceiling() -> f64 {
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn run(rounds: usize) -> i32 {
-        use std::arch::x86_64::*;
+        use std::arch::x86_64::{_mm512_dpbusd_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi32};
         let (a, b) = (_mm512_set1_epi32(0x0102_0304), _mm512_set1_epi32(0x0403_0201));
         let mut sums = [_mm512_set1_epi32(rounds as i32); 24];
         for _ in 0..rounds {
@@ -38,8 +41,8 @@ fn byte_ceiling() -> f64 {
         return f64::NAN;
     }
     let rounds = 20_000;
-    // SAFETY: both features were detected.
     let seconds = fastest(60, || {
+        // SAFETY: both features were detected.
         let _ = std::hint::black_box(unsafe { run(rounds) });
     });
     (rounds * 24 * 64 * 2) as f64 / seconds
@@ -50,7 +53,9 @@ fn byte_ceiling() -> f64 {
 fn bf16_ceiling() -> f64 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn run(rounds: usize) -> f32 {
-        use std::arch::x86_64::*;
+        use std::arch::x86_64::{
+            __m512bh, _mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_set1_ps,
+        };
         let a = _mm512_set1_epi32(0x3f80_3f80);
         // SAFETY: both are 512 bits of plain numbers.
         let a: __m512bh = unsafe { std::mem::transmute(a) };
@@ -67,8 +72,8 @@ fn bf16_ceiling() -> f64 {
         return f64::NAN;
     }
     let rounds = 20_000;
-    // SAFETY: both features were detected.
     let seconds = fastest(60, || {
+        // SAFETY: both features were detected.
         let _ = std::hint::black_box(unsafe { run(rounds) });
     });
     (rounds * 24 * 32 * 2) as f64 / seconds
@@ -79,7 +84,9 @@ fn bf16_ceiling() -> f64 {
 fn read_ceiling(bytes: &[u8]) -> f64 {
     #[target_feature(enable = "avx512f")]
     fn run(words: &[[u8; 64]]) -> i32 {
-        use std::arch::x86_64::*;
+        use std::arch::x86_64::{
+            _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_setzero_si512, _mm512_xor_si512,
+        };
         let quarter = words.len() / 4;
         let mut sums = [_mm512_setzero_si512(); 4];
         for i in 0..quarter {

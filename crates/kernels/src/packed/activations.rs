@@ -1,8 +1,8 @@
 //! Activations as the packed products read them: in tiles of up to twelve rows, so that a tile is
 //! read front to back.
 //!
-//! Rounding: `scale = max |x| / 127` over a block, `q = x * (127 / max |x|)` to the nearest, ties to
-//! even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
+//! Rounding: `scale = max |x| / 127` over a block, `q = x * (127 / max |x|)` to the nearest, ties
+//! to even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
 
 #[cfg(target_arch = "x86_64")]
 use super::vnni;
@@ -193,7 +193,7 @@ fn round<const N: usize>(x: &[f32; N]) -> ([i8; N], f32) {
     // As integers, magnitudes are in order, and a NaN is above all.
     let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7fff_ffff).max(max));
     let (scale, inverse) = scales(f32::from_bits(max));
-    // Adding 1.5 * 2^23 rounds to the nearest, ties to even, and leaves the integer in the low bits.
+    // Adding 1.5 * 2^23 rounds to the nearest, ties to even; the integer is in the low bits.
     let byte = |x: f32| {
         let x = x * inverse;
         if x.is_nan() { 0 } else { (x + 12582912.0).to_bits() as i8 }

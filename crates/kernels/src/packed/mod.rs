@@ -1,8 +1,8 @@
 //! Matrices packed for products: rows in groups of sixteen, one row per 32-bit lane of a vector.
 //!
-//! Packing moves bits and changes none: a packed matrix has the bytes of its file (the last group is
-//! padded with zero rows), serves one row of activations as well as many, and gives back its rows
-//! bit for bit (`unpack_row`).
+//! Packing moves bits and changes none: a packed matrix has the bytes of its file (the last group
+//! is padded with zero rows), serves one row of activations as well as many, and gives back its
+//! rows bit for bit (`unpack_row`).
 //!
 //! Activations are rounded to signed bytes (`quantize_activations`), once for all matrices that
 //! share an input. The product of a block is a sum of integers, thus exact in any order; blocks are

@@ -1,8 +1,8 @@
 //! bfloat16 by pairs: a lane is a row, its weights are read where they lie. All rows of a tile of
-//! activations meet two or four groups at once; a piece of the groups stays in the first-level cache
-//! for all tiles.
+//! activations meet two or four groups at once; a piece of the groups stays in the first-level
+//! cache for all tiles.
 
-use super::{CHUNK_BYTES, Job, Lanes, Rows, workspace};
+use super::{CHUNK_BYTES, Job, Lanes, TilePart, workspace};
 use crate::packed::{ACTIVATION_TILE, Activations, PACKED_GROUP, PackedRows, Sink};
 use crate::x86_64::avx512_bf16::Avx512Bf16;
 
@@ -27,7 +27,7 @@ pub(super) fn multiply(
 }
 
 /// Multiplies rows of activations with a piece of `N` groups.
-type Tile<const N: usize> = fn(Avx512Bf16, [&[[u8; 64]]; N], Rows<'_>, &mut [Lanes]);
+type Tile<const N: usize> = fn(Avx512Bf16, [&[[u8; 64]]; N], TilePart<'_>, &mut [Lanes]);
 
 /// `N` groups at a time, in pieces of `piece` pairs.
 fn run<const N: usize>(
@@ -57,12 +57,12 @@ fn run<const N: usize>(
                 for (tile, sums) in tiles {
                     let tile_rows = sums.len() / N;
                     let x = &tile[from * 4 * tile_rows..][..count * 4 * tile_rows];
-                    multiply(v, group, Rows { x, tile_rows, start: 0 }, sums);
+                    multiply(v, group, TilePart { x, tile_rows, start: 0 }, sums);
                 }
             }
             for (m, sums) in sums.chunks_exact(N).enumerate() {
-                for n in 0..N.min(groups.len() - first) {
-                    sink.write(chunk_first + m, first + n, &sums[n]);
+                for (n, sums) in sums.iter().enumerate().take(groups.len() - first) {
+                    sink.write(chunk_first + m, first + n, sums);
                 }
             }
         }
@@ -70,7 +70,7 @@ fn run<const N: usize>(
 }
 
 /// One to four rows with four groups.
-fn few(v: Avx512Bf16, groups: [&[[u8; 64]]; 4], rows: Rows<'_>, sums: &mut [Lanes]) {
+fn few(v: Avx512Bf16, groups: [&[[u8; 64]]; 4], rows: TilePart<'_>, sums: &mut [Lanes]) {
     match rows.tile_rows {
         1 => tile::<1, 4>(v, groups, rows, sums),
         2 => tile::<2, 4>(v, groups, rows, sums),
@@ -80,7 +80,7 @@ fn few(v: Avx512Bf16, groups: [&[[u8; 64]]; 4], rows: Rows<'_>, sums: &mut [Lane
 }
 
 /// All rows of a tile with two groups: twelve rows are 24 sums.
-fn many(v: Avx512Bf16, groups: [&[[u8; 64]]; 2], mut rows: Rows<'_>, sums: &mut [Lanes]) {
+fn many(v: Avx512Bf16, groups: [&[[u8; 64]]; 2], mut rows: TilePart<'_>, sums: &mut [Lanes]) {
     while rows.start < rows.tile_rows {
         let sums = &mut sums[rows.start * 2..];
         let step = [0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 8, 12][rows.tile_rows - rows.start];
@@ -101,7 +101,7 @@ fn many(v: Avx512Bf16, groups: [&[[u8; 64]]; 2], mut rows: Rows<'_>, sums: &mut 
 fn tile<const M: usize, const N: usize>(
     v: Avx512Bf16,
     groups: [&[[u8; 64]]; N],
-    rows: Rows<'_>,
+    rows: TilePart<'_>,
     out: &mut [Lanes],
 ) {
     v.vectorize(
@@ -114,7 +114,7 @@ fn tile<const M: usize, const N: usize>(
 fn products<const M: usize, const N: usize>(
     v: Avx512Bf16,
     groups: [&[[u8; 64]]; N],
-    Rows { x, tile_rows, start }: Rows<'_>,
+    TilePart { x, tile_rows, start }: TilePart<'_>,
     out: &mut [Lanes],
 ) {
     let count = groups[0].len();

@@ -1,15 +1,15 @@
 //! Products of blocks of 256.
 
 use super::super::activations::blocks256;
-use super::{Group, Kernel, Lanes, Rows, broadcast};
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 256, sixteen rows at a time.
 pub(super) trait LargeFormat {
     /// The words of a block.
-    type Block;
+    type Block: ByteArray;
     /// The rest of a block.
-    type Rest;
+    type Rest: ByteArray;
     /// Elements of a sub-block: 16 or 32.
     const LEN: usize;
     /// Elements are `scale * scales[i] * q - minimum * minimums[i]`; otherwise `scale * scales[i] *
@@ -27,8 +27,8 @@ pub(super) trait LargeFormat {
 
 /// What the product reads beside the bytes: for a format as packed, and for a panel.
 pub(super) trait Prepared {
-    type Block;
-    type Rest;
+    type Block: ByteArray;
+    type Rest: ByteArray;
     const LEN: usize;
     const MINIMUM: bool;
     type Panel: Prepared<Block = PanelBlock, Rest = [u8; 0]>;
@@ -70,7 +70,7 @@ impl<W: LargeFormat> Prepared for Direct<W> {
     #[inline(always)]
     fn minimums(v: Avx512Vnni, _: &W::Block, scales: Self::Scales, i: usize) -> I {
         let bytes = scales.1[i / 2];
-        let bytes = if i % 2 == 0 { v.left::<8>(bytes) } else { bytes };
+        let bytes = if i.is_multiple_of(2) { v.left::<8>(bytes) } else { bytes };
         v.high_bytes(bytes)
     }
     #[inline(always)]
@@ -173,10 +173,10 @@ impl<W: Prepared> Kernel for Whole<W> {
     fn multiply<const M: usize, const N: usize>(
         v: Avx512Vnni,
         groups: [Group<'_, W::Block, W::Rest>; N],
-        rows: Rows<'_>,
+        rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        let Rows { x, tile_rows, start } = rows;
+        let TilePart { x, tile_rows, start } = rows;
         assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
         let mut sums = [[v.splat_f32(0.0); N]; M];
         for m in 0..M {
@@ -187,7 +187,7 @@ impl<W: Prepared> Kernel for Whole<W> {
         for (b, x) in x.chunks_exact(tile_rows * blocks256::BYTES).enumerate() {
             let block = std::array::from_fn(|n| &groups[n].blocks[b]);
             let rest = std::array::from_fn(|n| &groups[n].rests[b]);
-            one_block::<W, M, N>(v, block, rest, Rows { x, ..rows }, &mut sums);
+            one_block::<W, M, N>(v, block, rest, TilePart { x, ..rows }, &mut sums);
         }
         for m in 0..M {
             for n in 0..N {
@@ -203,7 +203,7 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
     v: Avx512Vnni,
     block: [&W::Block; N],
     rest: [&W::Rest; N],
-    Rows { x, tile_rows, start }: Rows<'_>,
+    TilePart { x, tile_rows, start }: TilePart<'_>,
     sums: &mut [[F; N]; M],
 ) {
     // SAFETY: `x` has tile_rows * BYTES bytes (the caller cut it so), field after field with all

@@ -1,5 +1,5 @@
-//! The packed product with AVX-512 VNNI. A vector is sixteen rows of the matrix; a broadcast of four
-//! activations serves them all.
+//! The packed product with AVX-512 VNNI. A vector is sixteen rows of the matrix; a broadcast of
+//! four activations serves them all.
 //!
 //! A few rows of activations are multiplied with the weights as they are unpacked, in registers;
 //! more of them with a panel: a group unpacked once to a byte per weight, for all tiles.
@@ -34,8 +34,8 @@ type Lanes = [f32; PACKED_GROUP];
 /// How blocks are multiplied.
 trait Kernel {
     /// The words of a block, and its rest: arrays of bytes.
-    type Block;
-    type Rest;
+    type Block: ByteArray;
+    type Rest: ByteArray;
     /// A block unpacked.
     type Panel: Kernel<Rest = [u8; 0]>;
     /// Blocks of a panel: as many as stay in the first-level cache; at most 64.
@@ -54,7 +54,7 @@ trait Kernel {
     fn multiply<const M: usize, const N: usize>(
         v: Avx512Vnni,
         groups: [Group<'_, Self::Block, Self::Rest>; N],
-        rows: Rows<'_>,
+        rows: TilePart<'_>,
         sums: &mut [Lanes],
     );
 }
@@ -140,7 +140,7 @@ impl<'a> Job<'a> {
 
     /// Group `index`; past the end, the last one.
     #[inline(always)]
-    fn group<B, R>(self, index: usize) -> Group<'a, B, R> {
+    fn group<B: ByteArray, R: ByteArray>(self, index: usize) -> Group<'a, B, R> {
         let index = index.min(self.groups() - 1);
         let bytes = &self.weights[index * self.layout.group_bytes()..][..self.layout.group_bytes()];
         let (blocks, rests) = bytes.split_at(self.layout.rests_at());
@@ -163,17 +163,26 @@ impl<B, R> Clone for Group<'_, B, R> {
 
 impl<B, R> Copy for Group<'_, B, R> {}
 
-/// `count` arrays of bytes. (`T` is one in every use; its alignment is checked to be that of bytes.)
-fn cast<T>(bytes: &[u8], count: usize) -> &[T] {
-    const { assert!(align_of::<T>() == 1) };
+/// Arrays of bytes.
+///
+/// # Safety
+/// Any bytes are a value, at any address.
+unsafe trait ByteArray {}
+
+// SAFETY: an array of bytes has no padding, no invalid values and the alignment of bytes.
+unsafe impl<const N: usize> ByteArray for [u8; N] {}
+// SAFETY: the same.
+unsafe impl<const N: usize> ByteArray for [[u8; 64]; N] {}
+
+/// `count` arrays of bytes.
+fn cast<T: ByteArray>(bytes: &[u8], count: usize) -> &[T] {
     assert_eq!(bytes.len(), count * size_of::<T>(), "bytes of the blocks");
-    // SAFETY: the length is checked; any bytes are a value of an array of bytes, at any address.
+    // SAFETY: the length is checked; any bytes are a value of such a type, at any address.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) }
 }
 
 /// As `cast`, for writing.
-fn cast_mut<T>(bytes: &mut [u8], count: usize) -> &mut [T] {
-    const { assert!(align_of::<T>() == 1) };
+fn cast_mut<T: ByteArray>(bytes: &mut [u8], count: usize) -> &mut [T] {
     assert_eq!(bytes.len(), count * size_of::<T>(), "bytes of the blocks");
     // SAFETY: as for `cast`; the borrow is exclusive.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count) }
@@ -206,7 +215,7 @@ unsafe fn broadcast(v: Avx512Vnni, record: &[u8], at: usize) -> I {
 
 /// Some rows of a tile: the tile's activations, its number of rows, and where these begin.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct TilePart<'a> {
     x: &'a [u8],
     tile_rows: usize,
     start: usize,
@@ -238,12 +247,12 @@ fn few<W: Kernel, const M: usize, const N: usize>(
     let groups = job.groups();
     for first in (0..groups).step_by(N) {
         let mut sums = [[[0.0; PACKED_GROUP]; N]; M];
-        let rows = Rows { x: job.x.bytes, tile_rows: M, start: 0 };
+        let rows = TilePart { x: job.x.bytes, tile_rows: M, start: 0 };
         let group = std::array::from_fn(|n| job.group(first + n));
         tile::<W, M, N>(v, group, rows, sums.as_flattened_mut());
         for (m, sums) in sums.iter().enumerate() {
-            for n in 0..N.min(groups - first) {
-                sink.write(m, first + n, &sums[n]);
+            for (n, sums) in sums.iter().enumerate().take(groups - first) {
+                sink.write(m, first + n, sums);
             }
         }
     }
@@ -266,8 +275,8 @@ fn many<W: Kernel>(v: Avx512Vnni, job: Job<'_>, sink: &mut Sink<'_, '_>, scratch
             sums.fill([0.0; PACKED_GROUP]);
             add_chunk::<W, N>(v, job, first, x, panel, sums);
             for (m, sums) in sums.chunks_exact(N).enumerate() {
-                for n in 0..N.min(groups - first) {
-                    sink.write(chunk_first + m, first + n, &sums[n]);
+                for (n, sums) in sums.iter().enumerate().take(groups - first) {
+                    sink.write(chunk_first + m, first + n, sums);
                 }
             }
         }
@@ -303,7 +312,7 @@ fn add_chunk<W: Kernel, const N: usize>(
             let tile_rows = sums.len() / N;
             let record = tile_rows * W::X_BYTES;
             let x = &tile[from * record..][..count * record];
-            cover::<W::Panel, N>(v, group, Rows { x, tile_rows, start: 0 }, sums);
+            cover::<W::Panel, N>(v, group, TilePart { x, tile_rows, start: 0 }, sums);
         }
     }
 }
@@ -313,7 +322,7 @@ fn add_chunk<W: Kernel, const N: usize>(
 fn cover<W: Kernel, const N: usize>(
     v: Avx512Vnni,
     groups: [Group<'_, W::Block, W::Rest>; N],
-    mut rows: Rows<'_>,
+    mut rows: TilePart<'_>,
     sums: &mut [Lanes],
 ) {
     while rows.start < rows.tile_rows {
@@ -335,7 +344,7 @@ fn cover<W: Kernel, const N: usize>(
 fn tile<W: Kernel, const M: usize, const N: usize>(
     v: Avx512Vnni,
     groups: [Group<'_, W::Block, W::Rest>; N],
-    rows: Rows<'_>,
+    rows: TilePart<'_>,
     sums: &mut [Lanes],
 ) {
     v.vectorize(

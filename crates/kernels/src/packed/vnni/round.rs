@@ -1,5 +1,5 @@
-//! Rounding of activations to bytes, 32 at a time. (Left to itself the compiler makes scalar code of
-//! so short a block.)
+//! Rounding of activations to bytes, 32 at a time. (Left to itself the compiler makes scalar code
+//! of so short a block.)
 
 use crate::x86_64::avx512_vnni::Avx512Vnni;
 

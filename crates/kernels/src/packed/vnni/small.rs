@@ -1,15 +1,15 @@
 //! Products of blocks of 32.
 
 use super::super::activations::blocks32;
-use super::{Group, Kernel, Lanes, Rows, broadcast};
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 32, sixteen rows at a time.
 pub(super) trait SmallFormat {
     /// The words of a block.
-    type Block;
+    type Block: ByteArray;
     /// The rest of a block.
-    type Rest;
+    type Rest: ByteArray;
     /// Elements are `scale * q + minimum`; otherwise `scale * (q - 128)`.
     const MINIMUM: bool;
     /// The format as a panel.
@@ -72,10 +72,10 @@ impl<W: SmallFormat> Kernel for Small<W> {
     fn multiply<const M: usize, const N: usize>(
         v: Avx512Vnni,
         groups: [Group<'_, W::Block, W::Rest>; N],
-        rows: Rows<'_>,
+        rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        let Rows { x, tile_rows, start } = rows;
+        let TilePart { x, tile_rows, start } = rows;
         assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
         let mut sums = [[v.splat_f32(0.0); N]; M];
         for m in 0..M {
