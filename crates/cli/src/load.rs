@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::{Checkpoint, TokenizerFiles, TokenizerSource};
-use lucid_engine::{Engine, EngineOptions};
+use lucid_engine::{Engine, EngineOptions, Packing};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
@@ -179,13 +179,15 @@ pub(crate) fn engine_for(
             );
         }
     }
+    let fits = memory.is_none_or(|memory| checkpoint.file_bytes() <= memory.available_bytes);
     if let Some(memory) = memory {
         warn_of_paging(checkpoint, memory);
     }
+    let packing = if compute.no_pack || !fits { Packing::Keep } else { Packing::Pack };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
-    let options = EngineOptions { context: length, sequences, kv_dtype, level };
+    let options = EngineOptions { context: length, sequences, kv_dtype, level, packing };
     Engine::load(checkpoint, pool, options).with_context(context)
 }
 
