@@ -153,14 +153,8 @@ impl Session<'_> {
         listening: &Listening,
         on_text: &mut dyn FnMut(TokenId, &str) -> Result<()>,
     ) -> Result<Outcome> {
+        self.check_room(prompt)?;
         let context = self.engine.options().context;
-        if prompt.len() > context {
-            bail!(
-                "the prompt takes {} tokens, but the context has room for {context}; --ctx makes \
-                 it larger",
-                prompt.len()
-            );
-        }
         let started = Instant::now();
         let reused = self.reuse(prompt)?;
         self.sampler.reset();
@@ -204,6 +198,18 @@ impl Session<'_> {
             answer_tokens,
             answer_time: started.elapsed(),
         })
+    }
+
+    /// A prompt that does not fit is refused, not cut.
+    pub(crate) fn check_room(&self, prompt: &[TokenId]) -> Result<()> {
+        let (needed, context) = (prompt.len(), self.engine.options().context);
+        if needed > context {
+            bail!(
+                "the prompt takes {needed} tokens, but the context has room for {context}; \
+                 --ctx makes it larger"
+            );
+        }
+        Ok(())
     }
 
     /// The next answer draws other random numbers; which ones, the first seed still decides.

@@ -19,7 +19,6 @@ use clap::Parser as _;
 
 fn main() {
     let args = args::Args::parse();
-    interrupt::install();
     let environment = env::Environment::read();
     std::process::exit(match commands::dispatch(args.command, &environment) {
         Ok(code) => code,

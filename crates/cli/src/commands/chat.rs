@@ -73,6 +73,21 @@ pub(super) fn encode(
     tokens
 }
 
+/// The line editor of a conversation.
+pub(super) type LineEditor = rustyline::Editor<(), FileHistory>;
+
+/// An editor that remembers earlier conversations. Made before anything is computed or fetched: it
+/// takes Ctrl-C for itself, and we take it back.
+pub(super) fn editor(environment: &Environment) -> Result<LineEditor> {
+    let mut editor = LineEditor::new()?;
+    interrupt::install();
+    if let Some(history) = &environment.history {
+        // A missing or broken history is no reason not to talk.
+        let _ = editor.load_history(history);
+    }
+    Ok(editor)
+}
+
 /// A conversation with a person.
 pub(super) struct Dialogue<'a> {
     session: Session<'a>,
@@ -117,12 +132,7 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Reads and answers until the person leaves.
-    pub(super) fn converse(mut self) -> Result<i32> {
-        let mut editor = rustyline::Editor::<(), FileHistory>::new()?;
-        if let Some(history) = &self.environment.history {
-            // A missing or broken history is no reason not to talk.
-            let _ = editor.load_history(history);
-        }
+    pub(super) fn converse(mut self, mut editor: LineEditor) -> Result<i32> {
         self.greet()?;
         loop {
             match read(&mut editor) {
@@ -164,7 +174,7 @@ impl<'a> Dialogue<'a> {
 
     /// The history is kept for the next time, readable by its owner alone as far as the editor sees
     /// to it.
-    fn remember(&self, editor: &mut rustyline::Editor<(), FileHistory>) {
+    fn remember(&self, editor: &mut LineEditor) {
         if let Some(history) = &self.environment.history {
             if let Some(folder) = history.parent() {
                 let _ = std::fs::create_dir_all(folder);
@@ -211,7 +221,11 @@ impl<'a> Dialogue<'a> {
         while self.messages.last().is_some_and(|message| message.role == "assistant") {
             self.messages.pop();
         }
-        if self.template.is_none() || self.messages.is_empty() {
+        if self.template.is_none() {
+            eprintln!("lucid: without a chat template there are no messages to answer again");
+            return Ok(());
+        }
+        if self.messages.is_empty() {
             eprintln!("lucid: there is no message to answer again");
             return Ok(());
         }
@@ -346,7 +360,7 @@ impl<'a> Dialogue<'a> {
 }
 
 /// One entry: a line, or several between `"""`.
-fn read(editor: &mut rustyline::Editor<(), FileHistory>) -> Result<String, ReadlineError> {
+fn read(editor: &mut LineEditor) -> Result<String, ReadlineError> {
     let first = editor.readline("> ")?;
     let Some(mut text) = first.trim_start().strip_prefix("\"\"\"").map(str::to_owned) else {
         return Ok(first);

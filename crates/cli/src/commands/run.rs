@@ -18,6 +18,7 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     if args.json && prompt.is_none() {
         bail!("--json needs a prompt: give PROMPT, -f FILE or text on standard input");
     }
+    let editor = prompt.is_none().then(|| chat::editor(environment)).transpose()?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
     for warning in tokenizer.warnings() {
@@ -42,13 +43,10 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
         progress: environment.stderr_is_terminal,
     };
     let limits = Limits { max_tokens: args.max_tokens, stop_at_bos: template.is_none() };
-    match (prompt, template) {
-        (Some(prompt), template) => once(session, template.as_ref(), &prompt, args, limits),
-        (None, template) => {
-            let dialogue = Dialogue::new(session, template, args, limits, environment);
-            dialogue.converse()
-        }
+    if let Some(editor) = editor {
+        return Dialogue::new(session, template, args, limits, environment).converse(editor);
     }
+    once(session, template.as_ref(), &prompt.unwrap_or_default(), args, limits)
 }
 
 /// What to ask: PROMPT, then the file, then what is piped; `None` where a person is at the
@@ -114,6 +112,7 @@ fn once(
     if tokens.is_empty() {
         bail!("the prompt is empty, and this model has no token to begin with: give it some text");
     }
+    session.check_room(&tokens)?;
     let raw = template.is_none();
     if raw && !args.json {
         output::show(&style::harmless(prompt))?;
