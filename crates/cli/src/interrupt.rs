@@ -13,8 +13,8 @@ static CANCEL: AtomicBool = AtomicBool::new(false);
 /// The exit status of a program that was interrupted: 128 + SIGINT.
 pub(crate) const EXIT_INTERRUPTED: i32 = 130;
 
-/// Installs the handler, once. Until then, or where it cannot be installed, Ctrl-C ends the program,
-/// as usual.
+/// Installs the handler, once. Until then, or where it cannot be installed, Ctrl-C ends the
+/// program, as usual.
 ///
 /// The line editor installs a handler of its own when it is made; so this comes after it.
 pub(crate) fn install() {
