@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::added::{AddedSet, Literal};
-use crate::hash::FastMap;
+use crate::index::TokenIndex;
 use crate::model::{Model, Scratch};
 use crate::normalize::Normalizer;
 use crate::spaces::SpaceCut;
@@ -51,7 +51,7 @@ pub struct Tokenizer {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) warnings: Vec<String>,
     pub(crate) pipeline: Pipeline,
-    pub(crate) ids: FastMap<Box<[u8]>, TokenId>,
+    pub(crate) ids: TokenIndex,
     pub(crate) ends: Vec<TokenId>,
 }
 
@@ -262,7 +262,7 @@ impl Tokenizer {
 
     /// The id of a token by its stored text.
     pub fn token_id(&self, text: &[u8]) -> Option<TokenId> {
-        self.ids.get(text).copied()
+        self.ids.id(&self.vocabulary.tokens, text)
     }
 
     /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of

@@ -87,7 +87,7 @@ fn hostile_json_is_an_error() {
     check(&file(json!({"type": "BPE", "vocab": {"a": -1}, "merges": []})), "no integer");
     check(&file(json!({"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "c"]]})), "merge 0");
     check(&file(json!({"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]})), "unk_id");
-    check(&file(json!({"type": "Unigram", "vocab": [["a"]]})), "model.vocab 0");
+    check(&file(json!({"type": "Unigram", "vocab": [["a"]]})), "model.vocab: entry 0");
     let with = |name: &str, part: Value| {
         let mut value = file(bpe.clone());
         value[name] = part;
@@ -108,13 +108,30 @@ fn hostile_json_is_an_error() {
         ),
         "7",
     );
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let error = Tokenizer::from_tokenizer_json(deep.as_bytes(), None).err().unwrap();
-    assert!(error.to_string().contains("recursion limit"), "{error}");
     for config in ["", "{", "[]", "{\"added_tokens_decoder\": {\"x\": {}}}"] {
         let json = file(bpe.clone()).to_string();
         let _ = Tokenizer::from_tokenizer_json(json.as_bytes(), Some(config.as_bytes()));
     }
+}
+
+/// Depth costs nothing where nobody looks, and is an error elsewhere; no key comes twice.
+#[test]
+fn nested_and_doubled_json() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let error = Tokenizer::from_tokenizer_json(deep.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("`model` is missing"), "{error}");
+    let model = r#"{"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}"#;
+    let file = format!(r#"{{"unknown": {deep}, "model": {model}}}"#);
+    assert!(Tokenizer::from_tokenizer_json(file.as_bytes(), None).is_ok());
+    let file = format!(r#"{{"decoder": {{"a": {deep}}}, "model": {model}}}"#);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("`decoder`") || error.to_string().contains("decoder is"));
+    let file = format!(r#"{{"decoder": {}, "model": {model}}}"#, &deep[99_000..101_000]);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("decoder: recursion limit"), "{error}");
+    let file = format!(r#"{{"model": {model}, "model": {model}}}"#);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("duplicate field `model`"), "{error}");
 }
 
 /// A megabyte of one thing ends in time for a test run, and comes back.

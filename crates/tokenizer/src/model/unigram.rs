@@ -4,7 +4,7 @@
 use super::{NONE, byte_tokens, is_plain};
 use crate::trie::Trie;
 use crate::unicode::char_len;
-use crate::{TokenId, Vocabulary};
+use crate::{TokenId, TokenKind, Vocabulary};
 
 /// An unknown character scores this much less than the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -34,7 +34,8 @@ pub(crate) struct Unigram {
 
 impl Unigram {
     pub(crate) fn new(vocabulary: &Vocabulary, byte_fallback: bool) -> Self {
-        let plain = |id: &TokenId| is_plain(vocabulary, *id);
+        let plain =
+            |id: &TokenId| is_plain(vocabulary, *id) && vocabulary.kind(*id) != TokenKind::Unused;
         let count = vocabulary.tokens.len() as TokenId;
         let keys =
             (0..count).filter(plain).map(|id| (vocabulary.tokens[id as usize].as_slice(), id));
