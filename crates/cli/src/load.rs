@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::{Checkpoint, TokenizerFiles, TokenizerSource};
-use lucid_engine::{Engine, EngineOptions};
+use lucid_engine::{Engine, EngineOptions, kv_blocks_for};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
@@ -176,7 +176,8 @@ pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<E
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
-    let options = EngineOptions { context: length, sequences: 1, kv_dtype, level };
+    let kv_blocks = kv_blocks_for(length);
+    let options = EngineOptions { context: length, kv_blocks, kv_dtype, level };
     Engine::load(checkpoint, pool, options).with_context(context)
 }
 

@@ -82,6 +82,11 @@ impl Bytes {
         Some(Self { backing: Arc::clone(&self.backing), range: start..end })
     }
 
+    /// Whether both are parts of the same file or buffer.
+    pub fn same_memory(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backing, &other.backing)
+    }
+
     /// Whether the bytes are a mapped file (the system may drop and re-read its pages) or heap
     /// memory.
     pub fn is_mapped(&self) -> bool {

@@ -162,7 +162,7 @@ impl Facts {
             config.head_count,
             config.kv_head_count,
             config.head_dim,
-            config.window.map_or(String::new(), |window| format!(", window {}", window.size)),
+            config.window.as_ref().map_or(String::new(), |it| format!(", window {}", it.size)),
         );
         let mut rows = vec![
             ("architecture", config.architecture.clone()),
@@ -274,7 +274,7 @@ fn config_json(config: &Config) -> Value {
         "vocab_size": config.vocab_size,
         "context_length": config.context_length,
         "rope_theta": config.rotary.theta,
-        "window": config.window.map(|window| window.size),
+        "window": config.window.as_ref().map(|window| window.size),
         "tied_head": config.tied_head,
     })
 }

@@ -37,6 +37,8 @@ enum Parameter {
 #[derive(Default)]
 pub(super) struct WeightTable {
     parameters: Vec<Parameter>,
+    /// One handle on each file that matrices lie in.
+    files: Vec<Bytes>,
 }
 
 impl WeightTable {
@@ -75,9 +77,16 @@ impl WeightTable {
             Parameter::Vector(vector)
         } else {
             let (dtype, data) = (view.dtype, view.data.clone());
+            if !self.files.iter().any(|file| file.same_memory(&data)) {
+                self.files.push(data.clone());
+            }
             Parameter::Matrix(Matrix { dtype, rows, cols, data, row_bytes: expected / rows.max(1) })
         });
         Ok(WeightId(self.parameters.len() - 1))
+    }
+
+    pub(super) fn changed_on_disk(&self) -> bool {
+        self.files.iter().any(Bytes::changed_on_disk)
     }
 
     pub(super) fn matrix(&self, id: WeightId) -> &Matrix {
