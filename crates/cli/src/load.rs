@@ -16,7 +16,7 @@ use lucid_tokenizer::Tokenizer;
 
 use crate::args::{ComputeArgs, KvChoice, SimdChoice};
 use crate::env::Environment;
-use crate::{commands, style, vocabulary};
+use crate::{commands, output, style, vocabulary};
 
 /// Finds and opens the weights that `model` names.
 pub(crate) fn checkpoint(environment: &Environment, model: &str) -> Result<Checkpoint> {
@@ -207,14 +207,14 @@ fn warn_of_paging(checkpoint: &Checkpoint, memory: Memory) {
     }
     // Once around the file, nothing of what was read first is still there.
     let seconds = weights as f64 / DISK_BYTES_PER_SECOND;
-    eprintln!(
-        "lucid: warning: the weights take {}, but {} of memory are free. Each token will read \
+    output::warn(format_args!(
+        "the weights take {}, but {} of memory are free. Each token will read \
          about {} from disk: some {seconds:.0} s a token at 2 GB/s, more on a slow disk. A \
          smaller quantisation of the same model would fit; Ctrl-C stops",
         style::bytes(weights),
         style::bytes(memory.available_bytes),
         style::bytes(weights),
-    );
+    ));
 }
 
 /// A common NVMe disk, read sequentially.

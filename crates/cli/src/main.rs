@@ -1,7 +1,6 @@
 //! The `lucid` command: the only crate that prints, reads the environment and uses anyhow.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stderr, reason = "the command prints")]
 
 mod args;
 mod clock;
@@ -23,11 +22,11 @@ fn main() {
     std::process::exit(match commands::dispatch(args.command, &environment) {
         Ok(code) => code,
         Err(error) => {
-            if output::is_broken_pipe(&error) {
+            if output::is_reader_gone(&error) {
                 // Whoever read our output has seen enough, like `head`.
                 std::process::exit(0);
             }
-            eprintln!("lucid: {error:#}");
+            output::error(format_args!("{error:#}"));
             1
         }
     });

@@ -143,8 +143,8 @@ impl<'a> Dialogue<'a> {
                     match self.handle(&text) {
                         Ok(Next::Continue) => {}
                         Ok(Next::Leave) => break,
-                        Err(error) if output::is_broken_pipe(&error) => return Err(error),
-                        Err(error) => eprintln!("lucid: {error:#}"),
+                        Err(error) if output::is_reader_gone(&error) => return Err(error),
+                        Err(error) => output::error(format_args!("{error:#}")),
                     }
                 }
                 Err(ReadlineError::Interrupted) => {
@@ -192,8 +192,8 @@ impl<'a> Dialogue<'a> {
             "/help" | "/?" => output::line(HELP)?,
             "/reset" | "/clear" | "/new" => self.reset()?,
             "/system" if self.template.is_none() => {
-                eprintln!(
-                    "lucid: this model has no chat template, so there is no place for a system text"
+                output::error(
+                    "this model has no chat template, so there is no place for a system text",
                 );
             }
             "/system" => {
@@ -204,7 +204,7 @@ impl<'a> Dialogue<'a> {
             "/set" => self.set(rest)?,
             "/stats" => self.stats()?,
             _ if command.starts_with('/') && !command[1..].contains('/') && command.len() > 1 => {
-                eprintln!("lucid: there is no {command}; /help lists what there is");
+                output::error(format_args!("there is no {command}; /help lists what there is"));
             }
             _ => self.say(text)?,
         }
@@ -222,11 +222,11 @@ impl<'a> Dialogue<'a> {
             self.messages.pop();
         }
         if self.template.is_none() {
-            eprintln!("lucid: without a chat template there are no messages to answer again");
+            output::error("without a chat template there are no messages to answer again");
             return Ok(());
         }
         if self.messages.is_empty() {
-            eprintln!("lucid: there is no message to answer again");
+            output::error("there is no message to answer again");
             return Ok(());
         }
         self.answer_messages()
@@ -309,7 +309,7 @@ impl<'a> Dialogue<'a> {
             Stop::End => {}
         }
         if self.args.stats {
-            eprintln!("{}", outcome.summary());
+            output::note(outcome.summary());
         }
         self.last = Some(outcome);
         Ok(())
@@ -328,12 +328,12 @@ impl<'a> Dialogue<'a> {
             "seed" => value.parse().map(|value| sampling.seed = Some(value)).is_ok(),
             "n" => value.parse().map(|value| self.limits.max_tokens = Some(value)).is_ok(),
             _ => {
-                eprintln!("lucid: /set knows temp, top-k, top-p, min-p, seed and n");
+                output::error("/set knows temp, top-k, top-p, min-p, seed and n");
                 return Ok(());
             }
         };
         if !parsed {
-            eprintln!("lucid: /set {name} needs a number, for example `/set {name} 1`");
+            output::error(format_args!("/set {name} needs a number, for example `/set {name} 1`"));
             return Ok(());
         }
         match generate::sampler(&self.args.sampling, self.session.tokenizer) {

@@ -8,7 +8,7 @@ use lucid_tensor::{DType, Metadata};
 
 use crate::args::ConvertArgs;
 use crate::env::Environment;
-use crate::{load, style, vocabulary};
+use crate::{load, output, style, vocabulary};
 
 /// Number formats that can be written.
 const WRITABLE: [DType; 5] = [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0];
@@ -25,11 +25,11 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
         vocabulary.chat_template = load::chat_template(&checkpoint, tokenizer);
         vocabulary::to_metadata(&vocabulary)
     } else {
-        eprintln!(
-            "lucid: warning: {} brings no vocabulary; the GGUF file will know token ids only \
+        output::warn(format_args!(
+            "{} brings no vocabulary; the GGUF file will know token ids only \
              (--tokenizer FILE adds one)",
             load::name(&checkpoint)
-        );
+        ));
         Metadata::default()
     };
     let bar = environment.stderr_is_terminal.then(|| {
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
         bar.finish_and_clear();
     }
     let size = std::fs::metadata(&args.output).map_or(0, |info| info.len());
-    eprintln!("wrote {} ({})", args.output.display(), style::bytes(size));
+    output::note(format_args!("wrote {} ({})", args.output.display(), style::bytes(size)));
     Ok(0)
 }
 

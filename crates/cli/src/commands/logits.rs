@@ -8,7 +8,7 @@ use lucid_tensor::TokenId;
 
 use crate::args::LogitsArgs;
 use crate::env::Environment;
-use crate::{interrupt, load, npy};
+use crate::{interrupt, load, npy, output};
 
 /// Rows per pass.
 const CHUNK: usize = 128;
@@ -52,7 +52,11 @@ pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
         return Ok(interrupt::EXIT_INTERRUPTED);
     }
     written.with_context(|| format!("cannot write {}", args.out.display()))?;
-    eprintln!("wrote {} ({} x {vocab_size} f32)", args.out.display(), tokens.len());
+    output::note(format_args!(
+        "wrote {} ({} x {vocab_size} f32)",
+        args.out.display(),
+        tokens.len()
+    ));
     Ok(0)
 }
 

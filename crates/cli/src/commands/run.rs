@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
     for warning in tokenizer.warnings() {
-        eprintln!("lucid: warning: {warning}");
+        output::warn(warning);
     }
     let template = if args.raw { None } else { load::chat_template(&checkpoint, &tokenizer) };
     let template = template.map(|source| chat::template(&source, &tokenizer)).transpose();
@@ -77,7 +77,7 @@ pub(super) fn lossy(bytes: &[u8], source: &str) -> String {
     match String::from_utf8_lossy(bytes) {
         std::borrow::Cow::Borrowed(text) => text.to_owned(),
         std::borrow::Cow::Owned(text) => {
-            eprintln!("lucid: warning: {source} is not UTF-8; what cannot be read became U+FFFD");
+            output::warn(format_args!("{source} is not UTF-8; what cannot be read became U+FFFD"));
             text
         }
     }
@@ -119,13 +119,17 @@ fn once(
     }
     let listening = interrupt::listen();
     let mut answer = String::new();
-    let outcome = session.answer(&tokens, decoder, limits, &listening, &mut |_, text| {
+    let answered = session.answer(&tokens, decoder, limits, &listening, &mut |_, text| {
         if args.json {
             answer.push_str(text);
             return Ok(());
         }
         output::show(&style::harmless(text))
-    })?;
+    });
+    // Also after an error, which begins a line of its own.
+    let ended = if args.json { Ok(()) } else { output::line("") };
+    let outcome = answered?;
+    ended?;
     if args.json {
         output::json(&json!({
             "text": answer,
@@ -135,15 +139,15 @@ fn once(
             "prompt_seconds": outcome.prompt_time.as_secs_f64(),
             "answer_seconds": outcome.answer_time.as_secs_f64(),
         }))?;
-    } else {
-        output::line("")?;
     }
     if args.stats {
-        eprintln!("{}", outcome.summary());
+        output::note(outcome.summary());
     }
     if outcome.stop == Stop::Context {
         let context = session.engine.options().context;
-        eprintln!("lucid: the context of {context} tokens is full; --ctx makes it larger");
+        output::error(format_args!(
+            "the context of {context} tokens is full; --ctx makes it larger"
+        ));
     }
     let interrupted = outcome.stop == Stop::Interrupted;
     Ok(if interrupted { interrupt::EXIT_INTERRUPTED } else { 0 })

@@ -45,11 +45,14 @@ pub(crate) fn run(args: &ShowArgs, environment: &Environment) -> Result<i32> {
     }
     let paint = Paint::new(environment.colour);
     for (label, value) in facts.rows(args) {
+        // Values come from the file: its names, and errors that repeat them.
+        let value = style::harmless(&value);
         output::line(format!("{}  {value}", paint.cyan(format!("{label:<14}"))))?;
     }
     if args.metadata {
         output::line(paint.bold("\nmetadata"))?;
         for (key, value) in facts.checkpoint.metadata().iter() {
+            let key = style::visible(key.as_bytes()).replace('·', " ");
             output::line(format!("{key} = {}", short(value)))?;
         }
     }

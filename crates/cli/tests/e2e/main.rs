@@ -10,4 +10,5 @@ mod hub;
 mod large;
 mod shell;
 mod support;
+mod terminal;
 mod tiny;
