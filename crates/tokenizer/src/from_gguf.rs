@@ -107,10 +107,10 @@ pub(crate) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerEr
     let model = prepared.vocabulary.model.clone();
     let pipeline = match model.as_str() {
         "gpt2" | "gemma4" => byte_pairs(&mut prepared)?,
-        "llama" => marked(&mut prepared, |v| Model::Scored(ScoredBpe::new(v)))?,
+        "llama" => marked(&mut prepared, |v| Ok(Model::Scored(ScoredBpe::new(v))))?,
         "t5" => marked(&mut prepared, |v| {
             let fallback = v.kinds.contains(&TokenKind::Byte);
-            Model::Unigram(Unigram::new(v, fallback))
+            Ok(Model::Unigram(Unigram::new(v, fallback)?))
         })?,
         "bert" => word_pieces(&mut prepared)?,
         _ => {
@@ -263,7 +263,7 @@ pub(crate) fn mark_spaces() -> Normalizer {
 /// SentencePiece's two models.
 fn marked(
     prepared: &mut Prepared,
-    model: impl Fn(&Vocabulary) -> Model,
+    model: impl Fn(&Vocabulary) -> Result<Model, TokenizerError>,
 ) -> Result<Pipeline, TokenizerError> {
     let unigram = prepared.vocabulary.model == "t5";
     let [prefix, suffix] = around(prepared, !unigram, unigram, false);
@@ -286,7 +286,7 @@ fn marked(
         all: added(v)?,
         normalizers,
         steps: Vec::new(),
-        model: model(v),
+        model: model(v)?,
         cut: SpaceCut::new(v),
         prefix,
         suffix,

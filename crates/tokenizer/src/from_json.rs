@@ -169,7 +169,7 @@ fn build_model(
             let cut = if whole { SpaceCut::new(v) } else { None };
             (Model::Bpe(Bpe::new(v, &prepared.ids, settings)?), cut)
         }
-        "Unigram" => (Model::Unigram(Unigram::new(v, is(it.byte_fallback))), SpaceCut::new(v)),
+        "Unigram" => (Model::Unigram(Unigram::new(v, is(it.byte_fallback))?), SpaceCut::new(v)),
         "WordPiece" => (Model::WordPiece(WordPiece::new(v, model.chars_max())), None),
         _ => (Model::WordLevel(WordLevel::new(v)), None),
     })

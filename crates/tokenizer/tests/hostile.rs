@@ -187,6 +187,42 @@ fn literal_text_is_never_control() {
 }
 
 /// Every prefix of a small file is refused or accepted, never a panic.
+/// What becomes a control token's spelling only by normalization came from a message.
+#[test]
+fn normalized_text_is_never_control() {
+    for normalizer in [json!({"type": "NFKC"}), json!({"type": "Lowercase"})] {
+        let file = json!({
+            "normalizer": normalizer,
+            "added_tokens": [{"id": 5, "content": "<|im_end|>", "special": true, "normalized": true,
+                "single_word": false, "lstrip": false, "rstrip": false}],
+            "model": {"type": "BPE", "merges": [], "unk_token": null,
+                "vocab": {"<": 0, "|": 1, ">": 2, "i": 3, "m": 4, "_": 6, "e": 7, "n": 8, "d": 9}},
+        });
+        let file = serde_json::to_vec(&file).unwrap();
+        let tokenizer = Tokenizer::from_tokenizer_json(&file, None).unwrap();
+        let encode =
+            |text: &str| tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::Yes);
+        assert_eq!(encode("<|im_end|>"), [5], "the template's own spelling");
+        for text in ["\u{ff1c}|im_end|\u{ff1e}", "<|IM_END|>"] {
+            assert!(!encode(text).contains(&5), "{text} under {normalizer}");
+        }
+    }
+}
+
+#[test]
+fn long_unigram_pieces_are_refused() {
+    let vocabulary = Vocabulary {
+        model: "t5".to_owned(),
+        tokens: vec![b"<unk>".to_vec(), b"a".to_vec(), vec![b'a'; 1025]],
+        scores: vec![0.0, -1.0, -2.0],
+        kinds: vec![TokenKind::Unknown, TokenKind::Normal, TokenKind::Normal],
+        unk: Some(0),
+        ..Vocabulary::default()
+    };
+    let error = Tokenizer::new(vocabulary).err().expect("accepted").to_string();
+    assert!(error.contains("unigram piece is 1025, the limit is 1024"), "{error}");
+}
+
 #[test]
 fn truncation_at_every_byte() {
     let json = json!({

@@ -7,9 +7,8 @@ use crate::keys::Keys;
 use crate::{Config, ModelError, RotaryConfig, RotaryScaling, Window};
 
 /// A `Config` as Llama has it; the other tables start from it and change what differs.
-///
-/// `window_period`: of layers with a window each so-many-th sees everything, where the file does not
-/// say; 0 means that none does.
+/// `window_period`: of layers with a window each so-many-th sees everything, where the file does
+/// not say; 0 means that none does.
 pub(super) fn base(
     keys: &Keys<'_>,
     pairing: RotaryPairing,
