@@ -154,28 +154,34 @@ fn spaces(
 /// makes become unused, which keeps them from being made.
 fn scored(prepared: &mut Prepared, bpe: &Bpe, split: bool, lost: &mut Vec<String>) {
     let v = &prepared.vocabulary;
-    // First rank, last rank, number of merges.
-    let mut ranks = vec![(NONE, 0, 0u32); v.tokens.len()];
+    // First and last rank.
+    let mut ranks = vec![(NONE, 0); v.tokens.len()];
     for (rank, whole) in bpe.merges() {
         let entry = &mut ranks[whole as usize];
-        *entry = (entry.0.min(rank), entry.1.max(rank), entry.2 + 1);
+        *entry = (entry.0.min(rank), entry.1.max(rank));
     }
     let lowest = -(v.merges.len() as f32);
     let (mut scores, mut unused) = (Vec::with_capacity(ranks.len()), Vec::new());
-    let (mut apart, mut ways) = (0, 0);
-    for (id, &(first, last, count)) in ranks.iter().enumerate() {
+    let (mut made, mut ways) = (Vec::new(), 0);
+    for (id, &(first, last)) in ranks.iter().enumerate() {
         let text = &v.tokens[id];
         let plain = is_plain(v, id as TokenId);
         let score = if first == NONE { lowest } else { -(first as f32) };
         scores.push(if plain { score } else { 0.0 });
         let single = crate::unicode::char_len(text) >= text.len();
         if single || v.kinds[id] != TokenKind::Normal {
+            // Text holds no marks, so such a token is not found there before pieces are made.
+            let marked = text.starts_with(MARK.encode_utf8(&mut [0; 4]).as_bytes());
+            ways += usize::from(plain && !single && marked && first == NONE);
             continue;
         }
         if first == NONE || split && crosses(text) {
             unused.push(id);
         } else {
-            apart += usize::from(last - first + 1 != count);
+            // Runs of one character share a score in SentencePiece; any order makes the same.
+            if !is_run(text) {
+                made.push((first, last));
+            }
             ways += usize::from(made_otherwise(prepared, bpe, text));
         }
     }
@@ -188,6 +194,9 @@ fn scored(prepared: &mut Prepared, bpe: &Bpe, split: bool, lost: &mut Vec<String
     for id in unused {
         unuse(v, id);
     }
+    // One score stands for all merges of a piece: none of another piece may lie between them.
+    made.sort_unstable();
+    let apart = made.windows(2).filter(|two| two[1].0 < two[0].1).count();
     if apart + ways > 0 {
         lost.push(format!(
             "the order of merges of {apart} pieces; {ways} can be made in ways that no merge lists"
@@ -205,6 +214,12 @@ fn made_otherwise(prepared: &Prepared, bpe: &Bpe, text: &[u8]) -> bool {
             let pair = id(&text[..at]).zip(id(&text[at..]));
             pair.is_some_and(|(left, right)| !bpe.merges_pair(left, right))
         })
+}
+
+/// One character over and over.
+fn is_run(text: &[u8]) -> bool {
+    let width = crate::unicode::char_len(text);
+    text.chunks(width).all(|part| part == &text[..width])
 }
 
 /// Whether a mark stands behind the first character.

@@ -103,6 +103,15 @@ fn losses_are_named() {
     );
     lost(
         &|file| {
+            file["model"]["vocab"]["abb"] = 13.into();
+            file["model"]["vocab"]["bb"] = 14.into();
+            file["model"]["merges"] = json!(["b b", "ab b", "b c", "a bb", "a b"]);
+        },
+        "order of merges of 1 pieces; 0",
+    );
+    lost(&|file| file["added_tokens"][3]["content"] = "▁▁".into(), "of 0 pieces; 1 can be made");
+    lost(
+        &|file| {
             let metaspace = json!({"type": "Metaspace", "prepend_scheme": "first", "split": false});
             (file["normalizer"], file["pre_tokenizer"]) = (Value::Null, metaspace);
         },
