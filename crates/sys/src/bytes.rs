@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 /// A file could not be mapped.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {}: {source}", path.display())]
+#[error("cannot open {}", path.display())]
 pub struct MapError {
     /// The file that was asked for.
     pub path: PathBuf,

@@ -11,7 +11,7 @@ mod memory;
 mod pool;
 mod topology;
 
-pub use atomic_file::write_atomic;
+pub use atomic_file::{abandon_writes, check_target, write_atomic};
 pub use bytes::{Access, Bytes, MapError};
 pub use memory::{Memory, peak_resident_bytes};
 pub use pool::ThreadPool;
