@@ -63,14 +63,19 @@ pub(super) fn encode(
     literal: &[std::ops::Range<usize>],
 ) -> Vec<TokenId> {
     let mut tokens = tokenizer.encode(text.as_bytes(), literal, AddSpecial::No, ParseSpecial::Yes);
-    let wants_bos = tokenizer.vocabulary().add_bos == Some(true);
     if let Some(bos) = tokenizer.bos()
-        && wants_bos
+        && adds_bos(tokenizer)
         && tokens.first() != Some(&bos)
     {
         tokens.insert(0, bos);
     }
     tokens
+}
+
+/// Whether texts begin with begin-of-text: one rule for plain texts and for conversations.
+fn adds_bos(tokenizer: &Tokenizer) -> bool {
+    let begin = tokenizer.encode(b"", &[], AddSpecial::Yes, ParseSpecial::No);
+    begin.first().is_some_and(|&first| Some(first) == tokenizer.bos())
 }
 
 /// The line editor of a conversation.
@@ -107,6 +112,21 @@ pub(super) struct Dialogue<'a> {
 enum Next {
     Continue,
     Leave,
+}
+
+/// Whether the model said anything.
+enum Answered {
+    Yes,
+    No,
+}
+
+/// Where an answer begins, as far as its reasoning goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// Inside a reasoning that the prompt has opened.
+    InReasoning,
+    /// Outside.
+    Outside,
 }
 
 impl<'a> Dialogue<'a> {
@@ -218,18 +238,22 @@ impl<'a> Dialogue<'a> {
     }
 
     fn again(&mut self) -> Result<()> {
-        while self.messages.last().is_some_and(|message| message.role == "assistant") {
-            self.messages.pop();
-        }
         if self.template.is_none() {
             output::error("without a chat template there are no messages to answer again");
             return Ok(());
         }
-        if self.messages.is_empty() {
+        let asked = self.messages.iter().rposition(|message| message.role == "user");
+        let Some(asked) = asked else {
             output::error("there is no message to answer again");
             return Ok(());
+        };
+        let before = self.messages.split_off(asked + 1);
+        let answered = self.answer_messages();
+        if !matches!(answered, Ok(Answered::Yes)) {
+            // The old answer stands until there is a new one.
+            self.messages.extend(before);
         }
-        self.answer_messages()
+        answered.map(|_| ())
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
@@ -238,30 +262,39 @@ impl<'a> Dialogue<'a> {
         }
         self.messages.push(Message::text("user", text));
         let answered = self.answer_messages();
-        if answered.is_err() {
+        if !matches!(answered, Ok(Answered::Yes)) {
             // What could not be answered is not part of the conversation.
             self.messages.pop();
         }
-        answered
+        answered.map(|_| ())
     }
 
-    fn answer_messages(&mut self) -> Result<()> {
-        let Some(template) = &self.template else { return Ok(()) };
+    /// Answers the messages and keeps the answer, where there is one.
+    fn answer_messages(&mut self) -> Result<Answered> {
+        let Some(template) = &self.template else { return Ok(Answered::No) };
         let system = self.system.iter().map(|text| Message::text("system", text));
         let messages: Vec<_> = system.chain(self.messages.iter().cloned()).collect();
         let Rendered { text, literal } = render(template, &messages)?;
+        let reasons = opens_reasoning(&text, &literal);
         let prompt = encode(self.session.tokenizer, &text, &literal);
         let decoder = self.session.tokenizer.stream_decoder(ShowSpecial::No);
         let listening = interrupt::listen();
         let mut answer = String::new();
-        let outcome =
+        let answered =
             self.session.answer(&prompt, decoder, self.limits, &listening, &mut |_, text| {
                 answer.push_str(text);
                 output::show(&style::harmless(text))
-            })?;
-        output::line("")?;
-        self.messages.push(reply(&answer));
-        self.finish(outcome)
+            });
+        // Also after an error, which begins a line of its own.
+        let ended = output::line("");
+        let outcome = answered?;
+        ended?;
+        self.finish(outcome)?;
+        if outcome.answer_tokens == 0 {
+            return Ok(Answered::No);
+        }
+        self.messages.push(reply(&answer, reasons));
+        Ok(Answered::Yes)
     }
 
     fn continue_document(&mut self, text: &str) -> Result<()> {
@@ -282,7 +315,7 @@ impl<'a> Dialogue<'a> {
                 document.push(token);
                 output::show(&style::harmless(text))
             });
-        output::line("")?;
+        let ended = output::line("");
         let outcome = match answered {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -290,6 +323,7 @@ impl<'a> Dialogue<'a> {
                 return Err(error);
             }
         };
+        ended?;
         // The decoder's last word is text without a token of its own.
         self.document.truncate(prompt.len() + outcome.answer_tokens.min(count));
         self.finish(outcome)
@@ -366,25 +400,35 @@ fn read(editor: &mut LineEditor) -> Result<String, ReadlineError> {
         return Ok(first);
     };
     loop {
-        if let Some(end) = text.find("\"\"\"") {
-            text.truncate(end);
-            return Ok(text.trim_matches('\n').to_owned());
+        if let Some((inside, after)) = text.split_once("\"\"\"") {
+            return Ok(format!("{inside}{after}").trim_matches('\n').to_owned());
         }
         text.push('\n');
         text.push_str(&editor.readline("… ")?);
     }
 }
 
-/// An answer as the template wants to see it next time: reasoning apart from what was said.
-fn reply(answer: &str) -> Message {
-    let trimmed = answer.trim_start();
-    if let Some(rest) = trimmed.strip_prefix("<think>")
-        && let Some((reasoning, content)) = rest.split_once("</think>")
-    {
-        let reasoning = Some(reasoning.trim().to_owned());
-        return Message { reasoning, ..Message::text("assistant", content.trim_start()) };
-    }
-    Message::text("assistant", answer)
+/// Whether the prompt ends with a `<think>` of the template's own, as those of DeepSeek-R1, QwQ and
+/// Qwen3-Thinking do. One that a person wrote (`literal`) opens nothing.
+fn opens_reasoning(prompt: &str, literal: &[std::ops::Range<usize>]) -> Begins {
+    let prompt = prompt.trim_end();
+    let written =
+        literal.iter().any(|range| range.start < prompt.len() && range.end >= prompt.len());
+    if prompt.ends_with("<think>") && !written { Begins::InReasoning } else { Begins::Outside }
+}
+
+/// An answer as the template wants to see it next time: reasoning apart from what was said. A
+/// reasoning that was cut short has nothing said after it.
+fn reply(answer: &str, begins: Begins) -> Message {
+    let opened = answer.trim_start().strip_prefix("<think>");
+    let inside = match begins {
+        Begins::InReasoning => opened.or(Some(answer)),
+        Begins::Outside => opened,
+    };
+    let Some(inside) = inside else { return Message::text("assistant", answer) };
+    let (reasoning, content) = inside.split_once("</think>").unwrap_or((inside, ""));
+    let reasoning = Some(reasoning.trim().to_owned());
+    Message { reasoning, ..Message::text("assistant", content.trim_start()) }
 }
 
 #[cfg(test)]
@@ -393,10 +437,28 @@ mod tests {
 
     #[test]
     fn reasoning_is_kept_apart() {
-        let message = reply("<think>\nhm\n</think>\n\nFour.");
-        assert_eq!(message.reasoning.as_deref(), Some("hm"));
-        assert_eq!(message.content.as_deref(), Some("Four."));
-        assert_eq!(reply("a </think> b").content.as_deref(), Some("a </think> b"));
+        let check = |answer: &str, begins: Begins, reasoning: Option<&str>, content: &str| {
+            let message = reply(answer, begins);
+            assert_eq!(message.reasoning.as_deref(), reasoning, "{answer}");
+            assert_eq!(message.content.as_deref(), Some(content), "{answer}");
+        };
+        let (inside, outside) = (Begins::InReasoning, Begins::Outside);
+        check("<think>\nhm\n</think>\n\nFour.", outside, Some("hm"), "Four.");
+        check("a </think> b", outside, None, "a </think> b");
+        check("hm\n</think>\n\nFour.", inside, Some("hm"), "Four.");
+        check("<think>hm</think>Four.", inside, Some("hm"), "Four.");
+        check("hm, </think>a </think> b", inside, Some("hm,"), "a </think> b");
+        check("cut short", inside, Some("cut short"), "");
+        check("<think>cut short", outside, Some("cut short"), "");
+    }
+
+    #[test]
+    fn a_prompt_opens_reasoning() {
+        assert_eq!(opens_reasoning("<|assistant|><think>\n", &[]), Begins::InReasoning);
+        assert_eq!(opens_reasoning("<|assistant|>", &[]), Begins::Outside);
+        assert_eq!(opens_reasoning("<think>\n\n</think>\n\n", &[]), Begins::Outside);
+        // The last message as it was typed.
+        assert_eq!(opens_reasoning("user: <think>\n", &[6..13]), Begins::Outside);
     }
 
     #[test]
