@@ -27,6 +27,8 @@ fn set_handler() {
         let presses = PRESSES.fetch_add(1, Ordering::SeqCst);
         CANCEL.store(true, Ordering::SeqCst);
         if presses > 0 || !LISTENING.load(Ordering::SeqCst) {
+            // Leaving at once drops nothing; half-written files are removed here.
+            lucid_sys::abandon_writes();
             std::process::exit(EXIT_INTERRUPTED);
         }
     };

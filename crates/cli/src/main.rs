@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod env;
 mod generate;
+mod input;
 mod interrupt;
 mod load;
 mod npy;

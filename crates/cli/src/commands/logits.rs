@@ -15,6 +15,7 @@ const CHUNK: usize = 128;
 
 pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
     let tokens = tokens(&args.tokens)?;
+    load::check_output(&args.out)?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let mut engine = load::engine(&checkpoint, &args.compute)?;
     let (context, vocab_size) = (engine.options().context, engine.config().vocab_size);

@@ -1,7 +1,5 @@
 //! `lucid run MODEL [PROMPT]`: one answer, or a conversation.
 
-use std::io::Read as _;
-
 use anyhow::{Context as _, Result, bail};
 use lucid_tokenizer::template::{ChatTemplate, Message, Rendered};
 use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial};
@@ -11,7 +9,7 @@ use super::chat::{self, Dialogue};
 use crate::args::RunArgs;
 use crate::env::Environment;
 use crate::generate::{self, Limits, Session, Stop};
-use crate::{interrupt, load, output, style};
+use crate::{input, interrupt, load, output, style};
 
 pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let prompt = prompt(args, environment)?;
@@ -54,13 +52,9 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
 fn prompt(args: &RunArgs, environment: &Environment) -> Result<Option<String>> {
     let mut parts: Vec<String> = args.prompt.iter().cloned().collect();
     if let Some(file) = &args.file {
-        let text =
-            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        parts.push(lossy(&text, &file.display().to_string()));
+        parts.push(input::file(file)?);
     } else if !environment.stdin_is_terminal {
-        let mut text = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
-        let text = lossy(&text, "standard input");
+        let text = input::stdin()?;
         if !text.is_empty() || parts.is_empty() {
             parts.push(text);
         }
@@ -70,17 +64,6 @@ fn prompt(args: &RunArgs, environment: &Environment) -> Result<Option<String>> {
     }
     let prompt = parts.join("\n\n");
     Ok(Some(if args.raw { prompt } else { prompt.trim_end_matches(['\n', '\r']).to_owned() }))
-}
-
-/// Text that is not UTF-8 is still text, with a word of warning.
-pub(super) fn lossy(bytes: &[u8], source: &str) -> String {
-    match String::from_utf8_lossy(bytes) {
-        std::borrow::Cow::Borrowed(text) => text.to_owned(),
-        std::borrow::Cow::Owned(text) => {
-            output::warn(format_args!("{source} is not UTF-8; what cannot be read became U+FFFD"));
-            text
-        }
-    }
 }
 
 /// One prompt, one answer.
