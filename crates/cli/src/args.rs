@@ -67,10 +67,10 @@ pub(crate) struct ComputeArgs {
     /// Number format of cached keys and values [default: f32 for f32 models, else f16]
     #[arg(long, value_enum)]
     pub(crate) kv: Option<KvChoice>,
-    /// Leave weights in the mapped file instead of packing them in memory: slower, but they may be
-    /// larger than memory, and f32 arithmetic is exact
+    /// Pack weights in memory and round activations to bytes: several times faster, less exact;
+    /// needs AVX-512 VNNI, and room for the weights
     #[arg(long)]
-    pub(crate) no_pack: bool,
+    pub(crate) pack: bool,
     /// Instruction set [default: the best that this processor has]
     #[arg(long, value_enum, hide_short_help = true)]
     pub(crate) simd: Option<SimdChoice>,

@@ -84,7 +84,11 @@ pub(crate) fn sampler(args: &SamplingArgs, tokenizer: &Tokenizer) -> Result<Samp
             multiplier: args.dry_multiplier,
             base: args.dry_base,
             allowed_length: args.dry_allowed_length,
-            breakers: breakers(&args.dry_breaker, tokenizer),
+            breakers: if args.dry_multiplier == 0.0 {
+                Vec::new()
+            } else {
+                breakers(&args.dry_breaker, tokenizer)
+            },
             ..SamplerConfig::default().dry
         },
         top_n_sigma: args.top_n_sigma,
@@ -110,11 +114,36 @@ fn bias(text: &str) -> Result<(TokenId, f32)> {
     parsed.ok_or_else(|| anyhow::anyhow!("--logit-bias {text}: expected ID=BIAS, such as 13=-inf"))
 }
 
-/// Texts as token sequences; what encodes to nothing breaks nothing.
+/// Texts as token sequences: each token that holds the text, and the tokens that spell it. As in
+/// llama.cpp's `get_overlapping_token_sequences`, without its sequences that merely overlap the
+/// text's beginning.
 fn breakers(texts: &[String], tokenizer: &Tokenizer) -> Vec<Vec<TokenId>> {
-    let encode =
-        |text: &String| tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::No);
-    texts.iter().map(encode).filter(|ids| !ids.is_empty()).collect()
+    let mut found = Vec::new();
+    for text in texts.iter().map(String::as_bytes).filter(|text| !text.is_empty()) {
+        let holds = |id: &TokenId| {
+            let piece = tokenizer.piece(*id);
+            piece.is_some_and(|piece| piece.windows(text.len()).any(|part| part == text))
+        };
+        found.extend((0..tokenizer.len() as TokenId).filter(holds).map(|id| vec![id]));
+        let spelled = spelled(text, tokenizer);
+        if spelled.len() > 1 {
+            found.push(spelled);
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The tokens of a text in the middle of another: without the space that some vocabularies put in
+/// front.
+fn spelled(text: &[u8], tokenizer: &Tokenizer) -> Vec<TokenId> {
+    let mut ids = tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No);
+    let first = ids.first().and_then(|&id| tokenizer.piece(id));
+    if first.as_deref() == Some(b" ") && text.first() != Some(&b' ') {
+        ids.remove(0);
+    }
+    ids
 }
 
 fn fresh_seed() -> u64 {
@@ -153,14 +182,8 @@ impl Session<'_> {
         listening: &Listening,
         on_text: &mut dyn FnMut(TokenId, &str) -> Result<()>,
     ) -> Result<Outcome> {
+        self.check_room(prompt)?;
         let context = self.engine.options().context;
-        if prompt.len() > context {
-            bail!(
-                "the prompt takes {} tokens, but the context has room for {context}; --ctx makes \
-                 it larger",
-                prompt.len()
-            );
-        }
         let started = Instant::now();
         let reused = self.reuse(prompt)?;
         self.sampler.reset();
@@ -173,6 +196,9 @@ impl Session<'_> {
         let mut answer_tokens = 0;
         let stop = loop {
             let Some(token) = next else { break Stop::Interrupted };
+            if limits.max_tokens == Some(0) {
+                break Stop::Limit;
+            }
             if self.tokenizer.is_end_of_generation(token)
                 || (limits.stop_at_bos && Some(token) == self.tokenizer.bos())
             {
@@ -204,6 +230,18 @@ impl Session<'_> {
             answer_tokens,
             answer_time: started.elapsed(),
         })
+    }
+
+    /// A prompt that does not fit is refused, not cut.
+    pub(crate) fn check_room(&self, prompt: &[TokenId]) -> Result<()> {
+        let (needed, context) = (prompt.len(), self.engine.options().context);
+        if needed > context {
+            bail!(
+                "the prompt takes {needed} tokens, but the context has room for {context}; \
+                 --ctx makes it larger"
+            );
+        }
+        Ok(())
     }
 
     /// The next answer draws other random numbers; which ones, the first seed still decides.

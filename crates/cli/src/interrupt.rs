@@ -1,5 +1,6 @@
 //! Ctrl-C: the first one stops the answer, a second within the same answer ends the program.
 
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Set while something runs that a person may want to stop.
@@ -12,13 +13,22 @@ static CANCEL: AtomicBool = AtomicBool::new(false);
 /// The exit status of a program that was interrupted: 128 + SIGINT.
 pub(crate) const EXIT_INTERRUPTED: i32 = 130;
 
-/// Installs the handler. Without one (it can be installed only once) Ctrl-C ends the program, as
-/// usual.
+/// Installs the handler, once. Until then, or where it cannot be installed, Ctrl-C ends the
+/// program, as usual.
+///
+/// The line editor installs a handler of its own when it is made; so this comes after it.
 pub(crate) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(set_handler);
+}
+
+fn set_handler() {
     let handler = || {
         let presses = PRESSES.fetch_add(1, Ordering::SeqCst);
         CANCEL.store(true, Ordering::SeqCst);
         if presses > 0 || !LISTENING.load(Ordering::SeqCst) {
+            // Leaving at once drops nothing; half-written files are removed here.
+            lucid_sys::abandon_writes();
             std::process::exit(EXIT_INTERRUPTED);
         }
     };
@@ -33,6 +43,7 @@ pub(crate) struct Listening {
 
 /// Starts to listen.
 pub(crate) fn listen() -> Listening {
+    install();
     PRESSES.store(0, Ordering::SeqCst);
     CANCEL.store(false, Ordering::SeqCst);
     LISTENING.store(true, Ordering::SeqCst);

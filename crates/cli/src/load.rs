@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::{Checkpoint, TokenizerFiles, TokenizerSource};
-use lucid_engine::{Engine, EngineOptions, Packing};
+use lucid_engine::{Engine, EngineOptions, Packing, kv_blocks_for};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
@@ -16,12 +16,21 @@ use lucid_tokenizer::Tokenizer;
 
 use crate::args::{ComputeArgs, KvChoice, SimdChoice};
 use crate::env::Environment;
-use crate::{commands, style, vocabulary};
+use crate::{commands, output, style, vocabulary};
 
 /// Finds and opens the weights that `model` names.
 pub(crate) fn checkpoint(environment: &Environment, model: &str) -> Result<Checkpoint> {
     let path = find(environment, model)?;
+    // Opening a pipe would wait for whoever writes to it.
+    if std::fs::metadata(&path).is_ok_and(|info| !info.is_file() && !info.is_dir()) {
+        bail!("{} is neither a file nor a folder: a model is one of the two", path.display());
+    }
     Ok(Checkpoint::open(&path)?)
+}
+
+/// Refuses an output that cannot be written, before anything is computed for it.
+pub(crate) fn check_output(path: &Path) -> Result<()> {
+    lucid_sys::check_target(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The path that `model` names. A model that is not on disk is offered to be fetched, where a
@@ -68,7 +77,8 @@ pub(crate) fn optional_tokenizer(
     let context = || format!("the vocabulary of {}", name(checkpoint));
     match checkpoint.tokenizer() {
         TokenizerSource::Metadata => {
-            vocabulary::tokenizer(checkpoint.metadata()).with_context(context)
+            let rows = vocab_size(checkpoint);
+            vocabulary::tokenizer(checkpoint.metadata(), rows).with_context(context)
         }
         TokenizerSource::Files(files) => hugging_face(&files).with_context(context),
         TokenizerSource::Llama2c(bytes) => {
@@ -96,6 +106,9 @@ fn hugging_face(files: &TokenizerFiles) -> Result<Option<Tokenizer>> {
 
 fn tokenizer_file(checkpoint: &Checkpoint, file: &Path) -> Result<Tokenizer> {
     let context = || format!("the vocabulary file {}", file.display());
+    if std::fs::metadata(file).is_ok_and(|info| !info.is_file()) {
+        bail!("the vocabulary file {} is not a regular file", file.display());
+    }
     let bytes = std::fs::read(file).with_context(context)?;
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     match extension {
@@ -132,7 +145,7 @@ pub(crate) fn chat_template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> O
 }
 
 /// Rows of the token embedding; 0 where there is none.
-fn vocab_size(checkpoint: &Checkpoint) -> usize {
+pub(crate) fn vocab_size(checkpoint: &Checkpoint) -> usize {
     let view = checkpoint.tensor("token_embd.weight");
     view.and_then(|view| view.shape.first().copied()).unwrap_or(0)
 }
@@ -181,13 +194,15 @@ pub(crate) fn engine_for(
     }
     let fits = memory.is_none_or(|memory| checkpoint.file_bytes() <= memory.available_bytes);
     if let Some(memory) = memory {
-        warn_of_paging(checkpoint, memory);
+        let kv_bytes = per_token.saturating_mul(length as u64);
+        warn_of_paging(checkpoint.file_bytes(), kv_bytes, length, memory);
     }
-    let packing = if compute.no_pack || !fits { Packing::Keep } else { Packing::Pack };
+    let packing = if compute.pack && fits { Packing::Pack } else { Packing::Keep };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
-    let options = EngineOptions { context: length, sequences, kv_dtype, level, packing };
+    let kv_blocks = kv_blocks_for(length) * sequences;
+    let options = EngineOptions { context: length, kv_blocks, kv_dtype, level, packing };
     Engine::load(checkpoint, pool, options).with_context(context)
 }
 
@@ -210,21 +225,31 @@ fn default_context(trained: usize, per_token: u64, weights: u64, memory: Option<
 
 /// Weights that do not fit into memory are read from disk again for every token. Said before it
 /// starts.
-fn warn_of_paging(checkpoint: &Checkpoint, memory: Memory) {
-    let weights = checkpoint.file_bytes();
+fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, memory: Memory) {
+    if weights.saturating_add(kv_bytes) <= memory.available_bytes {
+        return;
+    }
     if weights <= memory.available_bytes {
+        output::warn(format_args!(
+            "the weights take {} and the keys and values of {context} tokens {}, but {} of memory \
+             are free. Once the context fills up, weights are read from disk again and again; a \
+             smaller --ctx would fit",
+            style::bytes(weights),
+            style::bytes(kv_bytes),
+            style::bytes(memory.available_bytes),
+        ));
         return;
     }
     // Once around the file, nothing of what was read first is still there.
     let seconds = weights as f64 / DISK_BYTES_PER_SECOND;
-    eprintln!(
-        "lucid: warning: the weights take {}, but {} of memory are free. Each token will read \
+    output::warn(format_args!(
+        "the weights take {}, but {} of memory are free. Each token will read \
          about {} from disk: some {seconds:.0} s a token at 2 GB/s, more on a slow disk. A \
          smaller quantisation of the same model would fit; Ctrl-C stops",
         style::bytes(weights),
         style::bytes(memory.available_bytes),
         style::bytes(weights),
-    );
+    ));
 }
 
 /// A common NVMe disk, read sequentially.

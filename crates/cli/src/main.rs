@@ -1,13 +1,13 @@
 //! The `lucid` command: the only crate that prints, reads the environment and uses anyhow.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stderr, reason = "the command prints")]
 
 mod args;
 mod clock;
 mod commands;
 mod env;
 mod generate;
+mod input;
 mod interrupt;
 mod load;
 mod npy;
@@ -19,16 +19,15 @@ use clap::Parser as _;
 
 fn main() {
     let args = args::Args::parse();
-    interrupt::install();
     let environment = env::Environment::read();
     std::process::exit(match commands::dispatch(args.command, &environment) {
         Ok(code) => code,
         Err(error) => {
-            if output::is_broken_pipe(&error) {
+            if output::is_reader_gone(&error) {
                 // Whoever read our output has seen enough, like `head`.
                 std::process::exit(0);
             }
-            eprintln!("lucid: {error:#}");
+            output::error(format_args!("{error:#}"));
             1
         }
     });

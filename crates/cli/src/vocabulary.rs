@@ -10,8 +10,21 @@ const PREFIX: &str = "tokenizer.ggml.";
 
 /// The tokenizer that metadata describe; `None` where they hold none. An error names the key and
 /// its place in the file.
-pub(crate) fn tokenizer(metadata: &Metadata) -> Result<Option<Tokenizer>> {
+///
+/// Fewer tokens than `rows` of the embedding are padding; more could not be computed.
+pub(crate) fn tokenizer(metadata: &Metadata, rows: usize) -> Result<Option<Tokenizer>> {
     let vocabulary = from_metadata(metadata);
+    if let Ok(Some(vocabulary)) = &vocabulary
+        && vocabulary.tokens.len() > rows
+        && rows > 0
+    {
+        let (key, tokens) = (key("tokens"), vocabulary.tokens.len());
+        let place = metadata.offset(&key).map_or(String::new(), |byte| format!(" at byte {byte}"));
+        bail!(
+            "the metadata key `{key}`{place}: expected at most {rows} tokens, as many as \
+             `token_embd.weight` has rows, found {tokens}"
+        );
+    }
     let built = vocabulary.and_then(|it| Ok(it.map(Tokenizer::new).transpose()?));
     built.map_err(|error| match error.downcast_ref().and_then(|error| place(metadata, error)) {
         Some(place) => error.context(place),
@@ -73,6 +86,16 @@ fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
         chat_template: metadata.text("tokenizer.chat_template")?.map(str::to_owned),
         ..Vocabulary::default()
     }))
+}
+
+/// Drops the tokens for which the embedding has no row: some tokenizer.json list more than the
+/// model knows.
+pub(crate) fn fit(vocabulary: &mut Vocabulary, rows: usize) {
+    if rows > 0 {
+        vocabulary.tokens.truncate(rows);
+        vocabulary.scores.truncate(rows);
+        vocabulary.kinds.truncate(rows);
+    }
 }
 
 /// Writes a vocabulary as metadata.

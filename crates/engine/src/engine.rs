@@ -21,8 +21,8 @@ use crate::kv::BlockAllocator;
 pub struct EngineOptions {
     /// Tokens that one sequence may hold.
     pub context: usize,
-    /// Sequences that must fit at their full length at once.
-    pub sequences: usize,
+    /// KV blocks that all sequences share; `kv_blocks_for` says how many a length needs.
+    pub kv_blocks: usize,
     /// Number format of cached keys and values.
     pub kv_dtype: KvDType,
     /// Instruction set.
@@ -31,9 +31,19 @@ pub struct EngineOptions {
     pub packing: Packing,
 }
 
+/// Blocks that the keys and values of `tokens` tokens take.
+pub fn kv_blocks_for(tokens: usize) -> usize {
+    tokens.div_ceil(KV_BLOCK_LEN)
+}
+
 /// A sequence that an engine holds.
+///
+/// An id is never given out twice: what comes late for a closed sequence cannot touch another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SequenceId(u32);
+pub struct SequenceId {
+    slot: u32,
+    generation: u32,
+}
 
 /// Which logits a feed wants back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +72,20 @@ pub struct Feed<'a> {
 pub struct Logits<'a> {
     values: &'a [f32],
     vocab_size: usize,
+    /// Where each feed's rows begin, and the end.
+    bounds: &'a [usize],
 }
 
 impl<'a> Logits<'a> {
     /// One row of `vocab_size` logits per wanted position.
     pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
         self.values.chunks_exact(self.vocab_size)
+    }
+
+    /// The rows of one feed, by its index in the call: one, several or none, as it wanted.
+    pub fn of(&self, feed: usize) -> std::slice::ChunksExact<'a, f32> {
+        let rows = self.bounds[feed] * self.vocab_size..self.bounds[feed + 1] * self.vocab_size;
+        self.values[rows].chunks_exact(self.vocab_size)
     }
 
     /// The last row, or an empty slice where nothing was wanted.
@@ -88,8 +106,17 @@ pub struct Engine {
     eager: Eager,
     options: EngineOptions,
     blocks: BlockAllocator,
-    sequences: Vec<Option<Sequence>>,
+    slots: Vec<Slot>,
     pass: Pass,
+    /// Of the last pass: where each feed's logits begin, and the end.
+    bounds: Vec<usize>,
+}
+
+/// A place for a sequence, and how many have ended there.
+#[derive(Debug, Default)]
+struct Slot {
+    sequence: Option<Sequence>,
+    generation: u32,
 }
 
 impl Engine {
@@ -113,14 +140,14 @@ impl Engine {
         let mut eager =
             Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
         let transformer = Transformer::bind(source, &mut eager)?;
-        let blocks = options.context.div_ceil(KV_BLOCK_LEN) * options.sequences;
         Ok(Self {
             transformer,
             eager,
+            blocks: BlockAllocator::new(options.kv_blocks),
             options,
-            blocks: BlockAllocator::new(blocks),
-            sequences: Vec::new(),
+            slots: Vec::new(),
             pass: Pass::default(),
+            bounds: Vec::new(),
         })
     }
 
@@ -158,8 +185,9 @@ impl Engine {
     /// There is no such sequence.
     pub fn close(&mut self, id: SequenceId) -> Result<(), EngineError> {
         self.sequence(id)?;
-        let sequence = self.sequences[id.0 as usize].take().unwrap_or_default();
-        for block in sequence.table {
+        let slot = &mut self.slots[id.slot as usize];
+        slot.generation += 1;
+        for block in slot.sequence.take().unwrap_or_default().table {
             self.blocks.release(block);
         }
         Ok(())
@@ -179,7 +207,7 @@ impl Engine {
     /// There is no such sequence.
     pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<(), EngineError> {
         self.sequence(id)?;
-        let Some(sequence) = &mut self.sequences[id.0 as usize] else { return Ok(()) };
+        let Some(sequence) = &mut self.slots[id.slot as usize].sequence else { return Ok(()) };
         sequence.tokens.truncate(len);
         let blocks = sequence.tokens.len().div_ceil(KV_BLOCK_LEN);
         for block in sequence.table.drain(blocks.min(sequence.table.len())..) {
@@ -201,9 +229,14 @@ impl Engine {
     /// Extends sequences by their feeds in one pass. On an error no sequence has changed.
     ///
     /// # Errors
-    /// Nothing was fed, a token or sequence does not exist, a context or the KV store is full.
+    /// Nothing was fed, a token or sequence does not exist, a context or the KV store is full, the
+    /// weights file changed meanwhile. (A change *during* a pass may still end the process: the
+    /// system signals a read beyond the end of a shortened file.)
     pub fn forward(&mut self, feeds: &[Feed<'_>]) -> Result<Logits<'_>, EngineError> {
         self.check(feeds)?;
+        if self.eager.weights_changed() {
+            return Err(EngineError::WeightsChanged);
+        }
         if let Err(error) = self.reserve(feeds) {
             // What the other feeds were given already goes back.
             for feed in feeds {
@@ -217,7 +250,7 @@ impl Engine {
         self.eager.begin(&self.pass);
         let logits: EagerValue = self.transformer.forward(&mut self.eager);
         let vocab_size = self.transformer.config().vocab_size;
-        Ok(Logits { values: self.eager.read(logits), vocab_size })
+        Ok(Logits { values: self.eager.read(logits), vocab_size, bounds: &self.bounds })
     }
 
     /// Refuses feeds that cannot be computed, before anything changes.
@@ -228,7 +261,7 @@ impl Engine {
         }
         for (index, feed) in feeds.iter().enumerate() {
             if feeds[..index].iter().any(|earlier| earlier.sequence == feed.sequence) {
-                return Err(EngineError::Twice(feed.sequence.0));
+                return Err(EngineError::Twice(feed.sequence.slot));
             }
             let needed = self.sequence(feed.sequence)?.tokens.len() + feed.tokens.len();
             if needed > self.options.context {
@@ -244,7 +277,8 @@ impl Engine {
     /// Gives each fed sequence the blocks that its new tokens will be written to, all its own.
     fn reserve(&mut self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
         for feed in feeds.iter().filter(|feed| !feed.tokens.is_empty()) {
-            let Some(sequence) = &mut self.sequences[feed.sequence.0 as usize] else { continue };
+            let slot = &mut self.slots[feed.sequence.slot as usize];
+            let Some(sequence) = &mut slot.sequence else { continue };
             let len = sequence.tokens.len();
             let first_written = len / KV_BLOCK_LEN;
             if let Some(block) = sequence.table.get_mut(first_written)
@@ -267,10 +301,13 @@ impl Engine {
     fn plan(&mut self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
         let mut pass = std::mem::take(&mut self.pass);
         pass.clear();
+        self.bounds.clear();
+        self.bounds.push(0);
         for feed in feeds {
             let index = pass.tables.len() as u32;
-            let sequence = self.sequences[feed.sequence.0 as usize].as_mut();
-            let sequence = sequence.ok_or(EngineError::Sequence(feed.sequence.0))?;
+            let slot = &mut self.slots[feed.sequence.slot as usize];
+            let missing = EngineError::Sequence(feed.sequence.slot);
+            let sequence = slot.sequence.as_mut().ok_or(missing)?;
             pass.tables.push(sequence.table.clone());
             for (step, &token) in feed.tokens.iter().enumerate() {
                 let position = (sequence.tokens.len() + step) as u32;
@@ -281,23 +318,26 @@ impl Engine {
                 pass.rows.push(PassRow { token, position, sequence: index });
             }
             sequence.tokens.extend_from_slice(feed.tokens);
+            self.bounds.push(pass.outputs.len());
         }
         self.pass = pass;
         Ok(())
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
-        let vacant = self.sequences.iter().position(Option::is_none);
-        let index = vacant.unwrap_or(self.sequences.len());
-        if index == self.sequences.len() {
-            self.sequences.push(None);
-        }
-        self.sequences[index] = Some(sequence);
-        SequenceId(index as u32)
+        let vacant = self.slots.iter().position(|slot| slot.sequence.is_none());
+        let index = vacant.unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let slot = &mut self.slots[index];
+        slot.sequence = Some(sequence);
+        SequenceId { slot: index as u32, generation: slot.generation }
     }
 
     fn sequence(&self, id: SequenceId) -> Result<&Sequence, EngineError> {
-        let sequence = self.sequences.get(id.0 as usize).and_then(Option::as_ref);
-        sequence.ok_or(EngineError::Sequence(id.0))
+        let slot = self.slots.get(id.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == id.generation);
+        slot.and_then(|slot| slot.sequence.as_ref()).ok_or(EngineError::Sequence(id.slot))
     }
 }

@@ -34,6 +34,9 @@ pub enum EngineError {
     /// A sequence that was never opened or is closed.
     #[error("there is no sequence {0}")]
     Sequence(u32),
+    /// The file was truncated or rewritten while it was in use.
+    #[error("the weights file changed while it was in use; load the model again")]
+    WeightsChanged,
     /// A sequence that stands twice in one pass.
     #[error("sequence {0} was fed twice in one pass")]
     Twice(u32),

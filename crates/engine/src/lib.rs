@@ -8,7 +8,7 @@ mod error;
 mod kv;
 pub mod sampler;
 
-pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted};
+pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted, kv_blocks_for};
 pub use error::EngineError;
 pub use lucid_model::{Config, ModelError};
 pub use lucid_tensor::{Hook, HookRows, KvDType, Level, Packing, Site};

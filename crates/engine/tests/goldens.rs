@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use lucid_checkpoint::Checkpoint;
-use lucid_engine::{Engine, EngineOptions, Feed, HookRows, KvDType, Level, Packing, Site, Wanted};
+use lucid_engine::{
+    Engine, EngineOptions, Feed, HookRows, KvDType, Level, Packing, Site, Wanted, kv_blocks_for,
+};
 use lucid_sys::ThreadPool;
+use lucid_tensor::{MetaArray, MetaValue, Metadata, TensorView, WeightSource};
 
 const NAMES: [&str; 11] = [
     "llama3",
@@ -65,7 +68,7 @@ fn engine(name: &str, context: usize) -> Engine {
     let checkpoint = Checkpoint::open(&folder(name)).unwrap();
     let options = EngineOptions {
         context,
-        sequences: 1,
+        kv_blocks: kv_blocks_for(context),
         kv_dtype: KvDType::F32,
         level: Level::detect(),
         packing: Packing::Keep,
@@ -162,7 +165,7 @@ fn logits_do_not_depend_on_batch_chunks_threads_or_forks() {
             let load = |threads: usize| {
                 let options = EngineOptions {
                     context: tokens.len(),
-                    sequences: 4,
+                    kv_blocks: kv_blocks_for(tokens.len()) * 4,
                     kv_dtype,
                     level: Level::detect(),
                     packing: Packing::Keep,
@@ -190,7 +193,7 @@ fn logits_do_not_depend_on_the_instruction_set() {
         let mut results = Level::available().into_iter().map(|level| {
             let options = EngineOptions {
                 context: 256,
-                sequences: 1,
+                kv_blocks: 4,
                 kv_dtype: KvDType::F16,
                 level,
                 packing: Packing::Keep,
@@ -230,9 +233,9 @@ fn batched(engine: &mut Engine, tokens: &[u32]) -> Vec<u32> {
             Feed { sequence: ids[0], tokens: chunk, wanted: Wanted::All },
             Feed { sequence: ids[2], tokens: &other[..1], wanted: Wanted::None },
         ];
-        let vocab_size = engine.config().vocab_size;
-        let all = bits(engine, &feeds);
-        ours.extend_from_slice(&all[vocab_size..]);
+        let logits = engine.forward(&feeds).unwrap();
+        assert_eq!([0, 1, 2].map(|feed| logits.of(feed).len()), [1, chunk.len(), 0]);
+        ours.extend(logits.of(1).flatten().map(|value| value.to_bits()));
     }
     ours
 }
@@ -282,4 +285,88 @@ fn what_cannot_be_computed_is_refused_and_changes_nothing() {
     engine.close(sequence).unwrap();
     assert!(engine.forward(&[full]).is_ok());
     assert!(engine.close(sequence).is_err());
+    // A new sequence in the same place does not answer to the old id.
+    let next = engine.open();
+    assert_ne!(next, sequence);
+    assert!(engine.tokens(sequence).is_err() && engine.tokens(next).is_ok());
+}
+
+/// A window that only some layers have, in the order in which the file lists them.
+#[test]
+fn a_list_says_which_layers_have_a_window() {
+    let source = Checkpoint::open(&folder("mistral")).unwrap();
+    let tokens: Vec<u32> = (0..40).collect();
+    let logits = |layers: Option<Vec<bool>>| {
+        let mut changed = Changed { source: &source, metadata: source.metadata().clone() };
+        if let Some(layers) = layers {
+            let value = MetaValue::Array(MetaArray::Bool(layers));
+            changed.metadata.insert("llama.attention.sliding_window_pattern", value, None);
+        }
+        let options = EngineOptions {
+            context: 64,
+            kv_blocks: 1,
+            kv_dtype: KvDType::F32,
+            level: Level::detect(),
+        };
+        let mut engine = Engine::load(&changed, Arc::new(ThreadPool::new(1)), options).unwrap();
+        whole(&mut engine, &tokens)
+    };
+    let all = logits(None);
+    assert_eq!(all, logits(Some(vec![true, true])));
+    let some =
+        [vec![true, false], vec![false, true], vec![false, false]].map(|it| logits(Some(it)));
+    assert!(some.iter().all(|other| *other != all));
+    assert!(some[0] != some[1] && some[0] != some[2] && some[1] != some[2]);
+}
+
+/// A source with other metadata.
+struct Changed<'a> {
+    source: &'a Checkpoint,
+    metadata: Metadata,
+}
+
+impl WeightSource for Changed<'_> {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn tensor(&self, name: &str) -> Option<TensorView> {
+        self.source.tensor(name)
+    }
+
+    fn tensor_names(&self) -> Vec<String> {
+        self.source.tensor_names()
+    }
+}
+
+/// Packed weights give nearly the same logits, and to the bit whatever the batch and the threads.
+#[test]
+fn packed_weights_agree_and_keep_their_order_of_sums() {
+    let scratch = std::env::temp_dir().join(format!("lucid-packed-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let path = scratch.join("q8_0.gguf");
+    let source = Checkpoint::open(&folder("llama3")).unwrap();
+    let dtype = Some(lucid_tensor::DType::Q8_0);
+    lucid_checkpoint::convert(&source, &Metadata::default(), dtype, &path, &mut |_, _| {}).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let tokens: Vec<u32> = (0..100).collect();
+    let load = |packing: Packing, threads: usize| {
+        let options = EngineOptions {
+            context: 128,
+            kv_blocks: 2,
+            kv_dtype: KvDType::F32,
+            level: Level::detect(),
+            packing,
+        };
+        Engine::load(&checkpoint, Arc::new(ThreadPool::new(threads)), options).unwrap()
+    };
+    let values = |bits: &[u32]| bits.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
+    let exact = whole(&mut load(Packing::Keep, 1), &tokens);
+    let packed = whole(&mut load(Packing::Pack, 1), &tokens);
+    let found = difference(&values(&packed), &values(&exact));
+    println!("packed Q8_0: logits differ by {found:.1e}");
+    assert!(found <= 2e-2, "packed logits differ by {found:e}");
+    assert_eq!(packed, whole(&mut load(Packing::Pack, 3), &tokens), "threads");
+    assert_eq!(packed, chunked(&mut load(Packing::Pack, 2), &tokens, 7), "chunks");
+    std::fs::remove_dir_all(&scratch).unwrap();
 }

@@ -33,6 +33,10 @@ pub enum Resolved {
 /// # Errors
 /// [`HubError::BadName`] if `name` is empty.
 pub fn resolve(config: &HubConfig, name: &str) -> Result<Resolved, HubError> {
+    // A path may begin or end with a space.
+    if Path::new(name).exists() {
+        return Ok(Resolved::File(PathBuf::from(name)));
+    }
     let name = name.trim();
     if name.is_empty() {
         return Err(HubError::BadName { name: String::new(), reason: "it is empty" });

@@ -92,19 +92,12 @@ pub enum RotaryScaling {
 }
 
 /// Sliding-window attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Positions that a windowed layer sees, itself included.
     pub size: usize,
-    /// Each `period`-th layer sees everything; 1 would be every layer, 0 means none does.
-    pub period: usize,
-}
-
-impl Window {
-    /// Whether a layer sees only the window.
-    pub fn covers(self, layer: usize) -> bool {
-        self.period == 0 || !(layer + 1).is_multiple_of(self.period)
-    }
+    /// Of each layer, whether it sees only the window.
+    pub layers: Vec<bool>,
 }
 
 impl Config {
@@ -127,7 +120,7 @@ impl Config {
 
     /// The window of a layer, if it has one.
     pub fn layer_window(&self, layer: usize) -> Option<usize> {
-        self.window.filter(|window| window.covers(layer)).map(|window| window.size)
+        self.window.as_ref().filter(|window| window.layers[layer]).map(|window| window.size)
     }
 
     /// Elements that the keys and values of one position take, over all layers.

@@ -5,9 +5,52 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How much is gathered before the system is called.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// The files that are being written; `None` once no more may be begun.
+static UNFINISHED: Mutex<Option<Vec<PathBuf>>> = Mutex::new(Some(Vec::new()));
+
+fn unfinished() -> MutexGuard<'static, Option<Vec<PathBuf>>> {
+    // The list is whole between any two statements that change it.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every file that a [`write_atomic`] of this process has not finished, for one that ends
+/// without unwinding. Writes under way then fail, and none begins.
+pub fn abandon_writes() {
+    for path in unfinished().take().into_iter().flatten() {
+        // Nothing better can be done about a file that cannot be removed.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whether `path` can be replaced by a file: nothing is there, a regular file, or a link to one.
+///
+/// # Errors
+/// A folder, a pipe, a device or a socket is there, the path names no file, or its folder is
+/// missing.
+pub fn check_target(path: &Path) -> io::Result<()> {
+    let refused = |what: &str| Err(io::Error::new(ErrorKind::InvalidInput, what.to_owned()));
+    if path.file_name().is_none() {
+        return refused("the path names no file");
+    }
+    match fs::metadata(path) {
+        Ok(info) if info.is_dir() => refused("it is a folder; a file is needed"),
+        Ok(info) if !info.is_file() => refused("it is a pipe or a device, not a regular file"),
+        Ok(_) => Ok(()),
+        Err(_) => fs::metadata(folder_of(path)).map(|_| ()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
 
 /// Writes a file beside `path`, brings it to the disk, and renames it to `path`. What `write`
 /// writes is streamed.
@@ -17,18 +60,14 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// on.
 ///
 /// # Errors
-/// What `write` or the system returned. On Windows the rename fails while the old file is mapped.
+/// What [`check_target`], `write` or the system returned. On Windows the rename fails while the old
+/// file is mapped.
 pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if path.file_name().is_none() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
-    }
+    check_target(path)?;
+    let folder = folder_of(path);
     let (file, temporary) = create_beside(folder)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
     let written = write(&mut writer).and_then(|()| writer.flush());
@@ -54,6 +93,7 @@ impl Temporary {
     fn rename(mut self, target: &Path) -> io::Result<()> {
         if let Some(path) = &self.0 {
             fs::rename(path, target)?;
+            forget(path);
         }
         self.0 = None;
         Ok(())
@@ -65,7 +105,14 @@ impl Drop for Temporary {
         if let Some(path) = &self.0 {
             // Nothing better can be done about a file that cannot be removed.
             let _ = fs::remove_file(path);
+            forget(path);
         }
+    }
+}
+
+fn forget(path: &Path) {
+    if let Some(paths) = unfinished().as_mut() {
+        paths.retain(|unfinished| unfinished != path);
     }
 }
 
@@ -76,8 +123,15 @@ fn create_beside(folder: &Path) -> io::Result<(File, Temporary)> {
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!(".lucid-{process}-{number}.tmp"));
+        let mut unfinished = unfinished();
+        let Some(paths) = unfinished.as_mut() else {
+            return Err(io::Error::new(ErrorKind::Interrupted, "this program is ending"));
+        };
         match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, Temporary(Some(path)))),
+            Ok(file) => {
+                paths.push(path.clone());
+                return Ok((file, Temporary(Some(path))));
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -155,5 +209,27 @@ mod tests {
         assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
         let nameless = write_atomic(Path::new(".."), |_| Ok(()));
         assert_eq!(nameless.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let folder = std::env::temp_dir().join(format!("lucid-sys-target-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let refused = |path: &Path| {
+            let error = write_atomic(path, |_| panic!("nothing is computed")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{}", path.display());
+        };
+        refused(&folder);
+        #[cfg(unix)]
+        {
+            let socket = folder.join("socket");
+            let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            refused(&socket);
+            let link = folder.join("link");
+            std::os::unix::fs::symlink(&socket, &link).unwrap();
+            refused(&link);
+            refused(Path::new("/dev/null"));
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

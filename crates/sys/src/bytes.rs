@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 /// A file could not be mapped.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {}: {source}", path.display())]
+#[error("cannot open {}", path.display())]
 pub struct MapError {
     /// The file that was asked for.
     pub path: PathBuf,
@@ -82,6 +82,11 @@ impl Bytes {
         let start = self.range.start + range.start;
         let end = self.range.start + range.end;
         Some(Self { backing: Arc::clone(&self.backing), range: start..end })
+    }
+
+    /// Whether both are parts of the same file or buffer.
+    pub fn same_memory(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backing, &other.backing)
     }
 
     /// Whether the bytes are a mapped file (the system may drop and re-read its pages) or heap

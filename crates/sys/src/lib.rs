@@ -13,7 +13,7 @@ mod pool;
 mod topology;
 
 pub use anonymous::{Anonymous, Pages};
-pub use atomic_file::write_atomic;
+pub use atomic_file::{abandon_writes, check_target, write_atomic};
 pub use bytes::{Access, Bytes, MapError};
 pub use memory::{Memory, peak_resident_bytes};
 pub use pool::ThreadPool;

@@ -3,6 +3,7 @@
 //! the `tokenizers` library's `AddedToken`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::TokenId;
 use crate::trie::Trie;
@@ -13,7 +14,7 @@ use crate::unicode::{MARK, SPACE, WORD, flags};
 #[expect(clippy::struct_excessive_bools, reason = "the flags are the file format's")]
 pub(crate) struct AddedToken {
     pub(crate) id: TokenId,
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Arc<[u8]>,
     /// Control (or unknown): matched only where special tokens are parsed.
     pub(crate) special: bool,
     /// Takes the white space before it.
@@ -44,10 +45,8 @@ pub(crate) struct Match {
 
 impl AddedSet {
     pub(crate) fn new(tokens: Vec<AddedToken>) -> Self {
-        let keys = tokens
-            .iter()
-            .enumerate()
-            .map(|(index, token)| (token.content.as_slice(), index as u32));
+        let keys =
+            tokens.iter().enumerate().map(|(index, token)| (&token.content[..], index as u32));
         let trie = Trie::new(keys);
         Self { tokens, trie }
     }
@@ -176,7 +175,7 @@ mod tests {
     fn token(id: TokenId, content: &str) -> AddedToken {
         AddedToken {
             id,
-            content: content.as_bytes().to_vec(),
+            content: content.as_bytes().into(),
             special: true,
             ..AddedToken::default()
         }

@@ -59,6 +59,11 @@ impl Charsmap {
         (replacement.len() <= REPLACEMENT_BYTES_MAX).then_some((length, replacement))
     }
 
+    /// Bound of a replacement's length for each byte replaced.
+    pub(crate) fn growth(&self) -> usize {
+        if self.replacements.is_empty() { 1 } else { REPLACEMENT_BYTES_MAX }
+    }
+
     /// Replaces longest prefixes from left to right.
     pub(crate) fn apply(&self, text: &str) -> String {
         let mut result = String::with_capacity(text.len());

@@ -1,11 +1,13 @@
 //! What `tokenizer_config.json` adds: which tokens are special and by what name, and the chat
 //! template. Source: the `transformers` library's `tokenization_utils_base.py`.
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::added::AddedToken;
 use crate::from_gguf::check_added;
-use crate::from_json::{invalid, parse};
+use crate::json_stream::{ADDED_BYTES_TOTAL_MAX, ADDED_COST, Budget, Part, Text, invalid};
 use crate::{TokenId, TokenizerError, Vocabulary};
 
 /// The parts in use.
@@ -19,32 +21,60 @@ pub(crate) struct Config {
 }
 
 const FILE: &str = "tokenizer_config.json";
-const ROLES: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The file's parts, in place.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document<'a> {
+    add_bos_token: Option<bool>,
+    add_eos_token: Option<bool>,
+    #[serde(borrow)]
+    chat_template: Option<&'a RawValue>,
+    bos_token: Option<&'a RawValue>,
+    eos_token: Option<&'a RawValue>,
+    unk_token: Option<&'a RawValue>,
+    sep_token: Option<&'a RawValue>,
+    pad_token: Option<&'a RawValue>,
+    cls_token: Option<&'a RawValue>,
+    mask_token: Option<&'a RawValue>,
+    added_tokens_decoder: Option<&'a RawValue>,
+}
 
 impl Config {
     pub(crate) fn read(file: Option<&[u8]>) -> Result<Self, TokenizerError> {
         let Some(file) = file else { return Ok(Self::default()) };
-        let value = parse(FILE, file)?;
+        let whole = Part::whole(FILE, file);
+        let it: Document<'_> = whole.read()?;
+        let tree =
+            |key, raw: Option<&_>| raw.map_or(Ok(Value::Null), |raw| whole.inner(key, raw).tree());
         let mut config = Self {
-            add_bos: value.get("add_bos_token").and_then(Value::as_bool),
-            add_eos: value.get("add_eos_token").and_then(Value::as_bool),
-            chat_template: template(value.get("chat_template")),
+            add_bos: it.add_bos_token,
+            add_eos: it.add_eos_token,
+            chat_template: template(&tree("chat_template", it.chat_template)?),
             ..Self::default()
         };
-        for role in ROLES {
-            let name = value.get(role);
-            let name =
-                name.and_then(|name| name.as_str().or_else(|| name.get("content")?.as_str()));
+        for (role, raw) in [
+            ("bos_token", it.bos_token),
+            ("eos_token", it.eos_token),
+            ("unk_token", it.unk_token),
+            ("sep_token", it.sep_token),
+            ("pad_token", it.pad_token),
+            ("cls_token", it.cls_token),
+            ("mask_token", it.mask_token),
+        ] {
+            let name = tree(role, raw)?;
+            let name = name.as_str().or_else(|| name.get("content")?.as_str());
             config.names.extend(name.map(|name| (role, name.to_owned())));
         }
-        if let Some(added) = value.get("added_tokens_decoder").and_then(Value::as_object) {
-            for (id, token) in added {
-                let id = id
-                    .parse()
-                    .map_err(|_| invalid(FILE, "added_tokens_decoder: a key is no id"))?;
-                config.added.push(added_token(FILE, id, token)?);
-            }
+        if let Some(raw) = it.added_tokens_decoder {
+            let part = whole.inner("added_tokens_decoder", raw);
+            let mut list = AddedList::new(&part, &mut Budget::new(file.len()))?;
+            part.entries(&mut |id, entry: AddedEntry<'_>| {
+                let id = id.parse();
+                let id = id.map_err(|_| invalid(FILE, "added_tokens_decoder: a key is no id"))?;
+                list.push(AddedEntry { id: Some(id), ..entry })
+            })?;
+            config.added = list.finish();
         }
         Ok(config)
     }
@@ -75,8 +105,8 @@ impl Config {
 }
 
 /// One template, or the one called `default` among several.
-fn template(value: Option<&Value>) -> Option<String> {
-    match value? {
+fn template(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(named) => {
             let by_name = |name: &str| {
@@ -89,24 +119,70 @@ fn template(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// `{"content": .., "special": .., ..}`
-pub(crate) fn added_token(
-    file: &'static str,
-    id: TokenId,
-    value: &Value,
-) -> Result<AddedToken, TokenizerError> {
-    let content = value.get("content").and_then(Value::as_str);
-    let content =
-        content.ok_or_else(|| invalid(file, "an added token has no text in `content`"))?;
-    check_added(content.as_bytes())?;
-    let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or(false);
-    Ok(AddedToken {
-        id,
-        content: content.as_bytes().to_vec(),
-        special: flag("special"),
-        lstrip: flag("lstrip"),
-        rstrip: flag("rstrip"),
-        single_word: flag("single_word"),
-        normalized: flag("normalized"),
-    })
+/// `{"content": .., "special": .., ..}`, with its id inside or as its key.
+#[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are the file format's")]
+pub(crate) struct AddedEntry<'a> {
+    id: Option<TokenId>,
+    #[serde(borrow)]
+    content: Text<'a>,
+    #[serde(default)]
+    special: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    normalized: bool,
+}
+
+/// Added tokens in the making, bounded.
+pub(crate) struct AddedList {
+    tokens: Vec<AddedToken>,
+    bytes: usize,
+}
+
+impl AddedList {
+    /// For the entries of `part`.
+    pub(crate) fn new(part: &Part<'_>, budget: &mut Budget) -> Result<Self, TokenizerError> {
+        let count = part.count()?;
+        budget.charge("memory for added tokens", count, ADDED_COST)?;
+        Ok(Self { tokens: Vec::with_capacity(count), bytes: 0 })
+    }
+
+    /// Appends a token. One without text is skipped.
+    pub(crate) fn push(&mut self, entry: AddedEntry<'_>) -> Result<(), TokenizerError> {
+        let Text(content) = entry.content;
+        let what = "added token";
+        let id =
+            entry.id.ok_or(TokenizerError::Missing { what, expected: "an integer in `id`" })?;
+        check_added(content.as_bytes())?;
+        self.bytes += content.len();
+        if self.bytes > ADDED_BYTES_TOTAL_MAX {
+            return Err(TokenizerError::Limit {
+                what: "length of all added tokens",
+                found: self.bytes,
+                limit: ADDED_BYTES_TOTAL_MAX,
+            });
+        }
+        if !content.is_empty() {
+            self.tokens.push(AddedToken {
+                id,
+                content: content.as_bytes().into(),
+                special: entry.special,
+                lstrip: entry.lstrip,
+                rstrip: entry.rstrip,
+                single_word: entry.single_word,
+                normalized: entry.normalized,
+            });
+        }
+        Ok(())
+    }
+
+    /// The tokens.
+    pub(crate) fn finish(self) -> Vec<AddedToken> {
+        self.tokens
+    }
 }

@@ -7,7 +7,7 @@ use crate::added::{ADDED_BYTES_MAX, AddedSet, AddedToken};
 use crate::charsmap::Charsmap;
 use crate::error::excerpt;
 use crate::family::Family;
-use crate::hash::FastMap;
+use crate::index::TokenIndex;
 use crate::model::{Bpe, BpeSettings, Model, ScoredBpe, Unigram, WordPiece};
 use crate::normalize::Normalizer;
 use crate::pattern::Pattern;
@@ -46,7 +46,7 @@ const END_NAMES: &[&str] = &[
 pub(crate) struct Prepared {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) warnings: Vec<String>,
-    ids: FastMap<Box<[u8]>, TokenId>,
+    pub(crate) ids: TokenIndex,
     ends: Vec<TokenId>,
 }
 
@@ -55,24 +55,17 @@ impl Prepared {
     /// answer found.
     pub(crate) fn new(mut vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         vocabulary.check()?;
-        let mut ids: FastMap<Box<[u8]>, TokenId> = FastMap::default();
-        ids.reserve(vocabulary.tokens.len());
-        for (id, text) in vocabulary.tokens.iter().enumerate() {
-            let second = id as TokenId;
-            if text.is_empty() {
-                continue;
-            }
-            if let Some(first) = ids.insert(text.clone().into_boxed_slice(), second) {
-                return Err(TokenizerError::DuplicateToken { text: excerpt(text), first, second });
-            }
-        }
+        let ids = TokenIndex::new(&vocabulary.tokens).map_err(|(first, second)| {
+            let text = excerpt(&vocabulary.tokens[first as usize]);
+            TokenizerError::DuplicateToken { text, first, second }
+        })?;
         vocabulary.kinds.resize(vocabulary.tokens.len(), TokenKind::Normal);
         let ends = ends(&mut vocabulary, &ids);
         Ok(Self { vocabulary, warnings: Vec::new(), ids, ends })
     }
 
     pub(crate) fn id(&self, text: &str) -> Option<TokenId> {
-        self.ids.get(text.as_bytes()).copied()
+        self.ids.id(&self.vocabulary.tokens, text.as_bytes())
     }
 
     /// Whether an answer may end with this token.
@@ -82,8 +75,9 @@ impl Prepared {
     }
 }
 
-fn ends(vocabulary: &mut Vocabulary, ids: &FastMap<Box<[u8]>, TokenId>) -> Vec<TokenId> {
-    let id = |name: &str| ids.get(name.as_bytes()).copied();
+fn ends(vocabulary: &mut Vocabulary, ids: &TokenIndex) -> Vec<TokenId> {
+    let tokens = &vocabulary.tokens;
+    let id = |name: &str| ids.id(tokens, name.as_bytes());
     let mut ends: Vec<TokenId> = END_NAMES.iter().filter_map(|name| id(name)).collect();
     // Harmony: a call ends the turn, a message does not. Elsewhere `<|call|>` opens one.
     let calls = if id("<|return|>").is_some() { id("<|call|>") } else { id("<|calls|>") };
@@ -113,10 +107,10 @@ pub(crate) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerEr
     let model = prepared.vocabulary.model.clone();
     let pipeline = match model.as_str() {
         "gpt2" | "gemma4" => byte_pairs(&mut prepared)?,
-        "llama" => marked(&mut prepared, |v| Model::Scored(ScoredBpe::new(v)))?,
+        "llama" => marked(&mut prepared, |v| Ok(Model::Scored(ScoredBpe::new(v))))?,
         "t5" => marked(&mut prepared, |v| {
             let fallback = v.kinds.contains(&TokenKind::Byte);
-            Model::Unigram(Unigram::new(v, fallback))
+            Ok(Model::Unigram(Unigram::new(v, fallback)?))
         })?,
         "bert" => word_pieces(&mut prepared)?,
         _ => {
@@ -174,7 +168,12 @@ pub(crate) fn added(vocabulary: &Vocabulary) -> Result<AddedSet, TokenizerError>
             _ => continue,
         };
         check_added(content)?;
-        tokens.push(AddedToken { id, content: content.clone(), special, ..AddedToken::default() });
+        tokens.push(AddedToken {
+            id,
+            content: content.as_slice().into(),
+            special,
+            ..AddedToken::default()
+        });
     }
     Ok(AddedSet::new(tokens))
 }
@@ -244,7 +243,7 @@ fn byte_pairs(prepared: &mut Prepared) -> Result<Pipeline, TokenizerError> {
         all: added(v)?,
         normalizers,
         steps: family.steps()?,
-        model: Model::Bpe(Bpe::new(v, settings)?),
+        model: Model::Bpe(Bpe::new(v, &prepared.ids, settings)?),
         cut: if family.marked { SpaceCut::new(v) } else { None },
         prefix,
         suffix,
@@ -264,7 +263,7 @@ pub(crate) fn mark_spaces() -> Normalizer {
 /// SentencePiece's two models.
 fn marked(
     prepared: &mut Prepared,
-    model: impl Fn(&Vocabulary) -> Model,
+    model: impl Fn(&Vocabulary) -> Result<Model, TokenizerError>,
 ) -> Result<Pipeline, TokenizerError> {
     let unigram = prepared.vocabulary.model == "t5";
     let [prefix, suffix] = around(prepared, !unigram, unigram, false);
@@ -287,7 +286,7 @@ fn marked(
         all: added(v)?,
         normalizers,
         steps: Vec::new(),
-        model: model(v),
+        model: model(v)?,
         cut: SpaceCut::new(v),
         prefix,
         suffix,

@@ -1,68 +1,65 @@
 //! Vocabularies as plain lists: `vocab.json` with `merges.txt`, and BERT's `vocab.txt`. Sources:
 //! openai/gpt-2's `encoder.py`; google-research/bert's `tokenization.py`.
 
-use serde_json::Value;
-
 use crate::error::excerpt;
 use crate::from_config::Config;
-use crate::from_json::{invalid, parse};
 use crate::hash::FastMap;
+use crate::json_stream::{Budget, MERGE_COST, Part, TOKEN_COST};
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 
 /// Ids may leave gaps, but no more than this beside the tokens that are there.
 const GAPS_MAX: usize = 1 << 16;
 
-/// Texts by id; a gap becomes an unused token of its own name.
-pub(crate) fn by_id(
-    entries: Vec<(Vec<u8>, u64)>,
+/// Texts by id in the making; a gap becomes an unused token of its own name.
+pub(crate) struct Slots {
     key: &'static str,
-) -> Result<(Vec<Vec<u8>>, Vec<TokenKind>), TokenizerError> {
-    let len_max = 2 * entries.len() + GAPS_MAX;
-    let top = entries.iter().map(|(_, id)| *id).max().unwrap_or(0);
-    if top >= len_max as u64 {
-        return Err(TokenizerError::IdOutOfRange { key, id: top, len: entries.len() });
+    tokens: Vec<Vec<u8>>,
+    kinds: Vec<TokenKind>,
+}
+
+impl Slots {
+    /// For `count` texts with ids up to `top`.
+    pub(crate) fn new(key: &'static str, count: usize, top: u64) -> Result<Self, TokenizerError> {
+        if top >= (2 * count + GAPS_MAX) as u64 {
+            return Err(TokenizerError::IdOutOfRange { key, id: top, len: count });
+        }
+        let len = if count == 0 { 0 } else { top as usize + 1 };
+        Ok(Self { key, tokens: vec![Vec::new(); len], kinds: vec![TokenKind::Unused; len] })
     }
-    let len = if entries.is_empty() { 0 } else { top as usize + 1 };
-    let mut tokens: Vec<Option<Vec<u8>>> = vec![None; len];
-    for (text, id) in entries {
-        let slot = &mut tokens[id as usize];
-        if let Some(other) = slot.as_ref().filter(|other| **other != text) {
+
+    /// Number of ids.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Puts a text in its place.
+    pub(crate) fn put(&mut self, text: Vec<u8>, id: u64) -> Result<(), TokenizerError> {
+        let index = usize::try_from(id).unwrap_or(usize::MAX);
+        let (Some(slot), Some(kind)) = (self.tokens.get_mut(index), self.kinds.get_mut(index))
+        else {
+            let len = self.tokens.len();
+            return Err(TokenizerError::IdOutOfRange { key: self.key, id, len });
+        };
+        if *kind != TokenKind::Unused && *slot != text {
             return Err(TokenizerError::BadEntry {
-                what: key,
-                index: id as usize,
-                found: format!("both {:?} and {:?}", excerpt(other), excerpt(&text)),
+                what: self.key,
+                index,
+                found: format!("both {:?} and {:?}", excerpt(slot), excerpt(&text)),
                 expected: "one token for each id",
             });
         }
-        *slot = Some(text);
+        (*slot, *kind) = (text, TokenKind::Normal);
+        Ok(())
     }
-    let kinds = tokens.iter().map(|text| match text {
-        Some(_) => TokenKind::Normal,
-        None => TokenKind::Unused,
-    });
-    let kinds = kinds.collect();
-    let name = |(id, text): (usize, Option<Vec<u8>>)| {
-        text.unwrap_or_else(|| format!("[UNUSED_{id}]").into_bytes())
-    };
-    Ok((tokens.into_iter().enumerate().map(name).collect(), kinds))
-}
 
-/// The object `{"token": id, ...}`.
-pub(crate) fn vocab_entries(
-    vocab: &Value,
-    key: &'static str,
-) -> Result<Vec<(Vec<u8>, u64)>, TokenizerError> {
-    let object = vocab.as_object().ok_or_else(|| invalid(key, "expected an object of ids"))?;
-    object
-        .iter()
-        .map(|(text, id)| match id.as_u64() {
-            Some(id) => Ok((text.as_bytes().to_vec(), id)),
-            None => Err(invalid(
-                key,
-                &format!("the id of {:?} is no integer", excerpt(text.as_bytes())),
-            )),
-        })
-        .collect()
+    /// Texts and kinds, gaps filled.
+    pub(crate) fn finish(mut self) -> (Vec<Vec<u8>>, Vec<TokenKind>) {
+        let gaps = self.tokens.iter_mut().zip(&self.kinds).enumerate();
+        for (id, (slot, _)) in gaps.filter(|(_, (_, kind))| **kind == TokenKind::Unused) {
+            *slot = format!("[UNUSED_{id}]").into_bytes();
+        }
+        (self.tokens, self.kinds)
+    }
 }
 
 /// GPT-2's pair of files, with what `tokenizer_config.json` adds.
@@ -73,19 +70,35 @@ pub(crate) fn vocab_and_merges(
     tokenizer_config: Option<&[u8]>,
 ) -> Result<Vocabulary, TokenizerError> {
     let config = Config::read(tokenizer_config)?;
-    let mut entries = vocab_entries(&parse("vocab.json", vocab)?, "vocab.json")?;
-    let mut known: FastMap<Vec<u8>, u64> = entries.iter().cloned().collect();
+    let part = Part::whole("vocab.json", vocab);
+    let (count, top) = part.ids()?;
+    let mut budget = Budget::new(vocab.len() + merges.len());
+    let top = config.added.iter().map(|token| u64::from(token.id)).fold(top, u64::max);
+    let count = count + config.added.len();
+    let ids = usize::try_from(top).unwrap_or(usize::MAX).min(2 * count);
+    budget.charge("memory for vocab.json", ids.max(count), TOKEN_COST)?;
+    let mut slots = Slots::new("vocab.json", count, top)?;
+    let mut known: FastMap<Box<[u8]>, Option<TokenId>> =
+        config.added.iter().map(|token| (Box::from(&token.content[..]), None)).collect();
+    part.entries(&mut |text, id: u64| {
+        if let Some(known) = known.get_mut(text.as_bytes()) {
+            *known = TokenId::try_from(id).ok();
+        }
+        slots.put(text.as_bytes().to_vec(), id)
+    })?;
     for token in &config.added {
-        if !known.contains_key(&token.content) {
-            known.insert(token.content.clone(), u64::from(token.id));
-            entries.push((token.content.clone(), u64::from(token.id)));
+        let known = known.entry(Box::from(&token.content[..])).or_default();
+        if known.is_none() {
+            *known = Some(token.id);
+            slots.put(token.content.to_vec(), u64::from(token.id))?;
         }
     }
-    let (tokens, kinds) = by_id(entries, "vocab.json")?;
+    let (tokens, kinds) = slots.finish();
     let lines =
         merges.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let header = |(index, line): &(usize, &[u8])| *index == 0 && line.starts_with(b"#version");
     let lines = lines.enumerate().filter(|entry| !header(entry) && !entry.1.is_empty());
+    budget.charge("memory for merges.txt", lines.clone().count(), MERGE_COST)?;
     let mut vocabulary = Vocabulary {
         model: "gpt2".to_owned(),
         pre: Some(family.to_owned()),
@@ -96,7 +109,7 @@ pub(crate) fn vocab_and_merges(
     };
     for token in &config.added {
         let kind = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
-        if let Some(id) = known.get(&token.content) {
+        if let Some(Some(id)) = known.get(&token.content[..]) {
             vocabulary.kinds[*id as usize] = kind;
         }
     }

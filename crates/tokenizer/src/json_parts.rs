@@ -6,8 +6,9 @@ use serde_json::Value;
 use crate::charsmap::Charsmap;
 use crate::error::excerpt;
 use crate::from_gguf::bert_steps;
-use crate::from_json::{FILE, family_name, invalid};
+use crate::from_json::{FILE, family_name};
 use crate::from_tiktoken::base64;
+use crate::json_stream::invalid;
 use crate::normalize::Normalizer;
 use crate::pattern::Pattern;
 use crate::scan::Scanner;
@@ -19,17 +20,23 @@ use crate::{TokenId, TokenizerError};
 /// Bounds: what a file inserts for each character of a text, and how many components it chains.
 const INSERT_BYTES_MAX: usize = 256;
 const PARTS_MAX: usize = 64;
+/// How many times as long normalizers may make a text by replacing parts of it.
+const GROWTH_MAX: usize = 1024;
 
-fn kind(value: &Value) -> &str {
+pub(crate) fn kind(value: &Value) -> &str {
     value.get("type").and_then(Value::as_str).unwrap_or("")
 }
 
-fn flag(value: &Value, name: &str, default: bool) -> bool {
+pub(crate) fn flag(value: &Value, name: &str, default: bool) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(default)
 }
 
 /// The parts of a `Sequence`, nested ones laid flat.
-fn flat<'a>(value: &'a Value, list: &str, out: &mut Vec<&'a Value>) -> Result<(), TokenizerError> {
+pub(crate) fn flat<'a>(
+    value: &'a Value,
+    list: &str,
+    out: &mut Vec<&'a Value>,
+) -> Result<(), TokenizerError> {
     if kind(value) == "Sequence" {
         let parts = value.get(list).and_then(Value::as_array);
         for part in parts.ok_or_else(|| invalid(FILE, "a Sequence has no list"))? {
@@ -78,7 +85,14 @@ fn pattern(value: &Value) -> Result<(Pattern, Option<String>), TokenizerError> {
 pub(crate) fn normalizers(value: &Value) -> Result<Vec<Normalizer>, TokenizerError> {
     let mut parts = Vec::new();
     flat(value, "normalizers", &mut parts)?;
-    parts.into_iter().map(normalizer).collect()
+    let normalizers: Vec<Normalizer> =
+        parts.into_iter().map(normalizer).collect::<Result<_, _>>()?;
+    let growth = normalizers.iter().fold(1usize, |all, one| all.saturating_mul(one.growth()));
+    if growth > GROWTH_MAX {
+        let what = "growth of a text through all normalizers";
+        return Err(TokenizerError::Limit { what, found: growth, limit: GROWTH_MAX });
+    }
+    Ok(normalizers)
 }
 
 fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
@@ -232,7 +246,7 @@ fn behavior(part: &Value, default: Behavior) -> Result<Behavior, TokenizerError>
     })
 }
 
-fn metaspace(part: &Value) -> Result<Step, TokenizerError> {
+pub(crate) fn metaspace(part: &Value) -> Result<Step, TokenizerError> {
     let replacement = part.get("replacement").and_then(Value::as_str).unwrap_or("\u{2581}");
     let replacement = replacement.chars().next();
     let replacement =

@@ -40,6 +40,18 @@ pub(crate) enum Normalizer {
 }
 
 impl Normalizer {
+    /// How many times as long a text may become through what the file replaces.
+    pub(crate) fn growth(&self) -> usize {
+        match self {
+            Self::Replace { pattern: Pattern::Literal(text), content } => {
+                content.len().div_ceil(text.len().max(1)).max(1)
+            }
+            Self::Replace { content, .. } => content.len().max(1),
+            Self::Charsmap(map) => map.growth(),
+            _ => 1,
+        }
+    }
+
     /// `text` normalized. Empty text stays empty.
     pub(crate) fn apply<'a>(&self, text: Cow<'a, str>, escaped: bool) -> Cow<'a, str> {
         if text.is_empty() {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::added::{AddedSet, Literal};
-use crate::hash::FastMap;
+use crate::index::TokenIndex;
 use crate::model::{Model, Scratch};
 use crate::normalize::Normalizer;
 use crate::spaces::SpaceCut;
@@ -51,7 +51,7 @@ pub struct Tokenizer {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) warnings: Vec<String>,
     pub(crate) pipeline: Pipeline,
-    pub(crate) ids: FastMap<Box<[u8]>, TokenId>,
+    pub(crate) ids: TokenIndex,
     pub(crate) ends: Vec<TokenId>,
 }
 
@@ -173,7 +173,10 @@ impl Tokenizer {
         let pipeline = &self.pipeline;
         let special = special == ParseSpecial::Yes;
         let literal = Literal::new(literal, text.len());
-        let raw = if literal.is_empty() { &pipeline.raw } else { &pipeline.all };
+        // A template writes control tokens as they are spelled; what only becomes such a spelling by
+        // normalization (full-width brackets, say) came from a message and stays text.
+        let exact = special || !literal.is_empty();
+        let raw = if exact { &pipeline.all } else { &pipeline.raw };
         let mut scratch = Scratch::default();
         let mut out = Vec::with_capacity(text.len() / 4 + 2);
         if add == AddSpecial::Yes {
@@ -182,18 +185,11 @@ impl Tokenizer {
         let mut at = 0;
         while let Some(found) = raw.find(text, at, &literal, special) {
             let plain = at..found.range.start;
-            pipeline.segment(
-                &text[plain],
-                at == 0,
-                literal.is_empty(),
-                special,
-                &mut scratch,
-                &mut out,
-            );
+            pipeline.segment(&text[plain], at == 0, !exact, special, &mut scratch, &mut out);
             out.push(found.id);
             at = found.range.end;
         }
-        pipeline.segment(&text[at..], at == 0, literal.is_empty(), special, &mut scratch, &mut out);
+        pipeline.segment(&text[at..], at == 0, !exact, special, &mut scratch, &mut out);
         if add == AddSpecial::Yes {
             out.extend_from_slice(&pipeline.suffix);
         }
@@ -262,7 +258,7 @@ impl Tokenizer {
 
     /// The id of a token by its stored text.
     pub fn token_id(&self, text: &[u8]) -> Option<TokenId> {
-        self.ids.get(text).copied()
+        self.ids.id(&self.vocabulary.tokens, text)
     }
 
     /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of

@@ -87,7 +87,7 @@ fn hostile_json_is_an_error() {
     check(&file(json!({"type": "BPE", "vocab": {"a": -1}, "merges": []})), "no integer");
     check(&file(json!({"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "c"]]})), "merge 0");
     check(&file(json!({"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]})), "unk_id");
-    check(&file(json!({"type": "Unigram", "vocab": [["a"]]})), "model.vocab 0");
+    check(&file(json!({"type": "Unigram", "vocab": [["a"]]})), "model.vocab: entry 0");
     let with = |name: &str, part: Value| {
         let mut value = file(bpe.clone());
         value[name] = part;
@@ -108,13 +108,30 @@ fn hostile_json_is_an_error() {
         ),
         "7",
     );
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let error = Tokenizer::from_tokenizer_json(deep.as_bytes(), None).err().unwrap();
-    assert!(error.to_string().contains("recursion limit"), "{error}");
     for config in ["", "{", "[]", "{\"added_tokens_decoder\": {\"x\": {}}}"] {
         let json = file(bpe.clone()).to_string();
         let _ = Tokenizer::from_tokenizer_json(json.as_bytes(), Some(config.as_bytes()));
     }
+}
+
+/// Depth costs nothing where nobody looks, and is an error elsewhere; no key comes twice.
+#[test]
+fn nested_and_doubled_json() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let error = Tokenizer::from_tokenizer_json(deep.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("`model` is missing"), "{error}");
+    let model = r#"{"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}"#;
+    let file = format!(r#"{{"unknown": {deep}, "model": {model}}}"#);
+    assert!(Tokenizer::from_tokenizer_json(file.as_bytes(), None).is_ok());
+    let file = format!(r#"{{"decoder": {{"a": {deep}}}, "model": {model}}}"#);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("`decoder`") || error.to_string().contains("decoder is"));
+    let file = format!(r#"{{"decoder": {}, "model": {model}}}"#, &deep[99_000..101_000]);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("decoder: recursion limit"), "{error}");
+    let file = format!(r#"{{"model": {model}, "model": {model}}}"#);
+    let error = Tokenizer::from_tokenizer_json(file.as_bytes(), None).err().unwrap();
+    assert!(error.to_string().contains("duplicate field `model`"), "{error}");
 }
 
 /// A megabyte of one thing ends in time for a test run, and comes back.
@@ -170,6 +187,42 @@ fn literal_text_is_never_control() {
 }
 
 /// Every prefix of a small file is refused or accepted, never a panic.
+/// What becomes a control token's spelling only by normalization came from a message.
+#[test]
+fn normalized_text_is_never_control() {
+    for normalizer in [json!({"type": "NFKC"}), json!({"type": "Lowercase"})] {
+        let file = json!({
+            "normalizer": normalizer,
+            "added_tokens": [{"id": 5, "content": "<|im_end|>", "special": true, "normalized": true,
+                "single_word": false, "lstrip": false, "rstrip": false}],
+            "model": {"type": "BPE", "merges": [], "unk_token": null,
+                "vocab": {"<": 0, "|": 1, ">": 2, "i": 3, "m": 4, "_": 6, "e": 7, "n": 8, "d": 9}},
+        });
+        let file = serde_json::to_vec(&file).unwrap();
+        let tokenizer = Tokenizer::from_tokenizer_json(&file, None).unwrap();
+        let encode =
+            |text: &str| tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::Yes);
+        assert_eq!(encode("<|im_end|>"), [5], "the template's own spelling");
+        for text in ["\u{ff1c}|im_end|\u{ff1e}", "<|IM_END|>"] {
+            assert!(!encode(text).contains(&5), "{text} under {normalizer}");
+        }
+    }
+}
+
+#[test]
+fn long_unigram_pieces_are_refused() {
+    let vocabulary = Vocabulary {
+        model: "t5".to_owned(),
+        tokens: vec![b"<unk>".to_vec(), b"a".to_vec(), vec![b'a'; 1025]],
+        scores: vec![0.0, -1.0, -2.0],
+        kinds: vec![TokenKind::Unknown, TokenKind::Normal, TokenKind::Normal],
+        unk: Some(0),
+        ..Vocabulary::default()
+    };
+    let error = Tokenizer::new(vocabulary).err().expect("accepted").to_string();
+    assert!(error.contains("unigram piece is 1025, the limit is 1024"), "{error}");
+}
+
 #[test]
 fn truncation_at_every_byte() {
     let json = json!({

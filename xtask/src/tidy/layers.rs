@@ -27,7 +27,7 @@ const TABLE: &[Row] = &[
     row("sys", 0, &[]),
     row("kernels", 0, &[]),
     row("tokenizer", 0, &[]),
-    row("hub", 1, &[]),
+    row("hub", 0, &[]),
     row("tensor", 1, &["kernels", "sys"]),
     row("checkpoint", 2, &["tensor", "sys"]),
     row("model", 2, &["tensor"]),

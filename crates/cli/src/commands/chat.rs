@@ -63,14 +63,34 @@ pub(super) fn encode(
     literal: &[std::ops::Range<usize>],
 ) -> Vec<TokenId> {
     let mut tokens = tokenizer.encode(text.as_bytes(), literal, AddSpecial::No, ParseSpecial::Yes);
-    let wants_bos = tokenizer.vocabulary().add_bos == Some(true);
     if let Some(bos) = tokenizer.bos()
-        && wants_bos
+        && adds_bos(tokenizer)
         && tokens.first() != Some(&bos)
     {
         tokens.insert(0, bos);
     }
     tokens
+}
+
+/// Whether texts begin with begin-of-text: one rule for plain texts and for conversations.
+fn adds_bos(tokenizer: &Tokenizer) -> bool {
+    let begin = tokenizer.encode(b"", &[], AddSpecial::Yes, ParseSpecial::No);
+    begin.first().is_some_and(|&first| Some(first) == tokenizer.bos())
+}
+
+/// The line editor of a conversation.
+pub(super) type LineEditor = rustyline::Editor<(), FileHistory>;
+
+/// An editor that remembers earlier conversations. Made before anything is computed or fetched: it
+/// takes Ctrl-C for itself, and we take it back.
+pub(super) fn editor(environment: &Environment) -> Result<LineEditor> {
+    let mut editor = LineEditor::new()?;
+    interrupt::install();
+    if let Some(history) = &environment.history {
+        // A missing or broken history is no reason not to talk.
+        let _ = editor.load_history(history);
+    }
+    Ok(editor)
 }
 
 /// A conversation with a person.
@@ -92,6 +112,21 @@ pub(super) struct Dialogue<'a> {
 enum Next {
     Continue,
     Leave,
+}
+
+/// Whether the model said anything.
+enum Answered {
+    Yes,
+    No,
+}
+
+/// Where an answer begins, as far as its reasoning goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// Inside a reasoning that the prompt has opened.
+    InReasoning,
+    /// Outside.
+    Outside,
 }
 
 impl<'a> Dialogue<'a> {
@@ -117,12 +152,7 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Reads and answers until the person leaves.
-    pub(super) fn converse(mut self) -> Result<i32> {
-        let mut editor = rustyline::Editor::<(), FileHistory>::new()?;
-        if let Some(history) = &self.environment.history {
-            // A missing or broken history is no reason not to talk.
-            let _ = editor.load_history(history);
-        }
+    pub(super) fn converse(mut self, mut editor: LineEditor) -> Result<i32> {
         self.greet()?;
         loop {
             match read(&mut editor) {
@@ -133,8 +163,8 @@ impl<'a> Dialogue<'a> {
                     match self.handle(&text) {
                         Ok(Next::Continue) => {}
                         Ok(Next::Leave) => break,
-                        Err(error) if output::is_broken_pipe(&error) => return Err(error),
-                        Err(error) => eprintln!("lucid: {error:#}"),
+                        Err(error) if output::is_reader_gone(&error) => return Err(error),
+                        Err(error) => output::error(format_args!("{error:#}")),
                     }
                 }
                 Err(ReadlineError::Interrupted) => {
@@ -164,7 +194,7 @@ impl<'a> Dialogue<'a> {
 
     /// The history is kept for the next time, readable by its owner alone as far as the editor sees
     /// to it.
-    fn remember(&self, editor: &mut rustyline::Editor<(), FileHistory>) {
+    fn remember(&self, editor: &mut LineEditor) {
         if let Some(history) = &self.environment.history {
             if let Some(folder) = history.parent() {
                 let _ = std::fs::create_dir_all(folder);
@@ -182,8 +212,8 @@ impl<'a> Dialogue<'a> {
             "/help" | "/?" => output::line(HELP)?,
             "/reset" | "/clear" | "/new" => self.reset()?,
             "/system" if self.template.is_none() => {
-                eprintln!(
-                    "lucid: this model has no chat template, so there is no place for a system text"
+                output::error(
+                    "this model has no chat template, so there is no place for a system text",
                 );
             }
             "/system" => {
@@ -194,7 +224,7 @@ impl<'a> Dialogue<'a> {
             "/set" => self.set(rest)?,
             "/stats" => self.stats()?,
             _ if command.starts_with('/') && !command[1..].contains('/') && command.len() > 1 => {
-                eprintln!("lucid: there is no {command}; /help lists what there is");
+                output::error(format_args!("there is no {command}; /help lists what there is"));
             }
             _ => self.say(text)?,
         }
@@ -208,14 +238,22 @@ impl<'a> Dialogue<'a> {
     }
 
     fn again(&mut self) -> Result<()> {
-        while self.messages.last().is_some_and(|message| message.role == "assistant") {
-            self.messages.pop();
-        }
-        if self.template.is_none() || self.messages.is_empty() {
-            eprintln!("lucid: there is no message to answer again");
+        if self.template.is_none() {
+            output::error("without a chat template there are no messages to answer again");
             return Ok(());
         }
-        self.answer_messages()
+        let asked = self.messages.iter().rposition(|message| message.role == "user");
+        let Some(asked) = asked else {
+            output::error("there is no message to answer again");
+            return Ok(());
+        };
+        let before = self.messages.split_off(asked + 1);
+        let answered = self.answer_messages();
+        if !matches!(answered, Ok(Answered::Yes)) {
+            // The old answer stands until there is a new one.
+            self.messages.extend(before);
+        }
+        answered.map(|_| ())
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
@@ -224,30 +262,39 @@ impl<'a> Dialogue<'a> {
         }
         self.messages.push(Message::text("user", text));
         let answered = self.answer_messages();
-        if answered.is_err() {
+        if !matches!(answered, Ok(Answered::Yes)) {
             // What could not be answered is not part of the conversation.
             self.messages.pop();
         }
-        answered
+        answered.map(|_| ())
     }
 
-    fn answer_messages(&mut self) -> Result<()> {
-        let Some(template) = &self.template else { return Ok(()) };
+    /// Answers the messages and keeps the answer, where there is one.
+    fn answer_messages(&mut self) -> Result<Answered> {
+        let Some(template) = &self.template else { return Ok(Answered::No) };
         let system = self.system.iter().map(|text| Message::text("system", text));
         let messages: Vec<_> = system.chain(self.messages.iter().cloned()).collect();
         let Rendered { text, literal } = render(template, &messages)?;
+        let reasons = opens_reasoning(&text, &literal);
         let prompt = encode(self.session.tokenizer, &text, &literal);
         let decoder = self.session.tokenizer.stream_decoder(ShowSpecial::No);
         let listening = interrupt::listen();
         let mut answer = String::new();
-        let outcome =
+        let answered =
             self.session.answer(&prompt, decoder, self.limits, &listening, &mut |_, text| {
                 answer.push_str(text);
                 output::show(&style::harmless(text))
-            })?;
-        output::line("")?;
-        self.messages.push(reply(&answer));
-        self.finish(outcome)
+            });
+        // Also after an error, which begins a line of its own.
+        let ended = output::line("");
+        let outcome = answered?;
+        ended?;
+        self.finish(outcome)?;
+        if outcome.answer_tokens == 0 {
+            return Ok(Answered::No);
+        }
+        self.messages.push(reply(&answer, reasons));
+        Ok(Answered::Yes)
     }
 
     fn continue_document(&mut self, text: &str) -> Result<()> {
@@ -268,7 +315,7 @@ impl<'a> Dialogue<'a> {
                 document.push(token);
                 output::show(&style::harmless(text))
             });
-        output::line("")?;
+        let ended = output::line("");
         let outcome = match answered {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -276,6 +323,7 @@ impl<'a> Dialogue<'a> {
                 return Err(error);
             }
         };
+        ended?;
         // The decoder's last word is text without a token of its own.
         self.document.truncate(prompt.len() + outcome.answer_tokens.min(count));
         self.finish(outcome)
@@ -295,7 +343,7 @@ impl<'a> Dialogue<'a> {
             Stop::End => {}
         }
         if self.args.stats {
-            eprintln!("{}", outcome.summary());
+            output::note(outcome.summary());
         }
         self.last = Some(outcome);
         Ok(())
@@ -314,12 +362,12 @@ impl<'a> Dialogue<'a> {
             "seed" => value.parse().map(|value| sampling.seed = Some(value)).is_ok(),
             "n" => value.parse().map(|value| self.limits.max_tokens = Some(value)).is_ok(),
             _ => {
-                eprintln!("lucid: /set knows temp, top-k, top-p, min-p, seed and n");
+                output::error("/set knows temp, top-k, top-p, min-p, seed and n");
                 return Ok(());
             }
         };
         if !parsed {
-            eprintln!("lucid: /set {name} needs a number, for example `/set {name} 1`");
+            output::error(format_args!("/set {name} needs a number, for example `/set {name} 1`"));
             return Ok(());
         }
         match generate::sampler(&self.args.sampling, self.session.tokenizer) {
@@ -346,31 +394,41 @@ impl<'a> Dialogue<'a> {
 }
 
 /// One entry: a line, or several between `"""`.
-fn read(editor: &mut rustyline::Editor<(), FileHistory>) -> Result<String, ReadlineError> {
+fn read(editor: &mut LineEditor) -> Result<String, ReadlineError> {
     let first = editor.readline("> ")?;
     let Some(mut text) = first.trim_start().strip_prefix("\"\"\"").map(str::to_owned) else {
         return Ok(first);
     };
     loop {
-        if let Some(end) = text.find("\"\"\"") {
-            text.truncate(end);
-            return Ok(text.trim_matches('\n').to_owned());
+        if let Some((inside, after)) = text.split_once("\"\"\"") {
+            return Ok(format!("{inside}{after}").trim_matches('\n').to_owned());
         }
         text.push('\n');
         text.push_str(&editor.readline("… ")?);
     }
 }
 
-/// An answer as the template wants to see it next time: reasoning apart from what was said.
-fn reply(answer: &str) -> Message {
-    let trimmed = answer.trim_start();
-    if let Some(rest) = trimmed.strip_prefix("<think>")
-        && let Some((reasoning, content)) = rest.split_once("</think>")
-    {
-        let reasoning = Some(reasoning.trim().to_owned());
-        return Message { reasoning, ..Message::text("assistant", content.trim_start()) };
-    }
-    Message::text("assistant", answer)
+/// Whether the prompt ends with a `<think>` of the template's own, as those of DeepSeek-R1, QwQ and
+/// Qwen3-Thinking do. One that a person wrote (`literal`) opens nothing.
+fn opens_reasoning(prompt: &str, literal: &[std::ops::Range<usize>]) -> Begins {
+    let prompt = prompt.trim_end();
+    let written =
+        literal.iter().any(|range| range.start < prompt.len() && range.end >= prompt.len());
+    if prompt.ends_with("<think>") && !written { Begins::InReasoning } else { Begins::Outside }
+}
+
+/// An answer as the template wants to see it next time: reasoning apart from what was said. A
+/// reasoning that was cut short has nothing said after it.
+fn reply(answer: &str, begins: Begins) -> Message {
+    let opened = answer.trim_start().strip_prefix("<think>");
+    let inside = match begins {
+        Begins::InReasoning => opened.or(Some(answer)),
+        Begins::Outside => opened,
+    };
+    let Some(inside) = inside else { return Message::text("assistant", answer) };
+    let (reasoning, content) = inside.split_once("</think>").unwrap_or((inside, ""));
+    let reasoning = Some(reasoning.trim().to_owned());
+    Message { reasoning, ..Message::text("assistant", content.trim_start()) }
 }
 
 #[cfg(test)]
@@ -379,10 +437,28 @@ mod tests {
 
     #[test]
     fn reasoning_is_kept_apart() {
-        let message = reply("<think>\nhm\n</think>\n\nFour.");
-        assert_eq!(message.reasoning.as_deref(), Some("hm"));
-        assert_eq!(message.content.as_deref(), Some("Four."));
-        assert_eq!(reply("a </think> b").content.as_deref(), Some("a </think> b"));
+        let check = |answer: &str, begins: Begins, reasoning: Option<&str>, content: &str| {
+            let message = reply(answer, begins);
+            assert_eq!(message.reasoning.as_deref(), reasoning, "{answer}");
+            assert_eq!(message.content.as_deref(), Some(content), "{answer}");
+        };
+        let (inside, outside) = (Begins::InReasoning, Begins::Outside);
+        check("<think>\nhm\n</think>\n\nFour.", outside, Some("hm"), "Four.");
+        check("a </think> b", outside, None, "a </think> b");
+        check("hm\n</think>\n\nFour.", inside, Some("hm"), "Four.");
+        check("<think>hm</think>Four.", inside, Some("hm"), "Four.");
+        check("hm, </think>a </think> b", inside, Some("hm,"), "a </think> b");
+        check("cut short", inside, Some("cut short"), "");
+        check("<think>cut short", outside, Some("cut short"), "");
+    }
+
+    #[test]
+    fn a_prompt_opens_reasoning() {
+        assert_eq!(opens_reasoning("<|assistant|><think>\n", &[]), Begins::InReasoning);
+        assert_eq!(opens_reasoning("<|assistant|>", &[]), Begins::Outside);
+        assert_eq!(opens_reasoning("<think>\n\n</think>\n\n", &[]), Begins::Outside);
+        // The last message as it was typed.
+        assert_eq!(opens_reasoning("user: <think>\n", &[6..13]), Begins::Outside);
     }
 
     #[test]

@@ -8,28 +8,32 @@ use lucid_tensor::{DType, Metadata};
 
 use crate::args::ConvertArgs;
 use crate::env::Environment;
-use crate::{load, style, vocabulary};
+use crate::{interrupt, load, output, style, vocabulary};
 
 /// Number formats that can be written.
 const WRITABLE: [DType; 5] = [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0];
 
 pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> {
     let dtype = args.dtype.as_deref().map(dtype).transpose()?;
+    load::check_output(&args.output)?;
     if args.output.exists() && !args.force {
         bail!("{} exists already; --force replaces it", args.output.display());
     }
+    // Ctrl-C ends the program and leaves no half-written file.
+    interrupt::install();
     let checkpoint = load::checkpoint(environment, &args.input)?;
     let tokenizer = load::optional_tokenizer(&checkpoint, args.tokenizer.as_deref())?;
     let metadata = if let Some(tokenizer) = &tokenizer {
         let mut vocabulary = tokenizer.vocabulary().clone();
         vocabulary.chat_template = load::chat_template(&checkpoint, tokenizer);
+        vocabulary::fit(&mut vocabulary, load::vocab_size(&checkpoint));
         vocabulary::to_metadata(&vocabulary)
     } else {
-        eprintln!(
-            "lucid: warning: {} brings no vocabulary; the GGUF file will know token ids only \
+        output::warn(format_args!(
+            "{} brings no vocabulary; the GGUF file will know token ids only \
              (--tokenizer FILE adds one)",
             load::name(&checkpoint)
-        );
+        ));
         Metadata::default()
     };
     let bar = environment.stderr_is_terminal.then(|| {
@@ -53,7 +57,7 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
         bar.finish_and_clear();
     }
     let size = std::fs::metadata(&args.output).map_or(0, |info| info.len());
-    eprintln!("wrote {} ({})", args.output.display(), style::bytes(size));
+    output::note(format_args!("wrote {} ({})", args.output.display(), style::bytes(size)));
     Ok(0)
 }
 

@@ -20,6 +20,8 @@ pub(crate) fn run(args: &DreamArgs, environment: &Environment) -> Result<i32> {
     let mut engine = load::engine(&checkpoint, &args.compute)?;
     let sampler = generate::sampler(&args.sampling, &tokenizer)?;
     let paint = Paint::new(environment.colour);
+    let aside = Paint::new(environment.colour && environment.stderr_is_terminal);
+    let context = engine.options().context;
     let sequence = engine.open();
     let mut session =
         Session { engine: &mut engine, tokenizer: &tokenizer, sequence, sampler, progress: false };
@@ -30,12 +32,21 @@ pub(crate) fn run(args: &DreamArgs, environment: &Environment) -> Result<i32> {
             output::line(paint.dim("─".repeat(environment.width.min(40))))?;
         }
         let decoder = tokenizer.stream_decoder(ShowSpecial::No);
-        let outcome = session.answer(&[begin], decoder, limits, &listening, &mut |_, text| {
+        let dreamt = session.answer(&[begin], decoder, limits, &listening, &mut |_, text| {
             output::show(&style::harmless(text))
-        })?;
-        output::line("")?;
-        if outcome.stop == Stop::Interrupted {
-            return Ok(interrupt::EXIT_INTERRUPTED);
+        });
+        // Also after an error, which begins a line of its own.
+        let ended = output::line("");
+        let outcome = dreamt?;
+        ended?;
+        match outcome.stop {
+            Stop::Interrupted => return Ok(interrupt::EXIT_INTERRUPTED),
+            Stop::Limit => output::aside(aside, format_args!("(cut at -n {})", args.max_tokens)),
+            Stop::Context => output::aside(
+                aside,
+                format_args!("(cut: the context of {context} tokens is full; --ctx)"),
+            ),
+            Stop::End => {}
         }
     }
     Ok(0)

@@ -8,13 +8,14 @@ use lucid_tensor::TokenId;
 
 use crate::args::LogitsArgs;
 use crate::env::Environment;
-use crate::{interrupt, load, npy};
+use crate::{interrupt, load, npy, output};
 
 /// Rows per pass.
 const CHUNK: usize = 128;
 
 pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
     let tokens = tokens(&args.tokens)?;
+    load::check_output(&args.out)?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let mut engine = load::engine(&checkpoint, &args.compute)?;
     let (context, vocab_size) = (engine.options().context, engine.config().vocab_size);
@@ -52,7 +53,11 @@ pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
         return Ok(interrupt::EXIT_INTERRUPTED);
     }
     written.with_context(|| format!("cannot write {}", args.out.display()))?;
-    eprintln!("wrote {} ({} x {vocab_size} f32)", args.out.display(), tokens.len());
+    output::note(format_args!(
+        "wrote {} ({} x {vocab_size} f32)",
+        args.out.display(),
+        tokens.len()
+    ));
     Ok(0)
 }
 

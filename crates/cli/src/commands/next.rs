@@ -1,9 +1,7 @@
 //! `lucid next MODEL TEXT`: what the network does, and all that it does: a probability for each
 //! possible next token.
 
-use std::io::Read as _;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use lucid_engine::sampler::softmax_top;
 use lucid_engine::{Feed, Wanted};
 use lucid_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
@@ -13,7 +11,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use crate::args::NextArgs;
 use crate::env::Environment;
 use crate::style::Paint;
-use crate::{load, output, style};
+use crate::{input, load, output, style};
 
 /// Rows of a prompt per pass.
 const CHUNK: usize = 256;
@@ -77,9 +75,7 @@ pub(super) fn text(argument: Option<&str>, environment: &Environment) -> Result<
     if environment.stdin_is_terminal {
         bail!("give the text as an argument, or pipe it in");
     }
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-    Ok(super::run::lossy(&bytes, "standard input"))
+    input::stdin()
 }
 
 /// A long piece ends in `…`.

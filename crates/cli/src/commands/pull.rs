@@ -23,11 +23,11 @@ pub(crate) fn run(args: &PullArgs, environment: &Environment) -> Result<i32> {
         return Ok(0);
     }
     if !args.json {
-        eprintln!("{}", summary(&plan));
+        output::note(summary(&plan));
     }
     let show_progress = environment.stderr_is_terminal && !args.json;
     let Some(path) = fetch(environment, &plan, show_progress)? else {
-        eprintln!("stopped; `lucid pull {}` goes on from here", args.model);
+        output::note(format_args!("stopped; `lucid pull {}` goes on from here", args.model));
         return Ok(interrupt::EXIT_INTERRUPTED);
     };
     if args.json {
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PullArgs, environment: &Environment) -> Result<i32> {
         value["path"] = json!(path.to_string_lossy());
         output::json(&value)?;
     } else {
-        output::line(format!("{}", path.display()))?;
+        output::line(style::harmless(&path.display().to_string()))?;
     }
     Ok(0)
 }
@@ -46,7 +46,7 @@ pub(crate) fn offer(environment: &Environment, model: &str) -> Result<PathBuf> {
         bail!("`{model}` is not on this machine; `lucid pull {model}` fetches it");
     }
     let plan = lucid_hub::plan_pull(&environment.hub, model)?;
-    eprintln!("{}", summary(&plan));
+    output::note(summary(&plan));
     let size = style::bytes(plan.missing_bytes);
     if !super::rm::ask(&format!("`{model}` is not on this machine. Fetch {size}?"))? {
         bail!("`{model}` is not on this machine, and was not fetched");
@@ -76,12 +76,14 @@ fn fetch(environment: &Environment, plan: &PullPlan, show: bool) -> Result<Optio
             bar.set_message(format!("checking {}", style::harmless(&file.name)));
         }
         PullEvent::Retrying { reason, wait, .. } => bar.suspend(|| {
-            let reason = style::harmless(reason);
-            eprintln!("{reason}; trying again in {:.0} s", wait.as_secs_f64().ceil());
+            let seconds = wait.as_secs_f64().ceil();
+            output::note(format_args!("{reason}; trying again in {seconds:.0} s"));
         }),
         PullEvent::Finished { file, checked: false } => bar.suspend(|| {
-            let name = style::harmless(&file.name);
-            eprintln!("{name}: the hub gives no checksum; only its size was checked");
+            let name = &file.name;
+            output::note(format_args!(
+                "{name}: the hub gives no checksum; only its size was checked"
+            ));
         }),
         _ => {}
     };

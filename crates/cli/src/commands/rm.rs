@@ -1,7 +1,5 @@
 //! `lucid rm NAME`: deletes a model from Lucid's own cache.
 
-use std::io::Write as _;
-
 use anyhow::{Result, bail};
 
 use crate::args::RmArgs;
@@ -21,14 +19,14 @@ pub(crate) fn run(args: &RmArgs, environment: &Environment) -> Result<i32> {
         }
     }
     let removed = lucid_hub::remove(&environment.hub, &args.model)?;
-    output::line(format!("deleted {} ({})", removed.path.display(), style::bytes(removed.bytes)))?;
+    let path = style::harmless(&removed.path.display().to_string());
+    output::line(format!("deleted {path} ({})", style::bytes(removed.bytes)))?;
     Ok(0)
 }
 
 /// A question with yes or no; no is the default.
 pub(super) fn ask(question: &str) -> Result<bool> {
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    output::question(format_args!("{question} [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

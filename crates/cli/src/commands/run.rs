@@ -1,7 +1,5 @@
 //! `lucid run MODEL [PROMPT]`: one answer, or a conversation.
 
-use std::io::Read as _;
-
 use anyhow::{Context as _, Result, bail};
 use lucid_tokenizer::template::{ChatTemplate, Message, Rendered};
 use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial};
@@ -11,17 +9,18 @@ use super::chat::{self, Dialogue};
 use crate::args::RunArgs;
 use crate::env::Environment;
 use crate::generate::{self, Limits, Session, Stop};
-use crate::{interrupt, load, output, style};
+use crate::{input, interrupt, load, output, style};
 
 pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let prompt = prompt(args, environment)?;
     if args.json && prompt.is_none() {
         bail!("--json needs a prompt: give PROMPT, -f FILE or text on standard input");
     }
+    let editor = prompt.is_none().then(|| chat::editor(environment)).transpose()?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
     for warning in tokenizer.warnings() {
-        eprintln!("lucid: warning: {warning}");
+        output::warn(warning);
     }
     let template = if args.raw { None } else { load::chat_template(&checkpoint, &tokenizer) };
     let template = template.map(|source| chat::template(&source, &tokenizer)).transpose();
@@ -42,13 +41,10 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
         progress: environment.stderr_is_terminal,
     };
     let limits = Limits { max_tokens: args.max_tokens, stop_at_bos: template.is_none() };
-    match (prompt, template) {
-        (Some(prompt), template) => once(session, template.as_ref(), &prompt, args, limits),
-        (None, template) => {
-            let dialogue = Dialogue::new(session, template, args, limits, environment);
-            dialogue.converse()
-        }
+    if let Some(editor) = editor {
+        return Dialogue::new(session, template, args, limits, environment).converse(editor);
     }
+    once(session, template.as_ref(), &prompt.unwrap_or_default(), args, limits)
 }
 
 /// What to ask: PROMPT, then the file, then what is piped; `None` where a person is at the
@@ -56,13 +52,9 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
 fn prompt(args: &RunArgs, environment: &Environment) -> Result<Option<String>> {
     let mut parts: Vec<String> = args.prompt.iter().cloned().collect();
     if let Some(file) = &args.file {
-        let text =
-            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        parts.push(lossy(&text, &file.display().to_string()));
+        parts.push(input::file(file)?);
     } else if !environment.stdin_is_terminal {
-        let mut text = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
-        let text = lossy(&text, "standard input");
+        let text = input::stdin()?;
         if !text.is_empty() || parts.is_empty() {
             parts.push(text);
         }
@@ -72,17 +64,6 @@ fn prompt(args: &RunArgs, environment: &Environment) -> Result<Option<String>> {
     }
     let prompt = parts.join("\n\n");
     Ok(Some(if args.raw { prompt } else { prompt.trim_end_matches(['\n', '\r']).to_owned() }))
-}
-
-/// Text that is not UTF-8 is still text, with a word of warning.
-pub(super) fn lossy(bytes: &[u8], source: &str) -> String {
-    match String::from_utf8_lossy(bytes) {
-        std::borrow::Cow::Borrowed(text) => text.to_owned(),
-        std::borrow::Cow::Owned(text) => {
-            eprintln!("lucid: warning: {source} is not UTF-8; what cannot be read became U+FFFD");
-            text
-        }
-    }
 }
 
 /// One prompt, one answer.
@@ -114,19 +95,24 @@ fn once(
     if tokens.is_empty() {
         bail!("the prompt is empty, and this model has no token to begin with: give it some text");
     }
+    session.check_room(&tokens)?;
     let raw = template.is_none();
     if raw && !args.json {
         output::show(&style::harmless(prompt))?;
     }
     let listening = interrupt::listen();
     let mut answer = String::new();
-    let outcome = session.answer(&tokens, decoder, limits, &listening, &mut |_, text| {
+    let answered = session.answer(&tokens, decoder, limits, &listening, &mut |_, text| {
         if args.json {
             answer.push_str(text);
             return Ok(());
         }
         output::show(&style::harmless(text))
-    })?;
+    });
+    // Also after an error, which begins a line of its own.
+    let ended = if args.json { Ok(()) } else { output::line("") };
+    let outcome = answered?;
+    ended?;
     if args.json {
         output::json(&json!({
             "text": answer,
@@ -136,15 +122,15 @@ fn once(
             "prompt_seconds": outcome.prompt_time.as_secs_f64(),
             "answer_seconds": outcome.answer_time.as_secs_f64(),
         }))?;
-    } else {
-        output::line("")?;
     }
     if args.stats {
-        eprintln!("{}", outcome.summary());
+        output::note(outcome.summary());
     }
     if outcome.stop == Stop::Context {
         let context = session.engine.options().context;
-        eprintln!("lucid: the context of {context} tokens is full; --ctx makes it larger");
+        output::error(format_args!(
+            "the context of {context} tokens is full; --ctx makes it larger"
+        ));
     }
     let interrupted = outcome.stop == Stop::Interrupted;
     Ok(if interrupted { interrupt::EXIT_INTERRUPTED } else { 0 })

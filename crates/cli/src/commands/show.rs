@@ -45,11 +45,14 @@ pub(crate) fn run(args: &ShowArgs, environment: &Environment) -> Result<i32> {
     }
     let paint = Paint::new(environment.colour);
     for (label, value) in facts.rows(args) {
+        // Values come from the file: its names, and errors that repeat them.
+        let value = style::harmless(&value);
         output::line(format!("{}  {value}", paint.cyan(format!("{label:<14}"))))?;
     }
     if args.metadata {
         output::line(paint.bold("\nmetadata"))?;
         for (key, value) in facts.checkpoint.metadata().iter() {
+            let key = style::visible(key.as_bytes()).replace('·', " ");
             output::line(format!("{key} = {}", short(value)))?;
         }
     }
@@ -162,7 +165,7 @@ impl Facts {
             config.head_count,
             config.kv_head_count,
             config.head_dim,
-            config.window.map_or(String::new(), |window| format!(", window {}", window.size)),
+            config.window.as_ref().map_or(String::new(), |it| format!(", window {}", it.size)),
         );
         let mut rows = vec![
             ("architecture", config.architecture.clone()),
@@ -274,7 +277,7 @@ fn config_json(config: &Config) -> Value {
         "vocab_size": config.vocab_size,
         "context_length": config.context_length,
         "rope_theta": config.rotary.theta,
-        "window": config.window.map(|window| window.size),
+        "window": config.window.as_ref().map(|window| window.size),
         "tied_head": config.tied_head,
     })
 }

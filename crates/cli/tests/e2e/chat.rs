@@ -72,7 +72,7 @@ fn the_model_cannot_move_the_cursor() {
 #[test]
 fn a_conversation() {
     let home = home();
-    let Some(mut screen) = Screen::start(&home) else { return };
+    let Some(mut screen) = Screen::start(&home, "--temp 0") else { return };
     screen.expect("llama \u{b7} 2 layers \u{b7} context 512");
     for (line, answer) in [
         ("hello", "Hi!"),
@@ -94,6 +94,28 @@ fn a_conversation() {
     assert!(history.contains("hello"), "{history}");
 }
 
+/// Ctrl-C stops an answer, not the program.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_conversation() {
+    let home = home();
+    // Without its last token an answer goes on as long as the context does.
+    let flags = "--temp 0 --logit-bias 259=-inf --ctx 200000";
+    let Some(mut screen) = Screen::start(&home, flags) else { return };
+    screen.expect("context 200000");
+    for _ in 0..2 {
+        screen.type_line("hello");
+        screen.wait(|screen| screen.text()[screen.seen..].contains("Hi!"), "an answer");
+        screen.press("\u{3}");
+        screen.expect("(stopped)");
+    }
+    screen.press("\u{3}");
+    screen.expect("/exit leaves");
+    screen.press("\u{4}");
+    screen.wait(|screen| screen.child.try_wait().unwrap().is_some(), "the end");
+    assert_eq!(screen.child.wait().unwrap().code(), Some(0));
+}
+
 /// The program at a pseudo-terminal, and what it has written there.
 #[cfg(target_os = "linux")]
 struct Screen {
@@ -106,14 +128,15 @@ struct Screen {
 
 #[cfg(target_os = "linux")]
 impl Screen {
-    fn start(home: &Home) -> Option<Self> {
+    fn start(home: &Home, flags: &str) -> Option<Self> {
         use std::process::{Command, Stdio};
         if !Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success()) {
             println!("skipped: no `script` to make a pseudo-terminal with");
             return None;
         }
         let lucid = home.command(&[]);
-        let line = format!("'{}' run tiny.gguf --temp 0", env!("CARGO_BIN_EXE_lucid"));
+        // `exec`: Ctrl-C would reach a waiting shell too.
+        let line = format!("exec '{}' run tiny.gguf {flags}", env!("CARGO_BIN_EXE_lucid"));
         let mut command = Command::new("script");
         command.args(["-qec", &line, "/dev/null"]).current_dir(home.path("")).env_clear();
         command.envs(lucid.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -150,10 +173,14 @@ impl Screen {
     }
 
     fn type_line(&mut self, line: &str) {
+        self.press(&format!("{line}\r"));
+    }
+
+    fn press(&mut self, keys: &str) {
         use std::io::Write as _;
-        // The prompt is shown just before the terminal's mode is set.
+        // Between two prompts the terminal is in another mode for a moment.
         std::thread::sleep(std::time::Duration::from_millis(100));
-        self.stdin.write_all(format!("{line}\r").as_bytes()).unwrap();
+        self.stdin.write_all(keys.as_bytes()).unwrap();
     }
 
     fn wait(&mut self, done: impl Fn(&mut Self) -> bool, what: &str) {

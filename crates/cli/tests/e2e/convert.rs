@@ -29,11 +29,8 @@ fn other_number_formats_answer_alike() {
     }
 }
 
-/// The output gets its name when it is whole, and not before.
-#[cfg(unix)]
-#[test]
-fn a_killed_conversion_leaves_no_half_file() {
-    let home = Home::new();
+/// Writes big.gguf.
+fn big(home: &Home) {
     // A head of many rows, of holes: a second's worth of writing.
     let layout = {
         let mut writer = lucid_checkpoint::GgufWriter::new();
@@ -46,6 +43,14 @@ fn a_killed_conversion_leaves_no_half_file() {
     };
     let big = home.write("big.gguf", &layout.header);
     std::fs::File::options().write(true).open(&big).unwrap().set_len(layout.total).unwrap();
+}
+
+/// The output gets its name when it is whole, and not before.
+#[cfg(unix)]
+#[test]
+fn a_killed_conversion_leaves_no_half_file() {
+    let home = Home::new();
+    big(&home);
     let entries = || std::fs::read_dir(home.path("")).unwrap().count();
     let before = entries();
     let mut child = home.command(&["convert", "big.gguf", "out.gguf"]).spawn().unwrap();
@@ -60,4 +65,22 @@ fn a_killed_conversion_leaves_no_half_file() {
     home.write("tiny.gguf", &Tiny::new().bytes());
     home.ok(&["convert", "tiny.gguf", "out.gguf"]);
     assert_eq!(home.ok(&["run", "out.gguf", "x", "--temp", "0"]), "Hi!\n");
+}
+
+/// Ctrl-C leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_conversion_leaves_nothing() {
+    let home = Home::new();
+    big(&home);
+    let entries = || std::fs::read_dir(home.path("")).unwrap().count();
+    let before = entries();
+    let mut child = home.command(&["convert", "big.gguf", "out.gguf"]).spawn().unwrap();
+    while entries() == before && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    crate::support::signal(&child, "-INT");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "or the conversion was too fast for this test");
+    assert_eq!(entries(), before);
 }

@@ -185,7 +185,7 @@ fn too_long_a_prompt() {
     let long = "once upon a time ".repeat(40);
     let args = ["run", &stories.bin, &long, "--ctx", "64"];
     let run = stories.home.fails(&args, &["64", "--ctx"]);
-    assert!(!run.out.contains("time ."), "{run:?}");
+    assert!(run.out.is_empty(), "{run:?}");
     let args = ["next", &stories.bin, &long, "--ctx", "64"];
     stories.home.fails(&args, &["64"]);
     let run = stories.home.run(&["run", &stories.bin, "Once", "--ctx", "16", "--temp", "0"]);

@@ -155,7 +155,9 @@ fn truncation_at_every_byte() {
         let checkpoint = Checkpoint::from_gguf_bytes(name, Bytes::from(bytes));
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
         let kv_dtype = KvDType::F16;
-        let options = EngineOptions { context: 64, sequences: 1, kv_dtype, level: Level::detect() };
+        let level = Level::detect();
+        let kv_blocks = lucid_engine::kv_blocks_for(64);
+        let options = EngineOptions { context: 64, kv_blocks, kv_dtype, level };
         let engine = Engine::load(&checkpoint, pool.clone(), options);
         engine.map(|_| ()).map_err(|error| error.to_string())
     };

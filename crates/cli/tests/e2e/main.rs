@@ -10,4 +10,6 @@ mod hub;
 mod large;
 mod shell;
 mod support;
+mod targets;
+mod terminal;
 mod tiny;

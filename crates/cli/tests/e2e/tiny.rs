@@ -1,5 +1,5 @@
-//! A model whose every answer is known beforehand: attention and the feed-forward block add nothing,
-//! and the head of token `n` looks for the embedding of the token that comes before it.
+//! A model whose every answer is known beforehand: attention and the feed-forward block add
+//! nothing, and the head of token `n` looks for the embedding of the token that comes before it.
 //!
 //! Bytes are followed by the next byte, except that an answer reads "Hi!" and ends.
 

@@ -1,13 +1,19 @@
 //! What the decoder-only architectures share: the plain pre-norm Transformer with grouped heads and
 //! a gated block.
 
-use lucid_tensor::{Activation, MetaValue, RotaryPairing};
+use lucid_tensor::{Activation, MetaArray, MetaValue, RotaryPairing};
 
 use crate::keys::Keys;
 use crate::{Config, ModelError, RotaryConfig, RotaryScaling, Window};
 
 /// A `Config` as Llama has it; the other tables start from it and change what differs.
-pub(super) fn base(keys: &Keys<'_>, pairing: RotaryPairing) -> Result<Config, ModelError> {
+/// `window_period`: of layers with a window each so-many-th sees everything, where the file does
+/// not say; 0 means that none does.
+pub(super) fn base(
+    keys: &Keys<'_>,
+    pairing: RotaryPairing,
+    window_period: usize,
+) -> Result<Config, ModelError> {
     if keys.metadata.unsigned(&keys.key("expert_count"))?.is_some_and(|count| count > 0) {
         return Err(keys.unsupported("expert_count", &"a mixture of experts"));
     }
@@ -32,8 +38,6 @@ pub(super) fn base(keys: &Keys<'_>, pairing: RotaryPairing) -> Result<Config, Mo
         pairing: self::pairing(keys, pairing)?,
         scaling: scaling(keys)?,
     };
-    let window = keys.metadata.unsigned(&keys.key("attention.sliding_window"))?;
-    let window = window.filter(|&size| size > 0 && size < u64::from(u32::MAX));
     Ok(Config {
         architecture: keys.metadata.text("general.architecture")?.unwrap_or_default().to_owned(),
         vocab_size: vocab_size(keys)?,
@@ -50,7 +54,7 @@ pub(super) fn base(keys: &Keys<'_>, pairing: RotaryPairing) -> Result<Config, Mo
         context_length: keys.need_dimension("context_length")?,
         rotary,
         rotary_windowed: None,
-        window: window.map(|size| Window { size: size as usize, period: 0 }),
+        window: window(keys, layer_count, window_period)?,
         activation: Activation::Silu,
         embedding_scale: 1.0,
         attention_scale: keys
@@ -125,15 +129,53 @@ fn pairing(keys: &Keys<'_>, default: RotaryPairing) -> Result<RotaryPairing, Mod
     }
 }
 
+/// The window and the layers that have it: a period, a list that says it of each layer, or the
+/// architecture's habit.
+fn window(
+    keys: &Keys<'_>,
+    layer_count: usize,
+    default_period: usize,
+) -> Result<Option<Window>, ModelError> {
+    let size = keys.metadata.unsigned(&keys.key("attention.sliding_window"))?;
+    let Some(size) = size.filter(|&size| size > 0 && size < u64::from(u32::MAX)) else {
+        return Ok(None);
+    };
+    let tail = "attention.sliding_window_pattern";
+    let layers = match keys.metadata.value(&keys.key(tail)) {
+        Some(MetaValue::Array(MetaArray::Bool(layers))) if layers.len() == layer_count => {
+            layers.clone()
+        }
+        Some(MetaValue::Array(MetaArray::Bool(layers))) => {
+            let found = format!("a list of {}", layers.len());
+            return Err(keys.out_of_range(tail, &found, &format!("one of {layer_count} layers")));
+        }
+        _ => {
+            let period = keys.metadata.unsigned(&keys.key(tail))?;
+            let period = period.map_or(default_period, |period| period as usize);
+            let is_full = |layer: usize| period != 0 && (layer + 1).is_multiple_of(period);
+            (0..layer_count).map(|layer| !is_full(layer)).collect()
+        }
+    };
+    Ok(Some(Window { size: size as usize, layers }))
+}
+
 /// `rope.scaling.*`, or the tensor of factors that Llama 3.1 files carry.
 fn scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ModelError> {
     if let Some(view) = keys.source.tensor("rope_freqs.weight") {
         return factors(&view);
     }
-    let factor = keys.positive("rope.scaling.factor")?.unwrap_or(1.0);
+    let factor = match keys.positive("rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        // The key of older files.
+        None => keys.positive("rope.scale_linear")?,
+    };
+    let (unscaled, factor) = (factor.is_none(), factor.unwrap_or(1.0));
     let tail = "rope.scaling.type";
     match keys.metadata.text(&keys.key(tail))? {
-        None | Some("none" | "default") => Ok(RotaryScaling::None),
+        Some("none" | "default") => Ok(RotaryScaling::None),
+        None if unscaled => Ok(RotaryScaling::None),
+        // A factor without a type is linear, as llama.cpp reads it.
+        None => Ok(RotaryScaling::Linear { factor }),
         Some("linear") => Ok(RotaryScaling::Linear { factor }),
         Some("llama3") => Ok(RotaryScaling::Llama3 {
             factor,

@@ -9,5 +9,5 @@ use crate::keys::Keys;
 use crate::{Config, ModelError};
 
 pub(super) fn config(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    common::base(keys, RotaryPairing::Neighbours)
+    common::base(keys, RotaryPairing::Neighbours, 0)
 }

@@ -8,5 +8,5 @@ use crate::keys::Keys;
 use crate::{Config, ModelError};
 
 pub(super) fn config(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    Ok(Config { qk_norm: true, ..common::base(keys, RotaryPairing::Halves)? })
+    Ok(Config { qk_norm: true, ..common::base(keys, RotaryPairing::Halves, 0)? })
 }

@@ -56,8 +56,10 @@ pub(super) struct Arena {
     slots: Vec<Slot>,
     /// Slots with no value.
     vacant: Vec<u32>,
-    /// Slots with a value, in the order in which they were made.
-    live: Vec<u32>,
+    /// Slots with a value, each with its place in the order in which values were made.
+    live: Vec<(u32, u64)>,
+    /// How many values were ever made.
+    made: u64,
     /// Buffers of dead values.
     spare: Vec<Vec<f32>>,
 }
@@ -89,7 +91,8 @@ impl Arena {
         let entry = &mut self.slots[slot as usize];
         entry.data = draft.data;
         entry.live = true;
-        self.live.push(slot);
+        self.live.push((slot, self.made));
+        self.made += 1;
         let (rows, width) = (draft.rows as u32, draft.width as u32);
         EagerValue { slot, generation: entry.generation, rows, width }
     }
@@ -113,7 +116,7 @@ impl Arena {
         self.read(value);
         let data = std::mem::take(&mut self.slots[value.slot as usize].data);
         self.retire(value.slot);
-        self.live.retain(|&slot| slot != value.slot);
+        self.live.retain(|&(slot, _)| slot != value.slot);
         Draft { data, rows: value.rows(), width: value.width() }
     }
 
@@ -124,21 +127,22 @@ impl Arena {
     }
 
     /// Where the values made from now on begin.
-    pub(super) fn mark(&self) -> usize {
-        self.live.len()
+    pub(super) fn mark(&self) -> u64 {
+        self.made
     }
 
     /// Ends all values made since `mark` except `kept`.
-    pub(super) fn release(&mut self, mark: usize, kept: &[EagerValue]) {
-        let made = self.live.split_off(mark);
-        for slot in made {
-            if kept.iter().any(|value| value.slot == slot) {
-                self.live.push(slot);
-            } else {
-                let data = std::mem::take(&mut self.slots[slot as usize].data);
-                self.spare.push(data);
-                self.retire(slot);
+    pub(super) fn release(&mut self, mark: u64, kept: &[EagerValue]) {
+        let mut index = 0;
+        while let Some(&(slot, made)) = self.live.get(index) {
+            if made < mark || kept.iter().any(|value| value.slot == slot) {
+                index += 1;
+                continue;
             }
+            self.live.swap_remove(index);
+            let data = std::mem::take(&mut self.slots[slot as usize].data);
+            self.spare.push(data);
+            self.retire(slot);
         }
     }
 
@@ -179,6 +183,19 @@ mod tests {
         }
         assert_eq!(arena.read(outer), [1.0; 6]);
         assert!(arena.slots.len() <= 3 && arena.spare.len() <= 2, "buffers pile up");
+    }
+
+    #[test]
+    fn a_scope_may_consume_what_was_made_outside() {
+        let mut arena = Arena::default();
+        let outer = value(&mut arena, 1.0);
+        let other = value(&mut arena, 4.0);
+        let mark = arena.mark();
+        let draft = arena.consume(outer);
+        let inner = arena.put(draft);
+        arena.release(mark, &[]);
+        assert_eq!(arena.read(other), [4.0; 6]);
+        assert!(!arena.slots[inner.slot as usize].live, "what the scope made ends with it");
     }
 
     #[test]

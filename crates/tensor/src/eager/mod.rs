@@ -174,6 +174,12 @@ impl Eager {
         self.kv.block_bytes()
     }
 
+    /// Whether a weights file was truncated or rewritten since it was mapped: its numbers mean
+    /// nothing any more, and reading them may end the process.
+    pub fn weights_changed(&self) -> bool {
+        self.weights.changed_on_disk()
+    }
+
     /// The instruction set in use.
     pub fn level(&self) -> Level {
         self.level
@@ -306,6 +312,7 @@ impl Ops for Eager {
         for (x, out) in heads.zip(out.data_mut().chunks_exact_mut(head_dim)) {
             self.norm_row(norm, x, out);
         }
+        self.arena.free(x);
         self.arena.put(out)
     }
 
@@ -387,8 +394,10 @@ impl Ops for Eager {
     }
 
     fn probe(&mut self, site: Site, x: EagerValue) -> EagerValue {
-        self.show(site, x);
-        x
+        let taken = self.arena.consume(x);
+        let shown = self.arena.put(taken);
+        self.show(site, shown);
+        shown
     }
 
     fn scope<const N: usize>(

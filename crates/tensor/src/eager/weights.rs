@@ -77,6 +77,9 @@ impl Matrix {
 
 /// Packs a matrix on all threads.
 fn pack(pool: &ThreadPool, view: &TensorView, rows: usize, cols: usize) -> Option<AlignedBytes> {
+    if rows == 0 || cols == 0 {
+        return None;
+    }
     let packed_bytes = kernels::packed_bytes(view.dtype, rows, cols)?;
     let mut packed = AlignedBytes::zeroed(packed_bytes);
     let row_bytes = view.data.len() / rows;
@@ -101,6 +104,8 @@ enum Parameter {
 #[derive(Default)]
 pub(super) struct WeightTable {
     parameters: Vec<Parameter>,
+    /// One handle on each file that matrices lie in.
+    files: Vec<Bytes>,
 }
 
 impl WeightTable {
@@ -141,21 +146,29 @@ impl WeightTable {
             Parameter::Vector(vector)
         } else {
             let packed = match packing {
-                Packing::Pack if rows > 0 && cols > 0 => pack(pool, view, rows, cols),
+                Packing::Pack if kernels::packed_kernel(level, view.dtype) => {
+                    pack(pool, view, rows, cols)
+                }
                 _ => None,
             };
-            let storage = match packed {
-                Some(packed) => {
-                    // The file's pages have served their turn.
-                    view.data.advise(Access::Done);
-                    Storage::Packed(packed)
+            let storage = if let Some(packed) = packed {
+                // The file's pages have served their turn.
+                view.data.advise(Access::Done);
+                Storage::Packed(packed)
+            } else {
+                if !self.files.iter().any(|file| file.same_memory(&view.data)) {
+                    self.files.push(view.data.clone());
                 }
-                None => Storage::File(view.data.clone()),
+                Storage::File(view.data.clone())
             };
             let row_bytes = expected / rows.max(1);
             Parameter::Matrix(Matrix { dtype: view.dtype, rows, cols, storage, row_bytes })
         });
         Ok(WeightId(self.parameters.len() - 1))
+    }
+
+    pub(super) fn changed_on_disk(&self) -> bool {
+        self.files.iter().any(Bytes::changed_on_disk)
     }
 
     pub(super) fn matrix(&self, id: WeightId) -> &Matrix {

@@ -3,9 +3,10 @@
 //! the `tokenizers` library's `models/bpe`.
 
 use super::merge::{MergeScratch, Symbol};
-use super::{NONE, byte_tokens, is_plain, plain_tokens};
+use super::{NONE, byte_tokens, is_plain};
 use crate::error::excerpt;
 use crate::hash::FastMap;
+use crate::index::TokenIndex;
 use crate::unicode::{byte_to_char, char_len, from_byte_alphabet};
 use crate::{TokenId, TokenizerError, Vocabulary};
 
@@ -44,17 +45,14 @@ impl Bpe {
     /// Checks every merge against the vocabulary.
     pub(crate) fn new(
         vocabulary: &Vocabulary,
+        ids: &TokenIndex,
         settings: BpeSettings,
     ) -> Result<Self, TokenizerError> {
-        let plain = plain_tokens(vocabulary);
-        let mut by_text: FastMap<&[u8], TokenId> = FastMap::default();
-        for (id, text) in vocabulary.tokens.iter().enumerate() {
-            by_text.insert(text.as_slice(), id as TokenId);
-        }
+        let by_text = |text: &[u8]| ids.id(&vocabulary.tokens, text);
         let mut merges = FastMap::default();
         merges.reserve(vocabulary.merges.len());
         for (index, merge) in vocabulary.merges.iter().enumerate() {
-            let (left, right, whole) = Self::merge(&by_text, index, merge, &settings)?;
+            let (left, right, whole) = Self::merge(by_text, index, merge, &settings)?;
             if [left, right, whole]
                 .iter()
                 .all(|&id| is_plain(vocabulary, id) || is_byte(vocabulary, id))
@@ -65,27 +63,22 @@ impl Bpe {
             }
         }
         let mut byte_ids = byte_tokens(vocabulary);
-        let mut tokens = plain;
         if settings.byte_level {
             byte_ids.fill(NONE);
             let mut buffer = [0u8; 4];
             for byte in 0..=255u8 {
-                if let Some(&id) =
-                    tokens.get(byte_to_char(byte).encode_utf8(&mut buffer).as_bytes())
-                {
+                let text = byte_to_char(byte).encode_utf8(&mut buffer).as_bytes();
+                if let Some(id) = by_text(text).filter(|&id| is_plain(vocabulary, id)) {
                     byte_ids[byte as usize] = id;
                 }
             }
-            tokens = tokens
-                .into_iter()
-                .filter_map(|(text, id)| Some((from_byte_alphabet(&text)?.into_boxed_slice(), id)))
-                .collect();
         }
+        let tokens = looked_up(vocabulary, &settings);
         Ok(Self { settings, byte_ids, tokens, merges })
     }
 
     fn merge(
-        by_text: &FastMap<&[u8], TokenId>,
+        by_text: impl Fn(&[u8]) -> Option<TokenId>,
         index: usize,
         merge: &[u8],
         settings: &BpeSettings,
@@ -98,13 +91,21 @@ impl Bpe {
             return Err(bad());
         }
         let look = |piece: &[u8]| {
-            by_text
-                .get(piece)
-                .copied()
+            by_text(piece)
                 .ok_or_else(|| TokenizerError::UnknownMergePiece { index, piece: excerpt(piece) })
         };
         let tail = right.strip_prefix(settings.continuing_prefix.as_bytes()).unwrap_or(right);
         Ok((look(left)?, look(right)?, look(&[left, tail].concat())?))
+    }
+
+    /// Rank and result of each merge, in no order.
+    pub(crate) fn merges(&self) -> impl Iterator<Item = (u32, TokenId)> {
+        self.merges.values().copied()
+    }
+
+    /// Whether a merge makes one of these two.
+    pub(crate) fn merges_pair(&self, left: TokenId, right: TokenId) -> bool {
+        self.merges.contains_key(&(u64::from(left) << 32 | u64::from(right)))
     }
 
     /// Appends the ids of `word`.
@@ -177,6 +178,23 @@ impl Bpe {
     }
 }
 
+/// The plain tokens that a word or a character is looked up in: whole words only where the file
+/// asks for them.
+fn looked_up(vocabulary: &Vocabulary, settings: &BpeSettings) -> FastMap<Box<[u8]>, TokenId> {
+    let affixes = !settings.continuing_prefix.is_empty() || !settings.word_suffix.is_empty();
+    let single = |text: &[u8]| char_len(text) == text.len();
+    let wanted = |(id, text): &(usize, &Vec<u8>)| {
+        !text.is_empty()
+            && (settings.ignore_merges || !settings.byte_level && (affixes || single(text)))
+            && is_plain(vocabulary, *id as TokenId)
+    };
+    let tokens = vocabulary.tokens.iter().enumerate().filter(wanted);
+    let key = |text: &[u8]| {
+        if settings.byte_level { from_byte_alphabet(text) } else { Some(text.to_vec()) }
+    };
+    tokens.filter_map(|(id, text)| Some((key(text)?.into_boxed_slice(), id as TokenId))).collect()
+}
+
 /// Byte tokens may take part in merges.
 fn is_byte(vocabulary: &Vocabulary, id: TokenId) -> bool {
     vocabulary.kind(id) == crate::TokenKind::Byte
@@ -191,9 +209,13 @@ mod tests {
         Vocabulary { tokens: bytes(tokens), merges: bytes(merges), ..Vocabulary::default() }
     }
 
+    fn build(vocabulary: &Vocabulary, settings: BpeSettings) -> Result<Bpe, TokenizerError> {
+        Bpe::new(vocabulary, &TokenIndex::new(&vocabulary.tokens).ok().unwrap(), settings)
+    }
+
     fn check(settings: BpeSettings, word: &str, expected: &[u32]) {
         let tokens = ["a", "b", "c", "ab", "abc", "aab", "<0xC3>", "<0xA9>", "?"];
-        let model = Bpe::new(&vocabulary(&tokens, &["a b", "ab c"]), settings).unwrap();
+        let model = build(&vocabulary(&tokens, &["a b", "ab c"]), settings).unwrap();
         let mut out = Vec::new();
         model.encode(word.as_bytes(), &mut MergeScratch::default(), &mut out);
         assert_eq!(out, expected, "{word}");
@@ -212,9 +234,8 @@ mod tests {
 
     #[test]
     fn bad_merges_are_named() {
-        let new = |merges: &[&str]| {
-            Bpe::new(&vocabulary(&["a", "b"], merges), BpeSettings::default()).err()
-        };
+        let new =
+            |merges: &[&str]| build(&vocabulary(&["a", "b"], merges), BpeSettings::default()).err();
         assert!(matches!(new(&["ab"]), Some(TokenizerError::BadMerge { index: 0, .. })));
         assert!(matches!(new(&["a "]), Some(TokenizerError::BadMerge { .. })));
         let unknown = new(&["a b"]);

@@ -1,5 +1,6 @@
 //! SentencePiece's byte-pair model: two neighbours merge when their text is a piece, the best score
-//! first, the leftmost among equals. Source: google/sentencepiece `bpe_model.cc`.
+//! first, the leftmost among equals. Source: google/sentencepiece `bpe_model.cc`. Departure: unused
+//! pieces are not made at all, there they are made and taken apart again.
 
 use super::merge::{MergeScratch, Symbol};
 use super::{NONE, byte_tokens, plain_tokens};
@@ -20,6 +21,9 @@ impl ScoredBpe {
     pub(crate) fn new(vocabulary: &Vocabulary) -> Self {
         let pieces: FastMap<Box<[u8]>, (u32, TokenId)> = plain_tokens(vocabulary)
             .into_iter()
+            .filter(|(text, id)| {
+                vocabulary.kind(*id) != TokenKind::Unused || char_len(text) >= text.len()
+            })
             .map(|(text, id)| (text, (rank(vocabulary.score(id)), id)))
             .collect();
         let longest = pieces.keys().map(|text| text.len()).max().unwrap_or(0);

@@ -4,7 +4,11 @@
 use super::{NONE, byte_tokens, is_plain};
 use crate::trie::Trie;
 use crate::unicode::char_len;
-use crate::{TokenId, Vocabulary};
+use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
+
+/// The longest piece. At each character all pieces that begin there are tried, so this bounds the
+/// time per character; trained vocabularies stay far below.
+const PIECE_BYTES_MAX: usize = 1024;
 
 /// An unknown character scores this much less than the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -33,20 +37,31 @@ pub(crate) struct Unigram {
 }
 
 impl Unigram {
-    pub(crate) fn new(vocabulary: &Vocabulary, byte_fallback: bool) -> Self {
-        let plain = |id: &TokenId| is_plain(vocabulary, *id);
+    /// # Errors
+    /// A piece is longer than `PIECE_BYTES_MAX`.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        byte_fallback: bool,
+    ) -> Result<Self, TokenizerError> {
+        let plain =
+            |id: &TokenId| is_plain(vocabulary, *id) && vocabulary.kind(*id) != TokenKind::Unused;
         let count = vocabulary.tokens.len() as TokenId;
+        let lengths = (0..count).filter(plain).map(|id| vocabulary.tokens[id as usize].len());
+        if let Some(found) = lengths.max().filter(|&length| length > PIECE_BYTES_MAX) {
+            let what = "length of a unigram piece";
+            return Err(TokenizerError::Limit { what, found, limit: PIECE_BYTES_MAX });
+        }
         let keys =
             (0..count).filter(plain).map(|id| (vocabulary.tokens[id as usize].as_slice(), id));
         let lowest = (0..count).filter(plain).map(|id| vocabulary.score(id)).fold(0.0, f32::min);
         let scores = (0..count).map(|id| vocabulary.score(id)).collect();
-        Self {
+        Ok(Self {
             trie: Trie::new(keys),
             scores,
             unk: vocabulary.unk,
             unk_score: f64::from(lowest) - UNKNOWN_PENALTY,
             byte_ids: byte_fallback.then(|| byte_tokens(vocabulary)),
-        }
+        })
     }
 
     /// Appends the ids of `word`. A run of unknown characters is one unknown token, or their bytes.
