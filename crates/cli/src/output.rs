@@ -92,7 +92,7 @@ mod tests {
         let broken = || Err(io::Error::from(io::ErrorKind::BrokenPipe));
         let ours = sent(broken()).context("while answering").unwrap_err();
         assert!(is_reader_gone(&ours));
-        let other = broken().context("the hub").map(|()| ()).unwrap_err();
+        let other = broken().context("the hub").unwrap_err();
         assert!(!is_reader_gone(&other));
         let full = sent(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
         assert!(!is_reader_gone(&full) && full.to_string().contains("standard output"));

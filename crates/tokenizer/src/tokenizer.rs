@@ -173,8 +173,8 @@ impl Tokenizer {
         let pipeline = &self.pipeline;
         let special = special == ParseSpecial::Yes;
         let literal = Literal::new(literal, text.len());
-        // A template writes control tokens as they are spelled; what only becomes such a spelling by
-        // normalization (full-width brackets, say) came from a message and stays text.
+        // A template writes control tokens as they are spelled; what only becomes such a spelling
+        // by normalization (full-width brackets, say) came from a message and stays text.
         let exact = special || !literal.is_empty();
         let raw = if exact { &pipeline.all } else { &pipeline.raw };
         let mut scratch = Scratch::default();

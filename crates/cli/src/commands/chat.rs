@@ -458,7 +458,10 @@ mod tests {
         assert_eq!(opens_reasoning("<|assistant|>", &[]), Begins::Outside);
         assert_eq!(opens_reasoning("<think>\n\n</think>\n\n", &[]), Begins::Outside);
         // The last message as it was typed.
-        assert_eq!(opens_reasoning("user: <think>\n", &[6..13]), Begins::Outside);
+        assert_eq!(
+            opens_reasoning("user: <think>\n", std::slice::from_ref(&(6..13))),
+            Begins::Outside
+        );
     }
 
     #[test]

@@ -175,8 +175,7 @@ fn scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ModelError> {
         Some("none" | "default") => Ok(RotaryScaling::None),
         None if unscaled => Ok(RotaryScaling::None),
         // A factor without a type is linear, as llama.cpp reads it.
-        None => Ok(RotaryScaling::Linear { factor }),
-        Some("linear") => Ok(RotaryScaling::Linear { factor }),
+        None | Some("linear") => Ok(RotaryScaling::Linear { factor }),
         Some("llama3") => Ok(RotaryScaling::Llama3 {
             factor,
             low_frequency_factor: keys.need_positive("rope.scaling.low_freq_factor")?,
