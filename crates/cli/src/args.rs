@@ -310,22 +310,26 @@ pub(crate) struct LogitsArgs {
   lucid bench model.gguf --json
 
 Tests are called pp512 (a prompt of 512 tokens), tg64 (64 tokens one by one), tg64@4096 (after 4096
-tokens of context) and tg64x16 (16 sequences together; the speed is that of all). A list has commas.")]
+tokens of context) and tg64x16 (16 sequences together; the speed is that of all).
+A list has commas.")]
 pub(crate) struct BenchArgs {
     /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
     pub(crate) model: String,
     /// Lengths of prompts; 0 leaves them out
-    #[arg(short = 'p', long = "n-prompt", value_name = "N", value_delimiter = ',', default_values_t = [512])]
+    #[arg(short = 'p', long = "n-prompt", value_name = "N", value_delimiter = ',',
+          default_values_t = [512])]
     pub(crate) prompt: Vec<u32>,
     /// Lengths of answers; 0 leaves them out
-    #[arg(short = 'n', long = "n-gen", value_name = "N", value_delimiter = ',', default_values_t = [64])]
+    #[arg(short = 'n', long = "n-gen", value_name = "N", value_delimiter = ',',
+          default_values_t = [64])]
     pub(crate) generate: Vec<u32>,
     /// Tokens of context before the test
-    #[arg(short = 'd', long = "n-depth", value_name = "N", value_delimiter = ',', default_values_t = [0])]
+    #[arg(short = 'd', long = "n-depth", value_name = "N", value_delimiter = ',',
+          default_values_t = [0])]
     pub(crate) depth: Vec<u32>,
     /// How many sequences decode together
-    #[arg(short = 'b', long = "batch", value_name = "N", value_delimiter = ',', default_values_t = [1],
-          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(short = 'b', long = "batch", value_name = "N", value_delimiter = ',',
+          default_values_t = [1], value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) batch: Vec<u16>,
     /// How often each test runs
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5,

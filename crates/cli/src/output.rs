@@ -61,6 +61,11 @@ pub(crate) fn aside(paint: style::Paint, text: impl Display) {
     to_stderr(&format!("{}\n", paint.dim(style::harmless(&text.to_string()))));
 }
 
+/// A line on standard error that the next one is written over. For a screen only.
+pub(crate) fn replace_line(text: &str) {
+    to_stderr(&format!("\r\x1b[K{}", style::harmless(text)));
+}
+
 /// A warning on standard error.
 pub(crate) fn warn(text: impl Display) {
     note(format_args!("lucid: warning: {text}"));

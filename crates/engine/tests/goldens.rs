@@ -307,6 +307,7 @@ fn a_list_says_which_layers_have_a_window() {
             kv_blocks: 1,
             kv_dtype: KvDType::F32,
             level: Level::detect(),
+            packing: Packing::Keep,
         };
         let mut engine = Engine::load(&changed, Arc::new(ThreadPool::new(1)), options).unwrap();
         whole(&mut engine, &tokens)

@@ -115,7 +115,7 @@ impl Bytes {
                 Access::WillNeed => memmap2::Advice::WillNeed,
                 Access::Done => {
                     let (start, len) = (self.range.start, self.range.len());
-                    // SAFETY: the map is read-only and was never written, so what is dropped is read
+                    // SAFETY: the map is read-only and was never written: what is dropped is read
                     // from the file again when it is next touched.
                     let _ = unsafe {
                         map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)

@@ -35,7 +35,7 @@ fn check(shape: &str, mix: &str) {
     let checkpoint = Checkpoint::open(&file.0).unwrap();
     let options = EngineOptions {
         context: 64,
-        sequences: 1,
+        kv_blocks: 1,
         kv_dtype: KvDType::F16,
         level: Level::detect(),
         packing: Packing::Keep,

@@ -186,13 +186,13 @@ struct Progress {
 impl Progress {
     fn say(self, what: &str) {
         if self.shows {
-            eprint!("\r\x1b[K{what} ...");
+            output::replace_line(&format!("{what} ..."));
         }
     }
 
     fn clear(self) {
         if self.shows {
-            eprint!("\r\x1b[K");
+            output::replace_line("");
         }
     }
 }
@@ -237,7 +237,8 @@ mod tests {
         let outcome = outcome(test, &[0.128, 0.032, 0.064], &work, &ceilings);
         let expected = json!({
             "ceilings": {
-                "read_gb_s": 50.0, "f32_gflop_s": 500.0, "bf16_gflop_s": 1000.0, "int8_gop_s": 2000.0
+                "read_gb_s": 50.0, "f32_gflop_s": 500.0,
+                "bf16_gflop_s": 1000.0, "int8_gop_s": 2000.0
             },
             "results": [{
                 "test": "tg64x16",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lucid_checkpoint::Checkpoint;
-use lucid_engine::{Engine, EngineOptions, KvDType, Level};
+use lucid_engine::{Engine, EngineOptions, KvDType, Level, Packing};
 use lucid_sys::{Bytes, ThreadPool};
 use lucid_tensor::{MetaArray, MetaValue};
 
@@ -157,7 +157,8 @@ fn truncation_at_every_byte() {
         let kv_dtype = KvDType::F16;
         let level = Level::detect();
         let kv_blocks = lucid_engine::kv_blocks_for(64);
-        let options = EngineOptions { context: 64, kv_blocks, kv_dtype, level };
+        let packing = Packing::Pack;
+        let options = EngineOptions { context: 64, kv_blocks, kv_dtype, level, packing };
         let engine = Engine::load(&checkpoint, pool.clone(), options);
         engine.map(|_| ()).map_err(|error| error.to_string())
     };
