@@ -172,7 +172,8 @@ def first_token(lucid, path, arguments):
 
 
 def simd(arguments):
-    return ["--simd", "avx2"] if arguments.avx2 else []
+    """Lucid's flags for the instruction set; packed kernels exist for AVX-512 only."""
+    return ["--simd", "avx2"] if arguments.avx2 else ["--pack"]
 
 
 def measure(arguments, lucid, peer):

@@ -25,6 +25,13 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
     let tokenizer = load::optional_tokenizer(&checkpoint, args.tokenizer.as_deref())?;
     let metadata = if let Some(tokenizer) = &tokenizer {
         let mut vocabulary = tokenizer.vocabulary().clone();
+        if vocabulary.model.is_empty() {
+            bail!(
+                "the vocabulary of {} has no form in GGUF ({}); --tokenizer FILE names another",
+                load::name(&checkpoint),
+                tokenizer.warnings().join("; ")
+            );
+        }
         vocabulary.chat_template = load::chat_template(&checkpoint, tokenizer);
         vocabulary::fit(&mut vocabulary, load::vocab_size(&checkpoint));
         vocabulary::to_metadata(&vocabulary)
