@@ -375,8 +375,8 @@ fn packed_weights_agree_and_keep_their_order_of_sums() {
     let exact = whole(&mut load(Packing::Keep, 1), &tokens);
     let packed = whole(&mut load(Packing::Pack, 1), &tokens);
     // This asks whether the right numbers are multiplied, not how noisy they are: other weights
-    // would differ by 100 %. The noise of a product is bounded in `kernels/tests/packed.rs`; how this
-    // sharp little network amplifies it (3 %) says nothing about a trained one.
+    // would differ by 100 %. The noise of a product is bounded in `kernels/tests/packed.rs`; how
+    // this sharp little network amplifies it (3 %) says nothing about a trained one.
     let (packed_values, exact_values) = (values(&packed), values(&exact));
     let found = root_mean_square_difference(&packed_values, &exact_values);
     println!("packed Q8_0: logits differ by {found:.1e}");
