@@ -4,7 +4,8 @@
 Run by compare.py with the interpreter that has llama-cpp-python 0.3.36. As in llama-bench: random
 tokens, one context per test, one warm-up, batches of 512, flash attention as the library chooses,
 keys and values in f16, repacked weights where the library has them. `--first-token` instead prints
-the seconds from before the model is loaded to the logits after a prompt of four tokens.
+the seconds from before the model is loaded to the logits after a prompt of four tokens, `--logits`
+writes the logits after each of the given tokens to `--out`, an array file of numpy.
 """
 
 import argparse
@@ -34,6 +35,8 @@ def parse_arguments():
     parser.add_argument("-t", type=int, default=2, help="threads")
     parser.add_argument("-r", type=int, default=5, help="repetitions")
     parser.add_argument("--first-token", action="store_true")
+    parser.add_argument("--logits", type=numbers, metavar="TOKENS")
+    parser.add_argument("--out", help="where logits go")
     return parser.parse_args()
 
 
@@ -113,6 +116,25 @@ def measure(model, arguments, kind, tokens, depth, sequences):
                                     "max": max(speeds)}}
 
 
+def write_logits(model, arguments):
+    import numpy
+
+    peer = Peer(model, arguments.t, len(arguments.logits), 1)
+    for index, token in enumerate(arguments.logits):
+        peer.batch.token[index] = token
+        peer.batch.pos[index] = index
+        peer.batch.n_seq_id[index] = 1
+        peer.batch.seq_id[index][0] = 0
+        peer.batch.logits[index] = True
+    peer.batch.n_tokens = len(arguments.logits)
+    if ll.llama_decode(peer.context, peer.batch) != 0:
+        raise SystemExit("llama.cpp could not decode a batch")
+    rows = [numpy.ctypeslib.as_array(ll.llama_get_logits_ith(peer.context, index),
+                                     (peer.vocabulary,)).copy()
+            for index in range(len(arguments.logits))]
+    numpy.save(arguments.out, numpy.stack(rows))
+
+
 def main():
     arguments = parse_arguments()
     silence = ll.llama_log_callback(lambda level, text, data: None)
@@ -126,6 +148,9 @@ def main():
         peer = Peer(model, arguments.t, 256, 1)
         peer.prompt(0, 0, 4)
         print(json.dumps({"seconds": time.perf_counter() - start}))
+        return
+    if arguments.logits:
+        write_logits(model, arguments)
         return
     results = []
     for depth in arguments.d:

@@ -67,10 +67,16 @@ pub(crate) struct ComputeArgs {
     /// Number format of cached keys and values [default: f32 for f32 models, else f16]
     #[arg(long, value_enum)]
     pub(crate) kv: Option<KvChoice>,
-    /// Pack weights in memory and round activations to bytes: several times faster, less exact;
-    /// needs AVX-512 VNNI, and room for the weights
-    #[arg(long)]
+    /// Pack weights in memory, round activations to bytes: several times faster, a little less
+    /// exact. The default, except for `lucid logits` and weights larger than memory
+    #[arg(long, overrides_with = "no_pack", hide_short_help = true)]
     pub(crate) pack: bool,
+    /// Compute in f32 on the weights as they lie in the file, which is mapped and not copied
+    #[arg(long)]
+    pub(crate) no_pack: bool,
+    /// Keep the packed weights on disk beside the model, and map them the next time
+    #[arg(long)]
+    pub(crate) cache_packed: bool,
     /// Instruction set [default: the best that this processor has]
     #[arg(long, value_enum, hide_short_help = true)]
     pub(crate) simd: Option<SimdChoice>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::{Checkpoint, TokenizerFiles, TokenizerSource};
-use lucid_engine::{Engine, EngineOptions, Packing, kv_blocks_for};
+use lucid_engine::{Engine, EngineOptions, PackedFrom, Packing, kv_blocks_for};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
@@ -15,6 +15,7 @@ use lucid_tensor::{DType, KvDType, WeightSource as _};
 use lucid_tokenizer::Tokenizer;
 
 use crate::args::{ComputeArgs, KvChoice, SimdChoice};
+use crate::bar::Bar;
 use crate::env::Environment;
 use crate::{commands, output, style, vocabulary};
 
@@ -197,13 +198,32 @@ pub(crate) fn engine_for(
         let kv_bytes = per_token.saturating_mul(length as u64);
         warn_of_paging(checkpoint.file_bytes(), kv_bytes, length, memory);
     }
-    let packing = if compute.pack && fits { Packing::Pack } else { Packing::Keep };
+    let packing = if compute.no_pack || !fits { Packing::Keep } else { Packing::Pack };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
     let kv_blocks = kv_blocks_for(length) * sequences;
     let options = EngineOptions { context: length, kv_blocks, kv_dtype, level, packing };
-    Engine::load(checkpoint, pool, options).with_context(context)
+    let cache = (compute.cache_packed && packing == Packing::Pack).then(|| cache_path(checkpoint));
+    let mut bar = Bar::new("packing weights");
+    let mut progress = |done: u64, total: u64| bar.show(done, total);
+    let loaded = Engine::load_watched(checkpoint, pool, options, cache.as_deref(), &mut progress);
+    bar.clear();
+    let (engine, from) = loaded.with_context(context)?;
+    if let (PackedFrom::Model { cache_error: Some(error) }, Some(path)) = (from, cache) {
+        output::warn(format_args!(
+            "the packed weights could not be kept at {}: {error}. This run does not need them",
+            path.display()
+        ));
+    }
+    Ok(engine)
+}
+
+/// Where packed weights are kept: beside the model's first file.
+fn cache_path(checkpoint: &Checkpoint) -> PathBuf {
+    let mut path = PathBuf::from(name(checkpoint)).into_os_string();
+    path.push(".lucid-packed");
+    path.into()
 }
 
 /// Exact where the weights are exact.

@@ -7,6 +7,7 @@
 )]
 
 mod args;
+mod bar;
 mod clock;
 mod commands;
 mod env;

@@ -4,13 +4,14 @@
 //! another sequence's single decoded token are the same thing. Logits of a sequence do not depend
 //! on what else is in the pass.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use lucid_model::{Config, Transformer};
+use lucid_model::{Config, ModelError, Transformer};
 use lucid_sys::ThreadPool;
 use lucid_tensor::{
     Eager, EagerOptions, EagerValue, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level,
-    Packing, Pass, PassRow, TokenId, WeightSource,
+    PackedFrom, Packing, Pass, PassRow, TokenId, WeightSource,
 };
 
 use crate::EngineError;
@@ -120,15 +121,31 @@ struct Slot {
 }
 
 impl Engine {
-    /// Binds the weights. Matrices stay in the mapped file; nothing of them is read yet.
+    /// Binds the weights, and packs them if the options say so; otherwise matrices stay in the
+    /// mapped file and nothing of them is read yet.
     ///
     /// # Errors
-    /// The description or a tensor is refused; the error names it.
+    /// The description or a tensor is refused; the error names it. There is no memory to pack.
     pub fn load(
         source: &dyn WeightSource,
         pool: Arc<ThreadPool>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
+        Self::load_watched(source, pool, options, None, &mut |_, _| {}).map(|(engine, _)| engine)
+    }
+
+    /// As `load`, with a cache of packed weights at `cache` (mapped if it fits, else written), and
+    /// telling `progress` how many bytes are packed, and of how many.
+    ///
+    /// # Errors
+    /// As for `load`. A cache that cannot be written is no error; the second value says so.
+    pub fn load_watched(
+        source: &dyn WeightSource,
+        pool: Arc<ThreadPool>,
+        options: EngineOptions,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Self, PackedFrom), EngineError> {
         let config = Config::read(source)?;
         let kv = KvShape {
             dtype: options.kv_dtype,
@@ -140,7 +157,8 @@ impl Engine {
         let mut eager =
             Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
         let transformer = Transformer::bind(source, &mut eager)?;
-        Ok(Self {
+        let packed_from = eager.pack(cache, progress).map_err(ModelError::from)?;
+        let engine = Self {
             transformer,
             eager,
             blocks: BlockAllocator::new(options.kv_blocks),
@@ -148,7 +166,8 @@ impl Engine {
             slots: Vec::new(),
             pass: Pass::default(),
             bounds: Vec::new(),
-        })
+        };
+        Ok((engine, packed_from))
     }
 
     /// The model's hyper-parameters.

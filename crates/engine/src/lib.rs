@@ -11,4 +11,4 @@ pub mod sampler;
 pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted, kv_blocks_for};
 pub use error::EngineError;
 pub use lucid_model::{Config, ModelError};
-pub use lucid_tensor::{Hook, HookRows, KvDType, Level, Packing, Site};
+pub use lucid_tensor::{Hook, HookRows, KvDType, Level, PackedFrom, Packing, Site};

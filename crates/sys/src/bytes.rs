@@ -1,4 +1,4 @@
-//! Shared read-only bytes: a mapped file, or a buffer on the heap. Cloning and slicing never copy.
+//! Shared read-only bytes: a mapped file, or memory of our own. Cloning and slicing never copy.
 //!
 //! Invariant: the bytes of a value never change while it lives. For a mapped file this rests on
 //! nobody truncating or rewriting the file meanwhile, which no system can promise to a reader:
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::Anonymous;
+
 /// A file could not be mapped.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {}", path.display())]
@@ -29,6 +31,19 @@ pub struct MapError {
 enum Backing {
     Map { map: memmap2::Mmap, file: File, modified: Option<SystemTime> },
     Heap(Vec<u8>),
+    Anonymous(Anonymous),
+}
+
+/// What tells a file's state without reading it. Two equal stamps mean the same file in the same
+/// state, as far as its system keeps times; different ones mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Bytes of the file.
+    pub len: u64,
+    /// When it was last written to, in nanoseconds since 1970; 0 where the system does not say.
+    pub modified: u64,
+    /// Its number in its file system; 0 where there is none.
+    pub number: u64,
 }
 
 /// How bytes are about to be read; a hint to the system.
@@ -104,6 +119,21 @@ impl Bytes {
         !info.is_ok_and(|info| info.len() == map.len() as u64 && info.modified().ok() == *modified)
     }
 
+    /// The state of the file that is mapped, when it was mapped; `None` for other memory.
+    pub fn stamp(&self) -> Option<FileStamp> {
+        let Backing::Map { map, file, modified } = &*self.backing else { return None };
+        let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let modified = since.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0);
+        #[cfg(unix)]
+        let number = file.metadata().map_or(0, |info| std::os::unix::fs::MetadataExt::ino(&info));
+        #[cfg(not(unix))]
+        let number = {
+            let _ = file;
+            0
+        };
+        Some(FileStamp { len: map.len() as u64, modified, number })
+    }
+
     /// Tells the system how these bytes are about to be read. Only a hint: without effect on heap
     /// memory, and where the system knows no such call or refuses it.
     pub fn advise(&self, access: Access) {
@@ -138,6 +168,7 @@ impl Deref for Bytes {
         match &*self.backing {
             Backing::Map { map, .. } => &map[self.range.clone()],
             Backing::Heap(buffer) => &buffer[self.range.clone()],
+            Backing::Anonymous(buffer) => &buffer[self.range.clone()],
         }
     }
 }
@@ -146,6 +177,13 @@ impl From<Vec<u8>> for Bytes {
     fn from(buffer: Vec<u8>) -> Self {
         let range = 0..buffer.len();
         Self { backing: Arc::new(Backing::Heap(buffer)), range }
+    }
+}
+
+impl From<Anonymous> for Bytes {
+    fn from(buffer: Anonymous) -> Self {
+        let range = 0..buffer.len();
+        Self { backing: Arc::new(Backing::Anonymous(buffer)), range }
     }
 }
 

@@ -14,7 +14,7 @@ mod topology;
 
 pub use anonymous::{Anonymous, Pages};
 pub use atomic_file::{abandon_writes, check_target, write_atomic};
-pub use bytes::{Access, Bytes, MapError};
+pub use bytes::{Access, Bytes, FileStamp, MapError};
 pub use memory::{Memory, peak_resident_bytes};
 pub use pool::ThreadPool;
 pub use topology::Topology;

@@ -32,4 +32,12 @@ pub enum TensorError {
         /// Bytes there.
         found: usize,
     },
+    /// Packed weights do not fit.
+    #[error(
+        "the system refuses {bytes} bytes for packed weights; --no-pack runs from the mapped file"
+    )]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
 }

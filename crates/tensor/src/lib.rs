@@ -11,7 +11,8 @@ mod pass;
 mod source;
 
 pub use eager::{
-    Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, Packing, RotaryId, WeightId,
+    Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, PackedFrom, Packing,
+    RotaryId, WeightId,
 };
 pub use error::TensorError;
 pub use lucid_kernels::{DType, Level, dequantize_row, quantize_row};

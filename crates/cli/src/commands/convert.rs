@@ -1,12 +1,10 @@
 //! `lucid convert IN OUT.gguf`.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use lucid_tensor::{DType, Metadata};
 
 use crate::args::ConvertArgs;
+use crate::bar::Bar;
 use crate::env::Environment;
 use crate::{interrupt, load, output, style, vocabulary};
 
@@ -43,26 +41,11 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
         ));
         Metadata::default()
     };
-    let bar = environment.stderr_is_terminal.then(|| {
-        let template = "{bar:30} {bytes} of {total_bytes}, {eta} left";
-        let style = ProgressStyle::with_template(template);
-        let bar = ProgressBar::new(0);
-        style.map_or(bar.clone(), |style| bar.with_style(style))
-    });
-    let started = Instant::now();
-    let mut progress = |done: u64, total: u64| {
-        if let Some(bar) = &bar
-            && started.elapsed() > Duration::from_secs(2)
-        {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-    };
+    let mut bar = Bar::new("converting");
+    let mut progress = |done: u64, total: u64| bar.show(done, total);
     lucid_checkpoint::convert(&checkpoint, &metadata, dtype, &args.output, &mut progress)
         .with_context(|| format!("cannot convert {} to {}", args.input, args.output.display()))?;
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    bar.clear();
     let size = std::fs::metadata(&args.output).map_or(0, |info| info.len());
     output::note(format_args!("wrote {} ({})", args.output.display(), style::bytes(size)));
     Ok(0)

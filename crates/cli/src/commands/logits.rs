@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use lucid_engine::{Feed, Wanted};
 use lucid_tensor::TokenId;
 
-use crate::args::LogitsArgs;
+use crate::args::{ComputeArgs, LogitsArgs};
 use crate::env::Environment;
 use crate::{interrupt, load, npy, output};
 
@@ -17,7 +17,9 @@ pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
     let tokens = tokens(&args.tokens)?;
     load::check_output(&args.out)?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
-    let mut engine = load::engine(&checkpoint, &args.compute)?;
+    // Exact unless asked otherwise: these numbers are there to be compared.
+    let compute = ComputeArgs { no_pack: !args.compute.pack, ..args.compute.clone() };
+    let mut engine = load::engine(&checkpoint, &compute)?;
     let (context, vocab_size) = (engine.options().context, engine.config().vocab_size);
     if tokens.len() > context {
         bail!(

@@ -1,6 +1,8 @@
 //! Recycled activation buffers behind Copy handles. A handle carries a generation, so that the use
 //! of a dead value is a panic in a test and not a wrong number in a conversation.
 
+use super::aligned::Aligned;
+
 /// A handle on a `[rows, width]` matrix of the current pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EagerValue {
@@ -24,18 +26,18 @@ impl EagerValue {
 
 /// A buffer on its way into the arena.
 pub(super) struct Draft {
-    data: Vec<f32>,
+    data: Aligned<f32>,
     rows: usize,
     width: usize,
 }
 
 impl Draft {
     pub(super) fn data_mut(&mut self) -> &mut [f32] {
-        &mut self.data
+        self.data.as_mut_slice()
     }
 
     pub(super) fn rows_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
-        self.data.chunks_exact_mut(self.width)
+        self.data.as_mut_slice().chunks_exact_mut(self.width)
     }
 
     pub(super) fn shape(&self) -> (usize, usize) {
@@ -45,7 +47,7 @@ impl Draft {
 
 #[derive(Default)]
 struct Slot {
-    data: Vec<f32>,
+    data: Aligned<f32>,
     generation: u32,
     live: bool,
 }
@@ -61,7 +63,7 @@ pub(super) struct Arena {
     /// How many values were ever made.
     made: u64,
     /// Buffers of dead values.
-    spare: Vec<Vec<f32>>,
+    spare: Vec<Aligned<f32>>,
 }
 
 impl Arena {
@@ -73,12 +75,8 @@ impl Arena {
             let capacity = self.spare[index].capacity();
             if capacity >= len { (0, capacity) } else { (1, usize::MAX - capacity) }
         });
-        let mut data = best.map_or_else(Vec::new, |index| self.spare.swap_remove(index));
-        if data.capacity() < len {
-            // Grown by a fresh allocation: the old contents need no copy.
-            data = Vec::with_capacity(len);
-        }
-        data.resize(len, 0.0);
+        let mut data = best.map(|index| self.spare.swap_remove(index)).unwrap_or_default();
+        data.resize(len);
         Draft { data, rows, width }
     }
 
@@ -101,14 +99,14 @@ impl Arena {
     pub(super) fn read(&self, value: EagerValue) -> &[f32] {
         let slot = &self.slots[value.slot as usize];
         assert!(slot.live && slot.generation == value.generation, "a dead value was read");
-        &slot.data
+        slot.data.as_slice()
     }
 
     /// A value's elements, to change in place.
     pub(super) fn write(&mut self, value: EagerValue) -> &mut [f32] {
         let slot = &mut self.slots[value.slot as usize];
         assert!(slot.live && slot.generation == value.generation, "a dead value was written");
-        &mut slot.data
+        slot.data.as_mut_slice()
     }
 
     /// Takes a value back as a buffer; the handle is dead.

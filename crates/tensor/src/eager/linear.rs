@@ -8,7 +8,7 @@ use lucid_kernels::{self as kernels, ActivationClass, Activations, ColumnBand, L
 use lucid_sys::ThreadPool;
 
 use super::Scratch;
-use super::aligned::AlignedBytes;
+use super::aligned::Aligned;
 use super::arena::Draft;
 use super::weights::{Matrix, Rows, WeightId, WeightTable};
 use crate::ops::Linear;
@@ -28,7 +28,7 @@ struct Task<'a> {
 /// Rounded copies of a projection's input, one per class; the buffers are kept.
 #[derive(Default)]
 pub(super) struct RoundedInputs {
-    buffers: Vec<(ActivationClass, AlignedBytes)>,
+    buffers: Vec<(ActivationClass, Aligned<u8>)>,
 }
 
 impl RoundedInputs {
@@ -50,7 +50,7 @@ impl RoundedInputs {
             done.push(class);
             let index = self.buffers.iter().position(|entry| entry.0 == class);
             let index = index.unwrap_or_else(|| {
-                self.buffers.push((class, AlignedBytes::default()));
+                self.buffers.push((class, Aligned::default()));
                 self.buffers.len() - 1
             });
             let buffer = &mut self.buffers[index].1;

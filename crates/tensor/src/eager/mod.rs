@@ -13,8 +13,12 @@ mod arena;
 mod attention;
 mod kv;
 mod linear;
+mod packed_cache;
+mod packing;
+mod rows;
 mod weights;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lucid_kernels::{self as kernels, Level};
@@ -27,6 +31,7 @@ use arena::Arena;
 pub use arena::EagerValue;
 use kv::KvStore;
 pub use kv::{KvDType, KvShape};
+pub use packing::PackedFrom;
 pub use weights::WeightId;
 use weights::WeightTable;
 
@@ -40,8 +45,8 @@ pub enum Packing {
     /// They stay where their file is mapped: nothing to wait for, and nothing to hold when they are
     /// larger than memory. Arithmetic is f32 on widened weights.
     Keep,
-    /// Formats with packed kernels are regrouped in memory, at their own bits, and multiplied with
-    /// activations rounded to bytes (bfloat16 for BF16).
+    /// Formats with packed kernels are regrouped in memory by `Eager::pack`, at their own bits, and
+    /// multiplied with activations rounded to bytes (bfloat16 for BF16).
     Pack,
 }
 
@@ -121,6 +126,20 @@ impl Eager {
         }
     }
 
+    /// Packs the bound matrices on all threads (with `Packing::Pack`; else there is nothing to do).
+    /// A cache at `cache` is mapped if it was made of the same weights, and written if not.
+    /// `progress` is told how many bytes are done, and of how many.
+    ///
+    /// # Errors
+    /// The system has no memory for them.
+    pub fn pack(
+        &mut self,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PackedFrom, TensorError> {
+        self.weights.pack(&self.pool, cache, progress)
+    }
+
     /// Starts a pass: what `embed`, `rotary`, `attention` and `select_outputs` refer to until the
     /// next one.
     ///
@@ -192,18 +211,6 @@ impl Eager {
         }
     }
 
-    fn norm_row(&self, norm: Norm<WeightId>, x: &[f32], out: &mut [f32]) {
-        match norm {
-            Norm::Rms { weight, epsilon } => {
-                kernels::rms_norm(self.level, x, Some(self.weights.vector(weight)), epsilon, out);
-            }
-            Norm::Layer { weight, bias, epsilon } => {
-                let bias = bias.map(|bias| self.weights.vector(bias));
-                kernels::layer_norm(self.level, x, self.weights.vector(weight), bias, epsilon, out);
-            }
-        }
-    }
-
     /// Fills the table of sines and cosines of this pass.
     fn prepare_rotary(&mut self, RotaryId(index): RotaryId) {
         let rotary = &mut self.rotaries[index];
@@ -227,7 +234,7 @@ impl Ops for Eager {
     type Rotary = RotaryId;
 
     fn bind(&mut self, view: &TensorView) -> Result<WeightId, TensorError> {
-        self.weights.bind(self.level, &self.pool, self.packing, view)
+        self.weights.bind(self.level, self.packing, view)
     }
 
     fn bind_rotary(&mut self, spec: RotarySpec) -> RotaryId {
@@ -238,12 +245,12 @@ impl Ops for Eager {
     fn embed(&mut self, table: WeightId, scale: f32) -> EagerValue {
         let matrix = self.weights.matrix(table);
         let mut out = self.arena.take(self.pass.rows.len(), matrix.cols);
-        for (row, out) in self.pass.rows.iter().zip(out.rows_mut()) {
-            matrix.widen_row(self.level, row.token as usize, out);
+        rows::for_each(&self.pool, out.data_mut(), matrix.cols, |row, out| {
+            matrix.widen_row(self.level, self.pass.rows[row].token as usize, out);
             if scale != 1.0 {
                 kernels::scale(self.level, out, scale);
             }
-        }
+        });
         self.arena.put(out)
     }
 
@@ -269,10 +276,11 @@ impl Ops for Eager {
 
     fn norm(&mut self, x: EagerValue, norm: Norm<WeightId>) -> EagerValue {
         let mut out = self.arena.take(x.rows(), x.width());
-        let rows = self.arena.read(x).chunks_exact(x.width());
-        for (x, out) in rows.zip(out.rows_mut()) {
-            self.norm_row(norm, x, out);
-        }
+        let (width, source) = (x.width(), self.arena.read(x));
+        let (level, weights) = (self.level, &self.weights);
+        rows::for_each(&self.pool, out.data_mut(), width, |row, out| {
+            norm_row(level, weights, norm, &source[row * width..][..width], out);
+        });
         self.arena.put(out)
     }
 
@@ -285,22 +293,23 @@ impl Ops for Eager {
     ) -> (EagerValue, EagerValue) {
         let width = residual.width();
         let mut sum = self.arena.take(residual.rows(), width);
-        let rows = self.arena.read(residual).chunks_exact(width);
-        let rows = rows.zip(self.arena.read(x).chunks_exact(width));
-        if self.hook.is_none() {
-            let mut normed = self.arena.take(residual.rows(), width);
-            let rows = self.arena.read(residual).chunks_exact(width);
-            let rows = rows.zip(self.arena.read(x).chunks_exact(width));
-            for (((a, b), sum), normed) in rows.zip(sum.rows_mut()).zip(normed.rows_mut()) {
-                kernels::add(self.level, a, b, sum);
-                self.norm_row(norm, sum, normed);
-            }
+        let normed = self.hook.is_none().then(|| self.arena.take(residual.rows(), width));
+        let (level, weights) = (self.level, &self.weights);
+        let (a, b) = (self.arena.read(residual), self.arena.read(x));
+        let add = |row: usize, sum: &mut [f32]| {
+            let part = row * width..(row + 1) * width;
+            kernels::add(level, &a[part.clone()], &b[part], sum);
+        };
+        if let Some(mut normed) = normed {
+            let outs = [sum.data_mut(), normed.data_mut()];
+            rows::for_each_pair(&self.pool, outs, width, |row, sum, normed| {
+                add(row, sum);
+                norm_row(level, weights, norm, sum, normed);
+            });
             return (self.arena.put(sum), self.arena.put(normed));
         }
         // A hook stands between the sum and the norm, so they run one after the other.
-        for ((a, b), sum) in rows.zip(sum.rows_mut()) {
-            kernels::add(self.level, a, b, sum);
-        }
+        rows::for_each(&self.pool, sum.data_mut(), width, add);
         let sum = self.arena.put(sum);
         self.show(site, sum);
         (sum, self.norm(sum, norm))
@@ -308,10 +317,10 @@ impl Ops for Eager {
 
     fn head_norm(&mut self, x: EagerValue, head_dim: usize, norm: Norm<WeightId>) -> EagerValue {
         let mut out = self.arena.take(x.rows(), x.width());
-        let heads = self.arena.read(x).chunks_exact(head_dim);
-        for (x, out) in heads.zip(out.data_mut().chunks_exact_mut(head_dim)) {
-            self.norm_row(norm, x, out);
-        }
+        let (level, weights, source) = (self.level, &self.weights, self.arena.read(x));
+        rows::for_each(&self.pool, out.data_mut(), head_dim, |head, out| {
+            norm_row(level, weights, norm, &source[head * head_dim..][..head_dim], out);
+        });
         self.arena.free(x);
         self.arena.put(out)
     }
@@ -321,12 +330,14 @@ impl Ops for Eager {
         let mut taken = self.arena.consume(x);
         let Rotary { spec, cos, sin } = &self.rotaries[rotary.0];
         let pairs = spec.inverse_frequencies.len();
-        let tables = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
-        for (row, (cos, sin)) in taken.rows_mut().zip(tables) {
-            for head in row.chunks_exact_mut(head_dim) {
+        let width = x.width();
+        rows::for_each(&self.pool, taken.data_mut(), width, |row, heads| {
+            let table = row * pairs..(row + 1) * pairs;
+            let (cos, sin) = (&cos[table.clone()], &sin[table]);
+            for head in heads.chunks_exact_mut(head_dim) {
                 kernels::rotate(self.level, head, cos, sin, spec.pairing);
             }
-        }
+        });
         self.arena.put(taken)
     }
 
@@ -362,14 +373,16 @@ impl Ops for Eager {
     ) -> EagerValue {
         let [gate, up] = self.linear(x, [gate, up]);
         let mut hidden = self.arena.take(x.rows(), gate.width());
-        let rows = self.arena.read(gate).chunks_exact(gate.width());
-        let rows = rows.zip(self.arena.read(up).chunks_exact(gate.width()));
-        for ((gate, up), hidden) in rows.zip(hidden.rows_mut()) {
+        let width = gate.width();
+        let (gates, ups) = (self.arena.read(gate), self.arena.read(up));
+        rows::for_each(&self.pool, hidden.data_mut(), width, |row, hidden| {
+            let part = row * width..(row + 1) * width;
+            let (gate, up) = (&gates[part.clone()], &ups[part]);
             match activation {
                 Activation::Silu => kernels::silu_mul(self.level, gate, up, hidden),
                 Activation::GeluTanh => kernels::gelu_tanh_mul(self.level, gate, up, hidden),
             }
-        }
+        });
         let hidden = self.arena.put(hidden);
         let [out] = self.linear(hidden, [down]);
         self.arena.free(gate);
@@ -408,5 +421,17 @@ impl Ops for Eager {
         let kept = body(self);
         self.arena.release(mark, &kept);
         kept
+    }
+}
+
+fn norm_row(level: Level, weights: &WeightTable, norm: Norm<WeightId>, x: &[f32], out: &mut [f32]) {
+    match norm {
+        Norm::Rms { weight, epsilon } => {
+            kernels::rms_norm(level, x, Some(weights.vector(weight)), epsilon, out);
+        }
+        Norm::Layer { weight, bias, epsilon } => {
+            let bias = bias.map(|bias| weights.vector(bias));
+            kernels::layer_norm(level, x, weights.vector(weight), bias, epsilon, out);
+        }
     }
 }

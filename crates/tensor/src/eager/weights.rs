@@ -1,12 +1,14 @@
-//! Bound parameters: matrices stay where their file is mapped, vectors become f32.
+//! Bound parameters: matrices stay where their file is mapped until they are packed, vectors become
+//! f32.
 
 use std::ops::Range;
+use std::path::Path;
 
 use lucid_kernels::{self as kernels, ActivationClass, DType, Level, PackedRows, WeightRows};
-use lucid_sys::{Access, Bytes, ThreadPool};
+use lucid_sys::{Bytes, ThreadPool};
 
 use super::Packing;
-use super::aligned::AlignedBytes;
+use super::packing::{PackedFrom, Pending, pack_all};
 use crate::{TensorError, TensorView};
 
 /// A handle on a bound parameter.
@@ -18,7 +20,7 @@ enum Storage {
     /// As the file has them.
     File(Bytes),
     /// Regrouped for the kernels, at the file's own bits.
-    Packed(AlignedBytes),
+    Packed(Bytes),
 }
 
 /// A matrix in its file's format.
@@ -47,7 +49,7 @@ impl Matrix {
             }
             Storage::Packed(data) => {
                 let end = rows.end.next_multiple_of(kernels::PACKED_GROUP);
-                let bytes = &data.as_slice()[rows.start * self.row_bytes..end * self.row_bytes];
+                let bytes = &data[rows.start * self.row_bytes..end * self.row_bytes];
                 Rows::Packed(PackedRows { dtype, bytes, cols })
             }
         }
@@ -61,7 +63,7 @@ impl Matrix {
                 kernels::dequantize_row(level, self.dtype, bytes, out);
             }
             Storage::Packed(data) => {
-                kernels::unpack_row(self.dtype, data.as_slice(), self.rows, self.cols, row, out);
+                kernels::unpack_row(self.dtype, data, self.rows, self.cols, row, out);
             }
         }
     }
@@ -75,26 +77,6 @@ impl Matrix {
     }
 }
 
-/// Packs a matrix on all threads.
-fn pack(pool: &ThreadPool, view: &TensorView, rows: usize, cols: usize) -> Option<AlignedBytes> {
-    if rows == 0 || cols == 0 {
-        return None;
-    }
-    let packed_bytes = kernels::packed_bytes(view.dtype, rows, cols)?;
-    let mut packed = AlignedBytes::zeroed(packed_bytes);
-    let row_bytes = view.data.len() / rows;
-    let band = PACK_BAND_GROUPS * kernels::PACKED_GROUP;
-    let outs = packed.as_mut_slice().chunks_mut(band * row_bytes);
-    let mut tasks: Vec<_> = view.data.chunks(band * row_bytes).zip(outs).collect();
-    pool.for_each(&mut tasks, |_, (source, out)| {
-        kernels::pack_rows(view.dtype, source, source.len() / row_bytes, cols, out);
-    });
-    Some(packed)
-}
-
-/// Groups of sixteen rows that a thread packs at a time.
-const PACK_BAND_GROUPS: usize = 8;
-
 enum Parameter {
     Matrix(Matrix),
     Vector(Vec<f32>),
@@ -104,15 +86,14 @@ enum Parameter {
 #[derive(Default)]
 pub(super) struct WeightTable {
     parameters: Vec<Parameter>,
-    /// One handle on each file that matrices lie in.
-    files: Vec<Bytes>,
+    /// Matrices that wait for `pack`, by index.
+    pending: Vec<(usize, Pending)>,
 }
 
 impl WeightTable {
     pub(super) fn bind(
         &mut self,
         level: Level,
-        pool: &ThreadPool,
         packing: Packing,
         view: &TensorView,
     ) -> Result<WeightId, TensorError> {
@@ -145,30 +126,50 @@ impl WeightTable {
             kernels::dequantize_row(level, view.dtype, &view.data, &mut vector);
             Parameter::Vector(vector)
         } else {
-            let packed = match packing {
-                Packing::Pack if kernels::packed_kernel(level, view.dtype) => {
-                    pack(pool, view, rows, cols)
-                }
-                _ => None,
-            };
-            let storage = if let Some(packed) = packed {
-                // The file's pages have served their turn.
-                view.data.advise(Access::Done);
-                Storage::Packed(packed)
-            } else {
-                if !self.files.iter().any(|file| file.same_memory(&view.data)) {
-                    self.files.push(view.data.clone());
-                }
-                Storage::File(view.data.clone())
-            };
+            if packing == Packing::Pack
+                && let Some(pending) = Pending::new(level, view, rows, cols)
+            {
+                self.pending.push((self.parameters.len(), pending));
+            }
+            let storage = Storage::File(view.data.clone());
             let row_bytes = expected / rows.max(1);
             Parameter::Matrix(Matrix { dtype: view.dtype, rows, cols, storage, row_bytes })
         });
         Ok(WeightId(self.parameters.len() - 1))
     }
 
+    /// Packs the matrices that were bound to be packed.
+    pub(super) fn pack(
+        &mut self,
+        pool: &ThreadPool,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PackedFrom, TensorError> {
+        let (indices, pending): (Vec<_>, Vec<_>) = self.pending.drain(..).unzip();
+        let (parts, from) = pack_all(pool, &pending, cache, progress)?;
+        for (index, part) in indices.into_iter().zip(parts) {
+            if let Parameter::Matrix(matrix) = &mut self.parameters[index] {
+                matrix.storage = Storage::Packed(part);
+            }
+        }
+        Ok(from)
+    }
+
+    /// Whether a file that matrices are read from has changed since it was mapped.
     pub(super) fn changed_on_disk(&self) -> bool {
-        self.files.iter().any(Bytes::changed_on_disk)
+        let mut seen: Vec<&Bytes> = Vec::new();
+        for parameter in &self.parameters {
+            let Parameter::Matrix(matrix) = parameter else { continue };
+            let (Storage::File(data) | Storage::Packed(data)) = &matrix.storage;
+            if seen.iter().any(|file| file.same_memory(data)) {
+                continue;
+            }
+            if data.changed_on_disk() {
+                return true;
+            }
+            seen.push(data);
+        }
+        false
     }
 
     pub(super) fn matrix(&self, id: WeightId) -> &Matrix {
