@@ -3,7 +3,8 @@
 //! A group of sixteen rows is the words of all its blocks, then the rests of all its blocks, row by
 //! row in each. Rows of plain floats are one block of pairs.
 //!
-//! In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
+//! In F16 the first halves of a line's words come before the second, so that each are sixteen
+//! numbers in a row. In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
 //! that of element 4 j + t, so that one shift serves four elements.
 
 use crate::{DType, Level, dequantize_row};
@@ -26,6 +27,8 @@ pub(super) struct Layout {
     rest_at: usize,
     /// The word of fifth bits.
     spread: Option<usize>,
+    /// Whether halves of words are apart.
+    halves: bool,
 }
 
 impl Layout {
@@ -37,7 +40,7 @@ impl Layout {
             DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => (2, 0),
             DType::Q3_K | DType::Q6_K => (2, block_bytes - 2),
             DType::MXFP4 => (1, 0),
-            DType::F32 | DType::F16 => return None,
+            DType::F32 => return None,
             _ => (0, 0),
         };
         let words_at = if rest_at == 0 { rest } else { 0 };
@@ -49,7 +52,16 @@ impl Layout {
         let blocks = row_bytes.checked_div(block_bytes).unwrap_or(0);
         let words = (block_bytes - rest) / 4;
         let whole = words * 4 + rest == block_bytes;
-        whole.then_some(Layout { blocks, block_bytes, words, words_at, rest, rest_at, spread })
+        whole.then_some(Layout {
+            blocks,
+            block_bytes,
+            words,
+            words_at,
+            rest,
+            rest_at,
+            spread,
+            halves: dtype == DType::F16,
+        })
     }
 
     fn row_bytes(self) -> usize {
@@ -70,7 +82,13 @@ impl Layout {
         let from = index * self.words * 64 + lane * 4;
         let words = block[self.words_at..][..self.words * 4].as_chunks_mut::<4>().0;
         for (i, word) in words.iter_mut().enumerate() {
-            word.copy_from_slice(&group[from + i * 64..][..4]);
+            if self.halves {
+                let line = &group[index * self.words * 64 + i * 64..][..64];
+                word[..2].copy_from_slice(&line[2 * lane..][..2]);
+                word[2..].copy_from_slice(&line[32 + 2 * lane..][..2]);
+            } else {
+                word.copy_from_slice(&group[from + i * 64..][..4]);
+            }
         }
         if let Some(i) = self.spread {
             words[i] = unspread(u32::from_le_bytes(words[i])).to_le_bytes();
@@ -85,7 +103,12 @@ impl Layout {
         let words = block[self.words_at..][..self.words * 4].as_chunks::<4>().0;
         let lines = group[at..][..self.words * 64].as_chunks_mut::<64>().0;
         for (line, word) in lines.iter_mut().zip(words) {
-            line[lane * 4..][..4].copy_from_slice(word);
+            if self.halves {
+                line[2 * lane..][..2].copy_from_slice(&word[..2]);
+                line[32 + 2 * lane..][..2].copy_from_slice(&word[2..]);
+            } else {
+                line[lane * 4..][..4].copy_from_slice(word);
+            }
         }
         if let Some(i) = self.spread {
             let word = spread(u32::from_le_bytes(words[i])).to_le_bytes();
@@ -107,7 +130,7 @@ fn unspread(word: u32) -> u32 {
 }
 
 /// Bytes of a packed matrix, or of a band of it that begins at a multiple of sixteen rows; `None`
-/// if the format is not packed (F32, F16) or `cols` is not a whole number of blocks.
+/// if the format is not packed (F32) or `cols` is not a whole number of blocks.
 pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
     let row_bytes = Layout::new(dtype, cols).map(Layout::row_bytes)?;
     rows.checked_next_multiple_of(PACKED_GROUP)?.checked_mul(row_bytes)

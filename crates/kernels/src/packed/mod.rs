@@ -13,6 +13,7 @@
 
 mod activations;
 mod blocks;
+mod floats;
 mod layout;
 mod spec;
 #[cfg(target_arch = "x86_64")]
@@ -42,6 +43,8 @@ pub struct PackedRows<'a> {
 /// better not to pack then.
 pub fn packed_kernel(level: Level, dtype: DType) -> bool {
     match level {
+        Level::Scalar => false,
+        _ if matches!(dtype, DType::BF16 | DType::F16) => true,
         #[cfg(target_arch = "x86_64")]
         Level::Avx512(_) => vnni::has_kernel(dtype),
         _ => false,
@@ -74,6 +77,10 @@ pub fn packed_matmul(
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512(_) if vnni::multiply(activations, weights, &mut sink, scratch) => {}
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) | Level::Avx512(_)
+            if matches!(class, ActivationClass::Bf16 | ActivationClass::F32)
+                && floats::multiply(level, activations, weights, &mut sink, scratch) => {}
         _ => {
             scratch.clear();
             spec::multiply(activations, weights, &mut sink);

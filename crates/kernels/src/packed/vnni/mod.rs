@@ -16,7 +16,6 @@ use super::{
     ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, Sink, activation_bytes,
 };
 use crate::DType;
-use crate::x86_64::avx512_bf16::Avx512Bf16;
 use crate::x86_64::avx512_vnni::{Avx512Vnni, I};
 use large::Large;
 pub(super) use round::round;
@@ -61,11 +60,7 @@ trait Kernel {
 
 /// Whether this CPU and this format have a kernel here.
 pub(super) fn has_kernel(dtype: DType) -> bool {
-    match dtype {
-        DType::F32 | DType::F16 => false,
-        DType::BF16 => Avx512Bf16::detect().is_some(),
-        _ => Avx512Vnni::detect().is_some(),
-    }
+    !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) && Avx512Vnni::detect().is_some()
 }
 
 /// False if this CPU or this format has no kernel here.
@@ -78,8 +73,10 @@ pub(super) fn multiply(
     if weights.cols == 0 {
         return false;
     }
-    if x.class == ActivationClass::Bf16 {
-        return bf16::multiply(x, weights, sink, scratch);
+    match x.class {
+        ActivationClass::Bf16 => return bf16::multiply(x, weights, sink, scratch),
+        ActivationClass::F32 => return false,
+        ActivationClass::Blocks32 | ActivationClass::Blocks256 => {}
     }
     let Some(v) = Avx512Vnni::detect() else { return false };
     v.vectorize(
