@@ -97,11 +97,17 @@ fn read_ceiling(memories: &[Memory], level: Level) -> f64 {
 }
 
 fn multiply_ceiling(memories: &[Memory], level: Level, multiplier: Multiplier) -> f64 {
-    rate(memories, |_, _| multiply(level, multiplier, 1_000_000).unwrap_or(0) as f64)
+    rate(memories, |_, _| multiply(level, multiplier, 400_000).unwrap_or(0) as f64)
 }
 
-/// Bytes of weights per second with `batch` rows of activations.
-fn product(memories: &[Memory], level: Level, dtype: DType, batch: usize, cols: usize) -> f64 {
+/// Bytes of weights per second with `batch` rows of activations, of a part of each memory.
+fn product(
+    (memories, span): (&[Memory], usize),
+    level: Level,
+    dtype: DType,
+    batch: usize,
+    cols: usize,
+) -> f64 {
     let class = activation_class(dtype).expect("packed");
     let x: Vec<f32> = (0..batch * cols).map(|i| (i * 7 % 17) as f32 / 16.0 - 0.4).collect();
     let mut x_bytes = vec![0; activation_bytes(class, batch, cols) + 64];
@@ -110,9 +116,9 @@ fn product(memories: &[Memory], level: Level, dtype: DType, batch: usize, cols: 
     quantize_activations(level, class, &x, batch, cols, &mut x_bytes[start..][..len]);
     let activations = Activations { class, bytes: &x_bytes[start..][..len], batch, cols };
     let band_bytes = packed_bytes(dtype, BAND_ROWS, cols).expect("packed");
-    let bands = MEMORY_BYTES / band_bytes;
+    let bands = (span / band_bytes).max(1);
     let band_operations = (2 * BAND_ROWS * cols * batch) as f64;
-    let count = ((PASS_OPERATIONS / band_operations) as usize).clamp(2, bands);
+    let count = ((PASS_OPERATIONS / band_operations) as usize).clamp(2, bands.max(100));
     rate(memories, |memory, pass| {
         let mut out = vec![0.0; batch * BAND_ROWS];
         let mut scratch = Vec::new();
@@ -171,16 +177,17 @@ fn main() {
     let level = Level::detect();
     let mut memories: Vec<Memory> = (0..threads).map(|_| Memory::new(MEMORY_BYTES)).collect();
     let int8 = multiply_ceiling(&memories, level, Multiplier::Int8);
-    let floats = [Multiplier::F32, Multiplier::Bf16];
-    let floats = floats.map(|multiplier| multiply_ceiling(&memories, level, multiplier));
+    let [f32_rate, bf16_rate] = [Multiplier::F32, Multiplier::Bf16]
+        .map(|multiplier| multiply_ceiling(&memories, level, multiplier));
+    let floats = if bf16_rate > f32_rate { Multiplier::Bf16 } else { Multiplier::F32 };
     let read = read_ceiling(&memories, level);
     println!(
         "{} threads: read {:.1} GB/s, int8 {:.0} GOP/s, f32 {:.0} and bf16 {:.0} GFLOP/s",
         threads,
         read / 1e9,
         int8 / 1e9,
-        floats[0] / 1e9,
-        floats[1] / 1e9
+        f32_rate / 1e9,
+        bf16_rate / 1e9
     );
     for dtype in DType::all().filter(|dtype| activation_class(*dtype).is_some()) {
         let chosen = only.is_empty() || only.iter().any(|name| name == dtype.name());
@@ -193,19 +200,23 @@ fn main() {
                 if batch <= 4 && cols == 8192 {
                     continue;
                 }
-                let speed = product(&memories, level, dtype, batch, cols);
+                let speed = product((&memories, MEMORY_BYTES), level, dtype, batch, cols);
                 if batch <= 4 {
+                    let cached = product((&memories, 1 << 20), level, dtype, batch, cols) / 1e9;
                     let read = read_ceiling(&memories, level);
                     let share = 100.0 * speed / read;
-                    print!("  x{batch}: {:.1} of {:.1} GB/s {share:.0} %", speed / 1e9, read / 1e9);
+                    print!("  x{batch}: {:.1} of {:.1} GB/s", speed / 1e9, read / 1e9);
+                    print!(" {share:.0} % (from cache {cached:.0})");
                     continue;
                 }
                 let row_bytes = dtype.row_bytes(cols).expect("whole blocks");
                 let operations = speed / row_bytes as f64 * (2 * cols * batch) as f64;
                 let plain = matches!(dtype, DType::BF16 | DType::F16);
-                let ceiling = if plain { floats[0].max(floats[1]) } else { int8 };
+                let multiplier = if plain { floats } else { Multiplier::Int8 };
+                let ceiling = multiply_ceiling(&memories, level, multiplier);
                 let share = 100.0 * operations / ceiling;
-                print!("  x{batch}/{cols}: {:.0} G {share:.0} %", operations / 1e9);
+                let (got, of) = (operations / 1e9, ceiling / 1e9);
+                print!("  x{batch}/{cols}: {got:.0} of {of:.0} G {share:.0} %");
             }
         }
         let (packed, unpacked) = packing(&mut memories, dtype, 2048);

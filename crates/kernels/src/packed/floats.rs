@@ -9,32 +9,28 @@
 //! not, sums are flushed step by step.
 
 use super::layout::Layout;
-use super::{ACTIVATION_TILE, Activations, PACKED_GROUP, PackedRows, Sink, activation_bytes};
+use super::sweep::{CHUNK_TILES, Lanes, Shape, Sweep};
+use super::{ACTIVATION_TILE, Activations, PackedRows, Sink, activation_bytes};
 use crate::simd::{LANES, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{avx2::Avx2, avx512::Avx512};
 use crate::{DType, Level};
 use std::marker::PhantomData;
-
-/// Products of sixteen rows with one row of activations.
-type Lanes = [f32; PACKED_GROUP];
+use std::ops::Range;
 
 /// A pair of weights of sixteen rows.
 type Line = [u8; 64];
 
-/// Bytes of activations that the groups of a band are multiplied with in turn: they stay in the
-/// second-level cache.
-const CHUNK_BYTES: usize = 1 << 20;
-
-/// Tiles of a chunk at most.
-const CHUNK_TILES: usize = 32;
-
-/// Pairs of a piece.
+/// Pairs of a panel, and groups where there are 32 registers: 24 KiB.
 const PIECE: usize = 96;
+const PANEL_GROUPS: usize = 2;
 
 /// The least sum of two biased exponents (the smallest of all weights and of all activations) with
 /// which no sum is subnormal: (a - 127) + (b - 127) - 14 >= -126.
 const SAFE_EXPONENTS: u32 = 142;
+
+/// In place of the smallest exponent where it plays no part.
+const EXPONENT_NONE: u32 = 1 << 16;
 
 /// How a format's lines are read.
 trait Format {
@@ -167,24 +163,20 @@ fn multiply_compiled<S: Compiled, W: Format>(
 ) {
     let job = Job::<S, W>::new(s, x, weights);
     match (S::WIDE, x.batch) {
-        (true, ..=4) => job.run::<4, false>(sink, scratch),
-        (true, ..=ACTIVATION_TILE) | (false, ..=2) => job.run::<2, false>(sink, scratch),
-        (true, _) => job.run::<2, true>(sink, scratch),
-        (false, ..=6) => job.run::<1, false>(sink, scratch),
-        (false, _) => job.run::<1, true>(sink, scratch),
+        (true, ..=4) => job.few::<4>(sink, scratch),
+        (true, ..=ACTIVATION_TILE) | (false, ..=2) => job.few::<2>(sink, scratch),
+        (false, ..=6) => job.few::<1>(sink, scratch),
+        (_, _) => job.many(sink, scratch),
     }
 }
 
-/// The operands, cut to groups, tiles and chunks.
+/// The operands, cut to groups and tiles.
 struct Job<'a, S, W> {
     s: S,
     x: Activations<'a>,
     groups: Vec<&'a [Line]>,
     /// Of a row.
     pairs: usize,
-    /// Bytes of a pair of activations.
-    pair_bytes: usize,
-    chunk_rows: usize,
     format: PhantomData<W>,
 }
 
@@ -205,141 +197,233 @@ impl<'a, S: Compiled, W: Format> Job<'a, S, W> {
         let layout = Layout::new(weights.dtype, weights.cols).expect("a format that is packed");
         let pairs = layout.words;
         let groups = weights.bytes.as_chunks::<64>().0.chunks_exact(pairs).collect();
-        let tile_bytes = 8 * pairs * ACTIVATION_TILE;
-        let chunk_rows = (CHUNK_BYTES / tile_bytes).clamp(1, CHUNK_TILES) * ACTIVATION_TILE;
-        let pair_bytes = activation_bytes(x.class, 1, 2);
-        Job { s, x, groups, pairs, pair_bytes, chunk_rows, format: PhantomData }
+        Job { s, x, groups, pairs, format: PhantomData }
     }
 
-    /// All products, `N` groups at a time; `PANEL`: weights are widened before.
+    /// Some pairs of `N` groups; past the end, the last group again.
     #[inline(always)]
-    fn run<const N: usize, const PANEL: bool>(
-        &self,
-        sink: &mut Sink<'_, '_>,
-        scratch: &mut Vec<f32>,
-    ) {
-        let rows_max = self.chunk_rows.min(self.x.batch);
-        let mut memory = Memory::new(
-            scratch,
-            if PANEL { N * PIECE } else { 0 },
-            if W::BF16 { rows_max * self.pairs } else { 0 },
-            rows_max * N,
-        );
-        let row_bytes = self.pairs * self.pair_bytes;
-        for (index, x) in self.x.bytes.chunks(self.chunk_rows * row_bytes).enumerate() {
-            let rows = x.len() / row_bytes;
-            let exponents = memory.widen_inputs::<W>(x, ACTIVATION_TILE * row_bytes);
-            for first in (0..self.groups.len()).step_by(N) {
-                memory.sums[..rows * N].fill([0.0; LANES]);
-                for from in (0..self.pairs).step_by(PIECE) {
-                    self.add_piece::<N, PANEL>(&mut memory, x, &exponents, first, from);
+    fn lines<const N: usize>(&self, first: usize, units: Range<usize>) -> [&'a [Line]; N] {
+        std::array::from_fn(|n| &self.groups[(first + n).min(self.groups.len() - 1)][units.clone()])
+    }
+
+    /// The activations of a tile for some pairs.
+    #[inline(always)]
+    fn tile(&self, tile: usize, units: Range<usize>) -> (&'a [u8], usize) {
+        let first = tile * ACTIVATION_TILE;
+        let rows = (self.x.batch - first).min(ACTIVATION_TILE);
+        let pair = activation_bytes(self.x.class, 1, 2);
+        let at = (first * self.pairs + units.start * rows) * pair;
+        (&self.x.bytes[at..][..units.len() * rows * pair], rows)
+    }
+
+    /// At most a tile of activations, without a panel.
+    #[inline(always)]
+    fn few<const N: usize>(&self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<f32>) {
+        let batch = self.x.batch;
+        let [wide_a, wide_b] = cut(scratch, wide_lines::<W>(batch, self.pairs));
+        let mut wide = WideInputs::new([wide_a, wide_b], self.pairs);
+        wide.fill(self, 0..1, 0..self.pairs);
+        for first in (0..self.groups.len()).step_by(N) {
+            let mut sums = [[[0.0; LANES]; N]; ACTIVATION_TILE];
+            let sums = &mut sums.as_flattened_mut()[..batch * N];
+            for from in (0..self.pairs).step_by(PIECE) {
+                let units = from..(from + PIECE).min(self.pairs);
+                let lines = self.lines::<N>(first, units.clone());
+                let mut exponent = EXPONENT_NONE;
+                if W::BF16 {
+                    let least = |lines: &[Line]| smallest_exponent(lines.as_flattened());
+                    exponent = lines.into_iter().map(least).fold(exponent, u32::min);
                 }
-                for (m, sums) in memory.sums[..rows * N].chunks_exact(N).enumerate() {
-                    for (n, sums) in sums.iter().enumerate().take(self.groups.len() - first) {
-                        sink.write(index * self.chunk_rows + m, first + n, sums);
-                    }
+                let inputs = wide.inputs(self, 0, units);
+                if wide.safe(0, exponent) {
+                    cover::<S, Direct<W>, _, N, false>(self.s, lines, inputs, sums);
+                } else {
+                    cover::<S, Direct<W>, _, N, true>(self.s, lines, inputs, sums);
+                }
+            }
+            for (m, sums) in sums.chunks_exact(N).enumerate() {
+                for (n, sums) in sums.iter().enumerate().take(self.groups.len() - first) {
+                    sink.write(m, first + n, sums);
                 }
             }
         }
     }
 
-    /// Adds the products of the pairs from `from` of `N` groups with a chunk of activations.
+    /// Any number of rows, with panels.
     #[inline(always)]
-    fn add_piece<const N: usize, const PANEL: bool>(
-        &self,
-        memory: &mut Memory<'_>,
-        x: &[u8],
-        exponents: &[u32; CHUNK_TILES],
-        first: usize,
-        from: usize,
-    ) {
-        let count = PIECE.min(self.pairs - from);
-        // Past the end, the last group again.
-        let lines: [&[Line]; N] = std::array::from_fn(|n| {
-            &self.groups[(first + n).min(self.groups.len() - 1)][from..from + count]
-        });
-        let mut exponent = u32::MAX / 2;
-        for (n, lines) in lines.iter().enumerate() {
-            if PANEL {
-                for (line, out) in lines.iter().zip(&mut memory.panel[n * PIECE..]) {
-                    self.s.store(W::half(self.s, line, 0), &mut out[0]);
-                    self.s.store(W::half(self.s, line, 1), &mut out[1]);
-                }
+    fn many(&self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<f32>) {
+        let (batch, groups) = (self.x.batch, self.groups.len());
+        let width = if S::WIDE { PANEL_GROUPS } else { 1 };
+        let shape = Shape { batch, groups, units: self.pairs, piece: PIECE, width };
+        let wide = wide_lines::<W>(shape.rows_max(), PIECE);
+        let lines = [wide[0], wide[1], 2 * PANEL_GROUPS * PIECE, shape.sums()];
+        let [wide_a, wide_b, panel, sums] = cut(scratch, lines);
+        let wide = WideInputs::new([wide_a, wide_b], PIECE);
+        let panel = panel.as_chunks_mut().0;
+        let mut panels = Panels { job: self, panel, exponent: 0, wide };
+        shape.run(sink, sums, &mut panels);
+    }
+}
+
+/// A product with panels.
+struct Panels<'a, 'b, S, W> {
+    job: &'b Job<'a, S, W>,
+    /// `PIECE` pairs of each group.
+    panel: &'b mut [[Lanes; 2]],
+    /// The smallest of the panel's weights.
+    exponent: u32,
+    wide: WideInputs<'b>,
+}
+
+impl<S: Compiled, W: Format> Sweep for Panels<'_, '_, S, W> {
+    #[inline(always)]
+    fn start_piece(&mut self, rows: Range<usize>, units: Range<usize>) {
+        let tiles = rows.start / ACTIVATION_TILE..rows.end.div_ceil(ACTIVATION_TILE);
+        self.wide.fill(self.job, tiles, units);
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, first: usize, width: usize, units: Range<usize>) {
+        let s = self.job.s;
+        self.exponent = EXPONENT_NONE;
+        for n in 0..width {
+            let [lines] = self.job.lines::<1>(first + n, units.clone());
+            for (line, out) in lines.iter().zip(&mut self.panel[n * PIECE..]) {
+                s.store(W::half(s, line, 0), &mut out[0]);
+                s.store(W::half(s, line, 1), &mut out[1]);
             }
             if W::BF16 {
-                exponent = exponent.min(smallest_exponent(lines.as_flattened()));
-            }
-        }
-        let panel =
-            std::array::from_fn(|n| if PANEL { &memory.panel[n * PIECE..][..count] } else { &[] });
-        let rows = x.len() / (self.pairs * self.pair_bytes);
-        for (tile, sums) in memory.sums[..rows * N].chunks_mut(N * ACTIVATION_TILE).enumerate() {
-            let rows = sums.len() / N;
-            let at = (tile * ACTIVATION_TILE * self.pairs + from * rows) * self.pair_bytes;
-            let inputs = if W::BF16 {
-                let len = count * rows * 4;
-                let halves = memory.wide.each_ref().map(|half| &half[at..][..len]);
-                Inputs { halves, stride: 4 * rows, rows, start: 0 }
-            } else {
-                let x = &x[at..][..count * rows * 8];
-                Inputs { halves: [x, &x[4 * rows..]], stride: 8 * rows, rows, start: 0 }
-            };
-            let safe = !W::BF16
-                || exponent > 0
-                    && exponents[tile] > 0
-                    && exponent + exponents[tile] >= SAFE_EXPONENTS;
-            match (safe, PANEL) {
-                (true, true) => cover::<S, Panel, _, N, false>(self.s, panel, inputs, sums),
-                (true, false) => cover::<S, Direct<W>, _, N, false>(self.s, lines, inputs, sums),
-                (false, _) => cover::<S, Direct<W>, _, N, true>(self.s, lines, inputs, sums),
+                self.exponent = self.exponent.min(smallest_exponent(lines.as_flattened()));
             }
         }
     }
-}
 
-/// Working memory.
-struct Memory<'a> {
-    /// Weights, widened: `PIECE` pairs of each group.
-    panel: &'a mut [[Lanes; 2]],
-    /// Activations, widened: the first factors of pairs, and the second.
-    wide: [&'a mut [u8]; 2],
-    /// `[rows, N]`.
-    sums: &'a mut [Lanes],
-}
-
-impl<'a> Memory<'a> {
-    fn new(scratch: &'a mut Vec<f32>, panel: usize, wide: usize, sums: usize) -> Self {
-        let lines = 2 * panel + 2 * wide.div_ceil(LANES) + sums;
-        if scratch.len() < (lines + 1) * LANES {
-            scratch.resize((lines + 1) * LANES, 0.0);
-        }
-        let offset = scratch.as_ptr().align_offset(64).min(LANES);
-        let lines = &mut scratch[offset..].as_chunks_mut::<LANES>().0[..lines];
-        let (panel, lines) = lines.split_at_mut(2 * panel);
-        let (first, lines) = lines.split_at_mut(wide.div_ceil(LANES));
-        let (second, sums) = lines.split_at_mut(wide.div_ceil(LANES));
-        let wide = [first, second].map(|half| bytes_mut(half.as_flattened_mut()));
-        Memory { panel: panel.as_chunks_mut().0, wide, sums }
-    }
-
-    /// Widens pairs of bfloat16; the smallest exponent of each tile.
     #[inline(always)]
-    fn widen_inputs<W: Format>(&mut self, x: &[u8], tile_bytes: usize) -> [u32; CHUNK_TILES] {
-        let mut exponents = [0; CHUNK_TILES];
-        if !W::BF16 {
-            return exponents;
+    fn multiply(&mut self, tile: usize, width: usize, units: Range<usize>, sums: &mut [Lanes]) {
+        if width == PANEL_GROUPS {
+            self.multiply_groups::<PANEL_GROUPS>(tile, units, sums);
+        } else {
+            self.multiply_groups::<1>(tile, units, sums);
         }
-        let [first, second] = self.wide.each_mut().map(|half| half.as_chunks_mut::<4>().0);
-        for ((pair, first), second) in x.as_chunks::<4>().0.iter().zip(first).zip(second) {
-            let pair = u32::from_le_bytes(*pair);
-            *first = widen(pair, 0).to_le_bytes();
-            *second = widen(pair, 1).to_le_bytes();
-        }
-        for (tile, exponent) in x.chunks(tile_bytes).zip(&mut exponents) {
-            *exponent = smallest_exponent(tile);
-        }
-        exponents
     }
+
+    #[inline(always)]
+    fn weights(&self, group: usize, units: Range<usize>) -> &[u8] {
+        self.job.groups[group][units].as_flattened()
+    }
+}
+
+impl<S: Compiled, W: Format> Panels<'_, '_, S, W> {
+    #[inline(always)]
+    fn multiply_groups<const N: usize>(
+        &self,
+        tile: usize,
+        units: Range<usize>,
+        sums: &mut [Lanes],
+    ) {
+        let (s, count) = (self.job.s, units.len());
+        let panel: [&[[Lanes; 2]]; N] = std::array::from_fn(|n| &self.panel[n * PIECE..][..count]);
+        let inputs = self.wide.inputs(self.job, tile, units);
+        if self.wide.safe(tile, self.exponent) {
+            cover::<S, Panel, _, N, false>(s, panel, inputs, sums);
+        } else {
+            cover::<S, Panel, _, N, true>(s, panel, inputs, sums);
+        }
+    }
+}
+
+/// Bfloat16 activations as f32; of other formats, nothing.
+struct WideInputs<'a> {
+    /// First factors of pairs, and second.
+    halves: [&'a mut [u8]; 2],
+    /// Pairs of a row at most.
+    pairs: usize,
+    first_tile: usize,
+    /// The smallest of each tile.
+    exponents: [u32; CHUNK_TILES],
+}
+
+/// Lines of 64 bytes that they need.
+fn wide_lines<W: Format>(rows: usize, pairs: usize) -> [usize; 2] {
+    [if W::BF16 { (rows * pairs).div_ceil(LANES) } else { 0 }; 2]
+}
+
+impl<'a> WideInputs<'a> {
+    fn new(halves: [&'a mut [Lanes]; 2], pairs: usize) -> Self {
+        let halves = halves.map(|half| bytes_mut(half.as_flattened_mut()));
+        WideInputs { halves, pairs, first_tile: 0, exponents: [0; CHUNK_TILES] }
+    }
+
+    /// Bytes of a half before those of a tile.
+    fn place(&self, tile: usize) -> usize {
+        (tile - self.first_tile) * ACTIVATION_TILE * self.pairs * 4
+    }
+
+    #[inline(always)]
+    fn fill<S: Compiled, W: Format>(
+        &mut self,
+        job: &Job<'_, S, W>,
+        tiles: Range<usize>,
+        units: Range<usize>,
+    ) {
+        self.first_tile = tiles.start;
+        if !W::BF16 {
+            return;
+        }
+        for tile in tiles {
+            let (x, _) = job.tile(tile, units.clone());
+            let place = self.place(tile);
+            let [first, second] =
+                self.halves.each_mut().map(|half| half[place..][..x.len()].as_chunks_mut::<4>().0);
+            for ((pair, first), second) in x.as_chunks::<4>().0.iter().zip(first).zip(second) {
+                let pair = u32::from_le_bytes(*pair);
+                *first = widen(pair, 0).to_le_bytes();
+                *second = widen(pair, 1).to_le_bytes();
+            }
+            self.exponents[tile - self.first_tile] = smallest_exponent(x);
+        }
+    }
+
+    /// Of the units that were filled in; if of all, of any part of them.
+    #[inline(always)]
+    fn inputs<'b, S: Compiled, W: Format>(
+        &'b self,
+        job: &Job<'b, S, W>,
+        tile: usize,
+        units: Range<usize>,
+    ) -> Inputs<'b> {
+        let (x, rows) = job.tile(tile, units.clone());
+        if !W::BF16 {
+            return Inputs { halves: [x, &x[4 * rows..]], stride: 8 * rows, rows, start: 0 };
+        }
+        let from = if self.pairs == job.pairs { units.start } else { 0 };
+        let at = self.place(tile) + from * rows * 4;
+        let halves = self.halves.each_ref().map(|half| &half[at..][..x.len()]);
+        Inputs { halves, stride: 4 * rows, rows, start: 0 }
+    }
+
+    /// Whether no sum of products with weights of this smallest exponent can be subnormal.
+    #[inline(always)]
+    fn safe(&self, tile: usize, exponent: u32) -> bool {
+        let inputs = self.exponents[tile - self.first_tile];
+        exponent == EXPONENT_NONE
+            || inputs > 0 && exponent > 0 && inputs + exponent >= SAFE_EXPONENTS
+    }
+}
+
+/// Consecutive parts of `scratch`, of so many lines of 64 bytes each, from such a boundary on.
+fn cut<const N: usize>(scratch: &mut Vec<f32>, lines: [usize; N]) -> [&mut [Lanes]; N] {
+    let floats = lines.iter().sum::<usize>() * LANES;
+    if scratch.len() < floats + LANES {
+        scratch.resize(floats + LANES, 0.0);
+    }
+    let offset = scratch.as_ptr().align_offset(64).min(LANES);
+    let mut rest = scratch[offset..][..floats].as_chunks_mut::<LANES>().0;
+    lines.map(|lines| {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(lines);
+        rest = after;
+        part
+    })
 }
 
 /// Floats as bytes.

@@ -7,6 +7,7 @@
 //! numbers in a row. In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
 //! that of element 4 j + t, so that one shift serves four elements.
 
+use super::transpose::transpose;
 use crate::{DType, Level, dequantize_row};
 
 /// Rows of a group.
@@ -97,31 +98,49 @@ impl Layout {
         block[self.rest_at..][..self.rest].copy_from_slice(&group[from..][..self.rest]);
     }
 
-    /// The inverse of `gather`.
-    fn scatter(self, block: &[u8], group: &mut [u8], lane: usize, index: usize) {
-        let at = index * self.words * 64;
-        let words = block[self.words_at..][..self.words * 4].as_chunks::<4>().0;
-        let lines = group[at..][..self.words * 64].as_chunks_mut::<64>().0;
-        for (line, word) in lines.iter_mut().zip(words) {
+    /// The inverse of `gather`, of all blocks of sixteen rows.
+    fn pack_group(self, rows: &[u8], group: &mut [u8]) {
+        let stride = self.row_bytes();
+        let (lines, rests) = group.split_at_mut(self.rests_at());
+        let (lines, _) = lines.as_chunks_mut::<64>();
+        for (index, lines) in lines.chunks_exact_mut(self.words).enumerate() {
+            transpose(&rows[index * self.block_bytes + self.words_at..], stride, lines);
+            if let Some(i) = self.spread {
+                for word in lines[i].as_chunks_mut::<4>().0 {
+                    *word = spread(u32::from_le_bytes(*word)).to_le_bytes();
+                }
+            }
             if self.halves {
-                line[2 * lane..][..2].copy_from_slice(&word[..2]);
-                line[32 + 2 * lane..][..2].copy_from_slice(&word[2..]);
-            } else {
-                line[lane * 4..][..4].copy_from_slice(word);
+                lines.iter_mut().for_each(part_halves);
             }
         }
-        if let Some(i) = self.spread {
-            let word = spread(u32::from_le_bytes(words[i])).to_le_bytes();
-            lines[i][lane * 4..][..4].copy_from_slice(&word);
+        if self.rest == 0 {
+            return;
         }
-        let to = self.rests_at() + (index * PACKED_GROUP + lane) * self.rest;
-        group[to..][..self.rest].copy_from_slice(&block[self.rest_at..][..self.rest]);
+        for (index, rests) in rests.chunks_exact_mut(PACKED_GROUP * self.rest).enumerate() {
+            for (lane, rest) in rests.chunks_exact_mut(self.rest).enumerate() {
+                let from = lane * stride + index * self.block_bytes + self.rest_at;
+                rest.copy_from_slice(&rows[from..][..self.rest]);
+            }
+        }
     }
+}
+
+/// The first halves of all words, then the second.
+#[inline(always)]
+fn part_halves(line: &mut [u8; 64]) {
+    let words = line.as_chunks::<4>().0;
+    let first: [[u8; 2]; PACKED_GROUP] = std::array::from_fn(|i| [words[i][0], words[i][1]]);
+    let second: [[u8; 2]; PACKED_GROUP] = std::array::from_fn(|i| [words[i][2], words[i][3]]);
+    line[..32].copy_from_slice(first.as_flattened());
+    line[32..].copy_from_slice(second.as_flattened());
 }
 
 /// Bit `4 j + t` goes to bit `8 t + j`.
 fn spread(word: u32) -> u32 {
-    (0..32).fold(0, |out, bit| out | (word >> bit & 1) << (bit % 4 * 8 + bit / 4))
+    // Bit t of a nibble at bit 8 t.
+    let nibble = |n: u32| (n & 1) | (n & 2) << 7 | (n & 4) << 14 | (n & 8) << 21;
+    (0..8).fold(0, |out, j| out | nibble(word >> (4 * j) & 15) << j)
 }
 
 /// Bit `8 t + j` goes to bit `4 j + t`.
@@ -146,16 +165,13 @@ pub fn pack_rows(dtype: DType, source: &[u8], rows: usize, cols: usize, out: &mu
         return;
     }
     let groups = source.chunks(layout.group_bytes());
-    for (source, out) in groups.zip(out.chunks_exact_mut(layout.group_bytes())) {
-        if source.len() < out.len() {
-            out.fill(0);
-        }
-        // A block of all rows after the other: what is written stays in the cache.
-        for index in 0..layout.blocks {
-            for (lane, row) in source.chunks_exact(layout.row_bytes()).enumerate() {
-                let block = &row[index * layout.block_bytes..][..layout.block_bytes];
-                layout.scatter(block, out, lane, index);
-            }
+    for (rows, group) in groups.zip(out.chunks_exact_mut(layout.group_bytes())) {
+        if rows.len() == group.len() {
+            layout.pack_group(rows, group);
+        } else {
+            let mut padded = vec![0; group.len()];
+            padded[..rows.len()].copy_from_slice(rows);
+            layout.pack_group(&padded, group);
         }
     }
 }

@@ -16,6 +16,8 @@ mod blocks;
 mod floats;
 mod layout;
 mod spec;
+mod sweep;
+mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
