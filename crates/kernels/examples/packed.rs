@@ -1,13 +1,13 @@
 //! Speed of the packed products on several threads against this machine's ceilings, measured in
 //! turns: each thread walks through its own 320 MB, thus from memory.
-//! `cargo run --release -p lucid-kernels --example packed [-- threads=2 batches=1,8,512 Q4_K ...]`.
-//! Figures for LOG.md, never an assertion.
+//! `cargo run --release -p lucid-kernels --example packed [-- threads=2 level=avx2 batches=1,512
+//! Q4_K ...]`. Figures for LOG.md, never an assertion.
 #![allow(clippy::print_stdout, reason = "a program for a person")]
 
 use lucid_kernels::{
-    Activations, ColumnBand, DType, Level, Multiplier, PackedRows, ReadPattern, activation_bytes,
-    activation_class, column_bands, multiply, pack_rows, packed_bytes, packed_kernel,
-    packed_matmul, quantize_activations, read_all, unpack_row,
+    ActivationClass, Activations, ColumnBand, DType, Level, Multiplier, PackedRows, ReadPattern,
+    activation_bytes, activation_class, column_bands, multiply, pack_rows, packed_bytes,
+    packed_kernel, packed_matmul, quantize_activations, read_all, unpack_row,
 };
 use std::sync::Barrier;
 use std::time::Instant;
@@ -163,18 +163,36 @@ fn packing(memories: &mut [Memory], dtype: DType, cols: usize) -> (f64, f64) {
     (packed, (rows * cols) as f64 / start.elapsed().as_secs_f64())
 }
 
+/// Elements per second that one thread rounds.
+fn rounding(level: Level, class: ActivationClass) -> f64 {
+    let (batch, cols) = (24, 2048);
+    let x: Vec<f32> = (0..batch * cols).map(|i| (i * 7 % 17) as f32 / 16.0 - 0.4).collect();
+    let mut out = vec![0; activation_bytes(class, batch, cols)];
+    let mut best = f64::INFINITY;
+    for _ in 0..200 {
+        let start = Instant::now();
+        quantize_activations(level, class, &x, batch, cols, &mut out);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    x.len() as f64 / best
+}
+
 fn main() {
     let (mut threads, mut batches, mut only) = (2, vec![1, 4, 8, 16, 512], Vec::new());
+    let mut level = Level::detect();
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("threads", n)) => threads = n.parse().expect("a number of threads"),
             Some(("batches", list)) => {
                 batches = list.split(',').map(|n| n.parse().expect("a batch")).collect();
             }
+            Some(("level", name)) => {
+                let found = Level::variants().into_iter().find(|variant| variant.0 == name);
+                level = found.expect("a level of this CPU").1;
+            }
             _ => only.push(argument),
         }
     }
-    let level = Level::detect();
     let mut memories: Vec<Memory> = (0..threads).map(|_| Memory::new(MEMORY_BYTES)).collect();
     let int8 = multiply_ceiling(&memories, level, Multiplier::Int8);
     let [f32_rate, bf16_rate] = [Multiplier::F32, Multiplier::Bf16]
@@ -189,6 +207,11 @@ fn main() {
         f32_rate / 1e9,
         bf16_rate / 1e9
     );
+    print!("rounded by one thread:");
+    for class in [ActivationClass::Blocks32, ActivationClass::Blocks256, ActivationClass::Bf16] {
+        print!("  {class:?} {:.2} G/s", rounding(level, class) / 1e9);
+    }
+    println!();
     for dtype in DType::all().filter(|dtype| activation_class(*dtype).is_some()) {
         let chosen = only.is_empty() || only.iter().any(|name| name == dtype.name());
         if !chosen || !packed_kernel(level, dtype) {

@@ -107,8 +107,8 @@ fn check(random: &mut Random, dtype: DType, batch: usize, rows: usize, cols: usi
     let activations = Activations { class, bytes: &bytes, batch, cols };
     let expected = bits(&product(Level::Scalar, activations, dtype, &packed, &bias, &[0, rows]));
     let cut = random.below(rows / 16 + 1) * 16;
-    for level in Level::available() {
-        let place = format!("{dtype} {} batch {batch} [{rows}, {cols}]", level.name());
+    for (name, level) in Level::variants() {
+        let place = format!("{dtype} {name} batch {batch} [{rows}, {cols}]");
         assert!(rounded(level, class, &x, batch, cols) == bytes, "activations, {place}");
         for bounds in [&[0, rows][..], &[0, cut, rows]] {
             let got = bits(&product(level, activations, dtype, &packed, &bias, bounds));
@@ -249,6 +249,36 @@ fn tiny_bfloat16_are_flushed_alike() {
         let expected = products(Level::Scalar);
         for level in Level::available() {
             assert!(products(level) == expected, "{} batch {batch}", level.name());
+        }
+    }
+}
+
+/// Ties, zeros, numbers too small to scale, and such as are none.
+#[test]
+fn unusual_activations_round_alike() {
+    let mut random = Random(12);
+    let unusual = [0.0, -0.0, 127.0, 0.5, -63.5, 1e-31, -1e-45, 1e30, f32::MAX, f32::INFINITY];
+    let classes = [
+        ActivationClass::Blocks32,
+        ActivationClass::Blocks256,
+        ActivationClass::Bf16,
+        ActivationClass::F32,
+    ];
+    let (batch, cols) = (5, 512);
+    for special in unusual.into_iter().chain([f32::NEG_INFINITY, f32::NAN]) {
+        for scale in [0.0, 1e-40, 1e-30, 1.0, 100.0] {
+            let mut x: Vec<f32> = random.units(batch * cols);
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = if i % 67 == 0 { special } else { (*x * 127.0).round() / 2.0 * scale };
+            }
+            for class in classes {
+                let expected = rounded(Level::Scalar, class, &x, batch, cols);
+                for (name, level) in Level::variants() {
+                    let got = rounded(level, class, &x, batch, cols);
+                    let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+                    assert!(wrong.is_none(), "{name} {class:?} {special} {scale}: byte {wrong:?}");
+                }
+            }
         }
     }
 }

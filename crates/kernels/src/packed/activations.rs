@@ -5,7 +5,7 @@
 //! to even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
 
 #[cfg(target_arch = "x86_64")]
-use super::vnni;
+use super::{vector, vnni};
 use crate::dispatch::dispatch;
 use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
@@ -138,7 +138,17 @@ pub fn quantize_activations(
             );
             continue;
         }
-        dispatch!(level, quantize_tile, class, x, cols, out);
+        match (level, class) {
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(token), ActivationClass::Blocks32) => {
+                vector::round::small_tile(token, x, cols, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(token), ActivationClass::Blocks256) => {
+                vector::round::large_tile(token, x, cols, out);
+            }
+            _ => dispatch!(level, quantize_tile, class, x, cols, out),
+        }
     }
 }
 
@@ -219,7 +229,12 @@ fn small_block(x: &[f32; 32]) -> ([i8; 32], f32, i32) {
 
 /// Writes row `m` of `rows` to a record.
 #[inline(always)]
-fn put_small((q, scale, sum): ([i8; 32], f32, i32), out: &mut [u8], rows: usize, m: usize) {
+pub(super) fn put_small(
+    (q, scale, sum): ([i8; 32], f32, i32),
+    out: &mut [u8],
+    rows: usize,
+    m: usize,
+) {
     out[m * blocks32::LEN..][..32].copy_from_slice(&q.map(|q| q as u8));
     let mut put = |field: usize, bytes: [u8; 4]| {
         out[rows * field + 4 * m..][..4].copy_from_slice(&bytes);
