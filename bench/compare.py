@@ -172,8 +172,8 @@ def first_token(lucid, path, arguments):
 
 
 def simd(arguments):
-    """Lucid's flags for the instruction set; packed kernels exist for AVX-512 only."""
-    return ["--simd", "avx2"] if arguments.avx2 else ["--pack"]
+    """Lucid's flags for the instruction set and the layout of the weights."""
+    return ["--pack"] + (["--simd", "avx2"] if arguments.avx2 else [])
 
 
 def measure(arguments, lucid, peer):

@@ -35,6 +35,22 @@ impl Level {
         levels
     }
 
+    /// The levels and beside them what they fall back to on CPUs that have less (AVX2 without
+    /// AVX-VNNI, AVX-512 without VNNI and BF16), with a name for each. For tests and measurements.
+    pub fn variants() -> Vec<(&'static str, Level)> {
+        let levels = Level::available().into_iter();
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only scalar there"))]
+        let mut variants: Vec<_> = levels.map(|level| (level.name(), level)).collect();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let plain = |token: Avx2| ("avx2-plain", Level::Avx2(token.without_extensions()));
+            variants.extend(Avx2::detect().map(plain));
+            let plain = |token: Avx512| ("avx512-plain", Level::Avx512(token.without_extensions()));
+            variants.extend(Avx512::detect().map(plain));
+        }
+        variants
+    }
+
     /// `scalar`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {

@@ -34,7 +34,7 @@ fn packed_types() -> impl Iterator<Item = DType> {
 /// Rows as a file has them: arbitrary bits, with scales of ordinary size.
 fn file_rows(random: &mut Random, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
     let mut bytes = vec![0; rows * dtype.row_bytes(cols).expect("whole blocks")];
-    if dtype == DType::BF16 {
+    if matches!(dtype, DType::BF16 | DType::F16) {
         let values = random.units(rows * cols);
         quantize_row(dtype, &values, &mut bytes).expect("can be written");
         return bytes;
@@ -107,8 +107,8 @@ fn check(random: &mut Random, dtype: DType, batch: usize, rows: usize, cols: usi
     let activations = Activations { class, bytes: &bytes, batch, cols };
     let expected = bits(&product(Level::Scalar, activations, dtype, &packed, &bias, &[0, rows]));
     let cut = random.below(rows / 16 + 1) * 16;
-    for level in Level::available() {
-        let place = format!("{dtype} {} batch {batch} [{rows}, {cols}]", level.name());
+    for (name, level) in Level::variants() {
+        let place = format!("{dtype} {name} batch {batch} [{rows}, {cols}]");
         assert!(rounded(level, class, &x, batch, cols) == bytes, "activations, {place}");
         for bounds in [&[0, rows][..], &[0, cut, rows]] {
             let got = bits(&product(level, activations, dtype, &packed, &bias, bounds));
@@ -138,7 +138,9 @@ fn levels_give_the_bits_of_the_specification() {
 #[test]
 fn every_batch_up_to_forty() {
     let mut random = Random(8);
-    for dtype in [DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::Q2_K, DType::BF16] {
+    for dtype in
+        [DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::Q2_K, DType::BF16, DType::F16]
+    {
         for batch in 1..=40 {
             check(&mut random, dtype, batch, 17, 256);
         }
@@ -191,15 +193,19 @@ fn relative_error(random: &mut Random, dtype: DType) -> f64 {
 }
 
 /// Rounding to 255 steps over -1..1 errs by 1 / 127 / sqrt(12) of numbers whose root mean square is
-/// 1 / sqrt(3): 0.0039. bfloat16 has 8 bits of mantissa: about 0.0017.
+/// 1 / sqrt(3): 0.0039. bfloat16 has 8 bits of mantissa: about 0.0017; f32 is not rounded.
 #[test]
 fn the_error_is_that_of_rounding_activations() {
     let mut random = Random(10);
     for dtype in packed_types() {
         let error = relative_error(&mut random, dtype);
-        let bound = if dtype == DType::BF16 { 0.0022 } else { 0.0046 };
-        println!("{dtype}: relative error {error:.5}");
-        assert!(error > bound / 4.0 && error < bound, "{dtype}: {error}");
+        let bound = match dtype {
+            DType::BF16 => 0.0022,
+            DType::F16 => 1e-6,
+            _ => 0.0046,
+        };
+        println!("{dtype}: relative error {error:.7}");
+        assert!(error > bound / 20.0 && error < bound, "{dtype}: {error}");
     }
 }
 
@@ -216,6 +222,64 @@ fn numbers_that_are_none_show() {
         let out = product(Level::detect(), activations, dtype, &packed, &[0.0; 3], &[0, 3]);
         assert!(out[..3].iter().all(|y| y.is_finite()), "{dtype}: {out:?}");
         assert!(out[3..].iter().all(|y| y.is_nan()), "{dtype}: {out:?}");
+    }
+}
+
+/// Numbers near the smallest of f32: sums of bfloat16 are flushed to zero below it.
+#[test]
+fn tiny_bfloat16_are_flushed_alike() {
+    let mut random = Random(12);
+    let (rows, cols) = (40, 256);
+    for batch in [1, 4, 7, 12, 30] {
+        let mut tiny = |count: usize, exponents: usize| -> Vec<f32> {
+            let scale = |r: &mut Random| 2.0f32.powi(-(r.below(exponents) as i32) - 20);
+            (0..count).map(|_| random.unit() * scale(&mut random)).collect()
+        };
+        let (weights, x) = (tiny(rows * cols, 100), tiny(batch * cols, 60));
+        let mut source = vec![0; 2 * rows * cols];
+        quantize_row(DType::BF16, &weights, &mut source).expect("can be written");
+        let packed = pack(DType::BF16, &source, rows, cols);
+        let class = ActivationClass::Bf16;
+        let bytes = rounded(Level::Scalar, class, &x, batch, cols);
+        let activations = Activations { class, bytes: &bytes, batch, cols };
+        let products = |level| {
+            let bias = vec![0.0; rows];
+            bits(&product(level, activations, DType::BF16, &packed, &bias, &[0, rows]))
+        };
+        let expected = products(Level::Scalar);
+        for level in Level::available() {
+            assert!(products(level) == expected, "{} batch {batch}", level.name());
+        }
+    }
+}
+
+/// Ties, zeros, numbers too small to scale, and such as are none.
+#[test]
+fn unusual_activations_round_alike() {
+    let mut random = Random(12);
+    let unusual = [0.0, -0.0, 127.0, 0.5, -63.5, 1e-31, -1e-45, 1e30, f32::MAX, f32::INFINITY];
+    let classes = [
+        ActivationClass::Blocks32,
+        ActivationClass::Blocks256,
+        ActivationClass::Bf16,
+        ActivationClass::F32,
+    ];
+    let (batch, cols) = (5, 512);
+    for special in unusual.into_iter().chain([f32::NEG_INFINITY, f32::NAN]) {
+        for scale in [0.0, 1e-40, 1e-30, 1.0, 100.0] {
+            let mut x: Vec<f32> = random.units(batch * cols);
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = if i % 67 == 0 { special } else { (*x * 127.0).round() / 2.0 * scale };
+            }
+            for class in classes {
+                let expected = rounded(Level::Scalar, class, &x, batch, cols);
+                for (name, level) in Level::variants() {
+                    let got = rounded(level, class, &x, batch, cols);
+                    let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+                    assert!(wrong.is_none(), "{name} {class:?} {special} {scale}: byte {wrong:?}");
+                }
+            }
+        }
     }
 }
 

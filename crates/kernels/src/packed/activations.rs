@@ -5,7 +5,7 @@
 //! to even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
 
 #[cfg(target_arch = "x86_64")]
-use super::vnni;
+use super::{vector, vnni};
 use crate::dispatch::dispatch;
 use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +25,9 @@ pub enum ActivationClass {
     Blocks256,
     /// bfloat16.
     Bf16,
+    /// f32 as they are: binary16 weights are multiplied with nothing narrower, since f32 products
+    /// cost no more where bfloat16 ones would.
+    F32,
 }
 
 /// Rounded activations, as `quantize_activations` wrote them.
@@ -75,19 +78,21 @@ pub(super) fn sum_place(i: usize) -> usize {
 /// The class that a format takes; `None` if it is not packed.
 pub fn activation_class(dtype: DType) -> Option<ActivationClass> {
     match dtype {
-        DType::F32 | DType::F16 => None,
+        DType::F32 => None,
+        DType::F16 => Some(ActivationClass::F32),
         DType::BF16 => Some(ActivationClass::Bf16),
         _ if dtype.block_len() == 32 => Some(ActivationClass::Blocks32),
         _ => Some(ActivationClass::Blocks256),
     }
 }
 
-/// Bytes of `batch` rows of `cols` elements, whole blocks of the class (Bf16: pairs).
+/// Bytes of `batch` rows of `cols` elements, whole blocks of the class (Bf16, F32: pairs).
 pub fn activation_bytes(class: ActivationClass, batch: usize, cols: usize) -> usize {
     let (len, bytes) = match class {
         ActivationClass::Blocks32 => (blocks32::LEN, blocks32::BYTES),
         ActivationClass::Blocks256 => (blocks256::LEN, blocks256::BYTES),
         ActivationClass::Bf16 => (2, 4),
+        ActivationClass::F32 => (2, 8),
     };
     assert!(cols.is_multiple_of(len), "{cols} elements are not whole blocks of {len}");
     batch * (cols / len * bytes)
@@ -133,7 +138,17 @@ pub fn quantize_activations(
             );
             continue;
         }
-        dispatch!(level, quantize_tile, class, x, cols, out);
+        match (level, class) {
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(token), ActivationClass::Blocks32) => {
+                vector::round::small_tile(token, x, cols, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(token), ActivationClass::Blocks256) => {
+                vector::round::large_tile(token, x, cols, out);
+            }
+            _ => dispatch!(level, quantize_tile, class, x, cols, out),
+        }
     }
 }
 
@@ -157,6 +172,11 @@ fn quantize_tile<S: Simd>(_: S, class: ActivationClass, x: &[f32], cols: usize, 
                     let bits = x.map(|x| bf16::from_f32_const(x).to_bits());
                     let pair = u32::from(bits[0]) | u32::from(bits[1]) << 16;
                     out[4 * m..][..4].copy_from_slice(&pair.to_le_bytes());
+                }
+            }
+            ActivationClass::F32 => {
+                for (x, out) in x.iter().zip(out.chunks_exact_mut(rows * 4)) {
+                    out[4 * m..][..4].copy_from_slice(&x.to_le_bytes());
                 }
             }
         }
@@ -209,7 +229,12 @@ fn small_block(x: &[f32; 32]) -> ([i8; 32], f32, i32) {
 
 /// Writes row `m` of `rows` to a record.
 #[inline(always)]
-fn put_small((q, scale, sum): ([i8; 32], f32, i32), out: &mut [u8], rows: usize, m: usize) {
+pub(super) fn put_small(
+    (q, scale, sum): ([i8; 32], f32, i32),
+    out: &mut [u8],
+    rows: usize,
+    m: usize,
+) {
     out[m * blocks32::LEN..][..32].copy_from_slice(&q.map(|q| q as u8));
     let mut put = |field: usize, bytes: [u8; 4]| {
         out[rows * field + 4 * m..][..4].copy_from_slice(&bytes);

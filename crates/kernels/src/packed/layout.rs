@@ -3,9 +3,11 @@
 //! A group of sixteen rows is the words of all its blocks, then the rests of all its blocks, row by
 //! row in each. Rows of plain floats are one block of pairs.
 //!
-//! In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
+//! In F16 the first halves of a line's words come before the second, so that each are sixteen
+//! numbers in a row. In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
 //! that of element 4 j + t, so that one shift serves four elements.
 
+use super::transpose::transpose;
 use crate::{DType, Level, dequantize_row};
 
 /// Rows of a group.
@@ -26,6 +28,8 @@ pub(super) struct Layout {
     rest_at: usize,
     /// The word of fifth bits.
     spread: Option<usize>,
+    /// Whether halves of words are apart.
+    halves: bool,
 }
 
 impl Layout {
@@ -37,7 +41,7 @@ impl Layout {
             DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => (2, 0),
             DType::Q3_K | DType::Q6_K => (2, block_bytes - 2),
             DType::MXFP4 => (1, 0),
-            DType::F32 | DType::F16 => return None,
+            DType::F32 => return None,
             _ => (0, 0),
         };
         let words_at = if rest_at == 0 { rest } else { 0 };
@@ -49,7 +53,16 @@ impl Layout {
         let blocks = row_bytes.checked_div(block_bytes).unwrap_or(0);
         let words = (block_bytes - rest) / 4;
         let whole = words * 4 + rest == block_bytes;
-        whole.then_some(Layout { blocks, block_bytes, words, words_at, rest, rest_at, spread })
+        whole.then_some(Layout {
+            blocks,
+            block_bytes,
+            words,
+            words_at,
+            rest,
+            rest_at,
+            spread,
+            halves: dtype == DType::F16,
+        })
     }
 
     fn row_bytes(self) -> usize {
@@ -70,7 +83,13 @@ impl Layout {
         let from = index * self.words * 64 + lane * 4;
         let words = block[self.words_at..][..self.words * 4].as_chunks_mut::<4>().0;
         for (i, word) in words.iter_mut().enumerate() {
-            word.copy_from_slice(&group[from + i * 64..][..4]);
+            if self.halves {
+                let line = &group[index * self.words * 64 + i * 64..][..64];
+                word[..2].copy_from_slice(&line[2 * lane..][..2]);
+                word[2..].copy_from_slice(&line[32 + 2 * lane..][..2]);
+            } else {
+                word.copy_from_slice(&group[from + i * 64..][..4]);
+            }
         }
         if let Some(i) = self.spread {
             words[i] = unspread(u32::from_le_bytes(words[i])).to_le_bytes();
@@ -79,26 +98,49 @@ impl Layout {
         block[self.rest_at..][..self.rest].copy_from_slice(&group[from..][..self.rest]);
     }
 
-    /// The inverse of `gather`.
-    fn scatter(self, block: &[u8], group: &mut [u8], lane: usize, index: usize) {
-        let at = index * self.words * 64;
-        let words = block[self.words_at..][..self.words * 4].as_chunks::<4>().0;
-        let lines = group[at..][..self.words * 64].as_chunks_mut::<64>().0;
-        for (line, word) in lines.iter_mut().zip(words) {
-            line[lane * 4..][..4].copy_from_slice(word);
+    /// The inverse of `gather`, of all blocks of sixteen rows.
+    fn pack_group(self, rows: &[u8], group: &mut [u8]) {
+        let stride = self.row_bytes();
+        let (lines, rests) = group.split_at_mut(self.rests_at());
+        let (lines, _) = lines.as_chunks_mut::<64>();
+        for (index, lines) in lines.chunks_exact_mut(self.words).enumerate() {
+            transpose(&rows[index * self.block_bytes + self.words_at..], stride, lines);
+            if let Some(i) = self.spread {
+                for word in lines[i].as_chunks_mut::<4>().0 {
+                    *word = spread(u32::from_le_bytes(*word)).to_le_bytes();
+                }
+            }
+            if self.halves {
+                lines.iter_mut().for_each(part_halves);
+            }
         }
-        if let Some(i) = self.spread {
-            let word = spread(u32::from_le_bytes(words[i])).to_le_bytes();
-            lines[i][lane * 4..][..4].copy_from_slice(&word);
+        if self.rest == 0 {
+            return;
         }
-        let to = self.rests_at() + (index * PACKED_GROUP + lane) * self.rest;
-        group[to..][..self.rest].copy_from_slice(&block[self.rest_at..][..self.rest]);
+        for (index, rests) in rests.chunks_exact_mut(PACKED_GROUP * self.rest).enumerate() {
+            for (lane, rest) in rests.chunks_exact_mut(self.rest).enumerate() {
+                let from = lane * stride + index * self.block_bytes + self.rest_at;
+                rest.copy_from_slice(&rows[from..][..self.rest]);
+            }
+        }
     }
+}
+
+/// The first halves of all words, then the second.
+#[inline(always)]
+fn part_halves(line: &mut [u8; 64]) {
+    let words = line.as_chunks::<4>().0;
+    let first: [[u8; 2]; PACKED_GROUP] = std::array::from_fn(|i| [words[i][0], words[i][1]]);
+    let second: [[u8; 2]; PACKED_GROUP] = std::array::from_fn(|i| [words[i][2], words[i][3]]);
+    line[..32].copy_from_slice(first.as_flattened());
+    line[32..].copy_from_slice(second.as_flattened());
 }
 
 /// Bit `4 j + t` goes to bit `8 t + j`.
 fn spread(word: u32) -> u32 {
-    (0..32).fold(0, |out, bit| out | (word >> bit & 1) << (bit % 4 * 8 + bit / 4))
+    // Bit t of a nibble at bit 8 t.
+    let nibble = |n: u32| (n & 1) | (n & 2) << 7 | (n & 4) << 14 | (n & 8) << 21;
+    (0..8).fold(0, |out, j| out | nibble(word >> (4 * j) & 15) << j)
 }
 
 /// Bit `8 t + j` goes to bit `4 j + t`.
@@ -107,7 +149,7 @@ fn unspread(word: u32) -> u32 {
 }
 
 /// Bytes of a packed matrix, or of a band of it that begins at a multiple of sixteen rows; `None`
-/// if the format is not packed (F32, F16) or `cols` is not a whole number of blocks.
+/// if the format is not packed (F32) or `cols` is not a whole number of blocks.
 pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
     let row_bytes = Layout::new(dtype, cols).map(Layout::row_bytes)?;
     rows.checked_next_multiple_of(PACKED_GROUP)?.checked_mul(row_bytes)
@@ -123,16 +165,13 @@ pub fn pack_rows(dtype: DType, source: &[u8], rows: usize, cols: usize, out: &mu
         return;
     }
     let groups = source.chunks(layout.group_bytes());
-    for (source, out) in groups.zip(out.chunks_exact_mut(layout.group_bytes())) {
-        if source.len() < out.len() {
-            out.fill(0);
-        }
-        // A block of all rows after the other: what is written stays in the cache.
-        for index in 0..layout.blocks {
-            for (lane, row) in source.chunks_exact(layout.row_bytes()).enumerate() {
-                let block = &row[index * layout.block_bytes..][..layout.block_bytes];
-                layout.scatter(block, out, lane, index);
-            }
+    for (rows, group) in groups.zip(out.chunks_exact_mut(layout.group_bytes())) {
+        if rows.len() == group.len() {
+            layout.pack_group(rows, group);
+        } else {
+            let mut padded = vec![0; group.len()];
+            padded[..rows.len()].copy_from_slice(rows);
+            layout.pack_group(&padded, group);
         }
     }
 }

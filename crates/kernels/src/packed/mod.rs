@@ -13,8 +13,13 @@
 
 mod activations;
 mod blocks;
+mod floats;
 mod layout;
 mod spec;
+mod sweep;
+mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -42,9 +47,12 @@ pub struct PackedRows<'a> {
 /// better not to pack then.
 pub fn packed_kernel(level: Level, dtype: DType) -> bool {
     match level {
+        Level::Scalar => false,
+        _ if matches!(dtype, DType::BF16 | DType::F16) => true,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(_) => vnni::has_kernel(dtype),
-        _ => false,
+        Level::Avx512(token) if token.extensions() && vnni::has_kernel(dtype) => true,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) | Level::Avx512(_) => vector::has_kernel(level, dtype),
     }
 }
 
@@ -73,7 +81,15 @@ pub fn packed_matmul(
     let mut sink = Sink { out, bias };
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(_) if vnni::multiply(activations, weights, &mut sink, scratch) => {}
+        Level::Avx512(token)
+            if token.extensions() && vnni::multiply(activations, weights, &mut sink, scratch) => {}
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) | Level::Avx512(_)
+            if matches!(class, ActivationClass::Bf16 | ActivationClass::F32)
+                && floats::multiply(level, activations, weights, &mut sink, scratch) => {}
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) | Level::Avx512(_)
+            if vector::multiply(level, activations, weights, &mut sink, scratch) => {}
         _ => {
             scratch.clear();
             spec::multiply(activations, weights, &mut sink);

@@ -2,8 +2,10 @@
 
 use super::activations::{ACTIVATION_TILE, blocks32, blocks256, sum_place};
 use super::blocks::{LargeBlock, SmallBlock};
+use super::floats::flush;
 use super::layout::{Layout, PACKED_GROUP};
 use super::{ActivationClass, Activations, PackedRows, Sink, activation_bytes};
+use half::f16;
 
 /// Any format, any CPU.
 pub(super) fn multiply(x: Activations<'_>, weights: PackedRows<'_>, sink: &mut Sink<'_, '_>) {
@@ -26,6 +28,7 @@ pub(super) fn multiply(x: Activations<'_>, weights: PackedRows<'_>, sink: &mut S
                     ActivationClass::Blocks32 => small(weights, &row, tile, &mut out),
                     ActivationClass::Blocks256 => large(weights, &row, tile, &mut out),
                     ActivationClass::Bf16 => pairs(&row, tile, &mut out),
+                    ActivationClass::F32 => halves(&row, tile, &mut out),
                 }
                 products.iter_mut().zip(out).for_each(|(products, out)| products[lane] = out);
             }
@@ -131,6 +134,14 @@ fn step(a: f32, b: f32, c: f32) -> f32 {
     flush(a.mul_add(b, c))
 }
 
-fn flush(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0f32.copysign(x) } else { x }
+/// binary16 with f32, in ascending order.
+fn halves(row: &[u8], tile: &[u8], out: &mut [f32]) {
+    let rows = out.len();
+    let (weights, _) = row.as_chunks::<2>();
+    for (w, x) in weights.iter().zip(tile.chunks_exact(rows * 4)) {
+        let w = f16::from_le_bytes(*w).to_f32_const();
+        for (m, sum) in out.iter_mut().enumerate() {
+            *sum = w.mul_add(f32::from_le_bytes(word(x, 4 * m)), *sum);
+        }
+    }
 }

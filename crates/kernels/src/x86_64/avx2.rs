@@ -9,14 +9,27 @@ use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX2, FMA and F16C. Only detection makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx2(());
+pub struct Avx2 {
+    extensions: bool,
+}
 
 impl Avx2 {
+    /// The same without what some of these CPUs have beside it (AVX-VNNI). For tests.
+    #[must_use]
+    pub fn without_extensions(self) -> Self {
+        Self { extensions: false }
+    }
+
+    /// Whether kernels may use what this CPU has beside what the token proves.
+    pub(crate) fn extensions(self) -> bool {
+        self.extensions
+    }
+
     pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        has.then_some(Self(()))
+        has.then_some(Self { extensions: true })
     }
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.

@@ -10,16 +10,29 @@ use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512 F, BW, VL and DQ, AVX2, FMA and F16C. Only detection makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(());
+pub struct Avx512 {
+    extensions: bool,
+}
 
 impl Avx512 {
+    /// The same without what some of these CPUs have beside it (VNNI, BF16). For tests.
+    #[must_use]
+    pub fn without_extensions(self) -> Self {
+        Self { extensions: false }
+    }
+
+    /// Whether kernels may use what this CPU has beside what the token proves.
+    pub(crate) fn extensions(self) -> bool {
+        self.extensions
+    }
+
     pub(crate) fn detect() -> Option<Self> {
         let has = super::avx2::Avx2::detect().is_some()
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq");
-        has.then_some(Self(()))
+        has.then_some(Self { extensions: true })
     }
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.

@@ -31,6 +31,13 @@ impl Avx512Bf16 {
         unsafe { run(f) }
     }
 
+    /// Whether `dot` multiplies more per second than f32 multiply-adds: by the maker, Intel's do
+    /// not. (A measurement would tell it of any CPU, but differently from run to run.)
+    pub(crate) fn outpaces_f32(self) -> bool {
+        let leaf = __cpuid(0);
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
+    }
+
     #[inline(always)]
     pub(crate) fn load(self, from: &[u8; 64]) -> Pairs {
         // SAFETY: the token proves AVX-512 F; `from` holds 64 bytes; the load is an unaligned one;

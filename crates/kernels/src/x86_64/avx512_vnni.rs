@@ -174,10 +174,11 @@ impl Avx512Vnni {
         let sum = op!(_mm512_add_epi32, a, b);
         op!(_mm512_reduce_add_epi32, sum)
     }
-    /// To the nearest, ties to even; the low byte of a NaN is zero.
+    /// To the nearest, ties to even; a NaN is zero.
     #[inline(always)]
     pub(crate) fn round_to_i32(self, a: F) -> I {
-        op!(_mm512_cvtps_epi32, a)
+        let numbers = op!(_mm512_cmp_ps_mask::<_CMP_ORD_Q>, a, a);
+        op!(_mm512_maskz_cvtps_epi32, numbers, a)
     }
     #[inline(always)]
     pub(crate) fn store_low_bytes(self, a: I, to: &mut [i8; 16]) {

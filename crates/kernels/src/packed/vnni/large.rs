@@ -1,7 +1,7 @@
 //! Products of blocks of 256.
 
 use super::super::activations::blocks256;
-use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast};
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, prefetch};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 256, sixteen rows at a time.
@@ -32,7 +32,7 @@ pub(super) trait Prepared {
     const LEN: usize;
     const MINIMUM: bool;
     type Panel: Prepared<Block = PanelBlock, Rest = [u8; 0]>;
-    /// Whether unpacking is best compiled for each part by itself.
+    /// Whether unpacking is best compiled for each part by itself: for formats as packed.
     const UNROLL: bool;
     type Scales: Copy;
     fn prepare(v: Avx512Vnni, block: &Self::Block) -> Self::Scales;
@@ -176,8 +176,8 @@ impl<W: Prepared> Kernel for Whole<W> {
         rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        let TilePart { x, tile_rows, start } = rows;
-        assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
+        let TilePart { x, tile_rows, .. } = rows;
+        rows.check::<M>();
         let mut sums = [[v.splat_f32(0.0); N]; M];
         for m in 0..M {
             for n in 0..N {
@@ -187,7 +187,8 @@ impl<W: Prepared> Kernel for Whole<W> {
         for (b, x) in x.chunks_exact(tile_rows * blocks256::BYTES).enumerate() {
             let block = std::array::from_fn(|n| &groups[n].blocks[b]);
             let rest = std::array::from_fn(|n| &groups[n].rests[b]);
-            one_block::<W, M, N>(v, block, rest, TilePart { x, ..rows }, &mut sums);
+            let ahead = std::array::from_fn(|n| groups[n].ahead(b + 1));
+            one_block::<W, M, N>(v, block, rest, ahead, TilePart { x, ..rows }, &mut sums);
         }
         for m in 0..M {
             for n in 0..N {
@@ -203,11 +204,13 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
     v: Avx512Vnni,
     block: [&W::Block; N],
     rest: [&W::Rest; N],
-    TilePart { x, tile_rows, start }: TilePart<'_>,
+    ahead: [&W::Block; N],
+    rows: TilePart<'_>,
     sums: &mut [[F; N]; M],
 ) {
+    let TilePart { x, tile_rows, .. } = rows;
     // SAFETY: `x` has tile_rows * BYTES bytes (the caller cut it so), field after field with all
-    // rows of each, and start + M <= tile_rows (the caller asserts it).
+    // rows of each, and `row` gives numbers below tile_rows (the caller checked it).
     let at = |at: usize| unsafe { broadcast(v, x, at) };
     let mut scales = [W::prepare(v, block[0]); N];
     for n in 1..N {
@@ -217,12 +220,19 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
     each_part::<W>(
         #[inline(always)]
         |part| {
+            if W::UNROLL {
+                // The next block of each group, an eighth at a time.
+                let lines = size_of::<W::Block>() / 64;
+                for block in ahead {
+                    prefetch(block, lines * part / 8..lines * (part + 1) / 8);
+                }
+            }
             for sub in 0..32 / W::LEN {
                 let index = 32 / W::LEN * part + sub;
                 let mut products = [[v.splat(0); N]; M];
                 if !W::MINIMUM {
                     for (m, products) in products.iter_mut().enumerate() {
-                        let from = tile_rows * blocks256::OFFSETS + 64 * (start + m);
+                        let from = tile_rows * blocks256::OFFSETS + 64 * rows.row::<M>(m);
                         *products = [at(from + 4 * index); N];
                     }
                 }
@@ -232,7 +242,7 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
                         weights[n] = W::weights(v, block[n], part, i);
                     }
                     for (m, products) in products.iter_mut().enumerate() {
-                        let x = at(256 * (start + m) + 32 * part + 4 * i);
+                        let x = at(256 * rows.row::<M>(m) + 32 * part + 4 * i);
                         for n in 0..N {
                             products[n] = v.dot_bytes(products[n], weights[n], x);
                         }
@@ -250,7 +260,7 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
     for n in 0..N {
         let (scale, minimum) = W::head(v, block[n], rest[n]);
         for m in 0..M {
-            let x_scale = v.as_f32(at(tile_rows * blocks256::SCALE + 4 * (start + m)));
+            let x_scale = v.as_f32(at(tile_rows * blocks256::SCALE + 4 * rows.row::<M>(m)));
             sums[m][n] = v.fma(parts[m][n], v.mul(scale, x_scale), sums[m][n]);
             if W::MINIMUM {
                 let mut taken = v.splat(0);
@@ -260,7 +270,7 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
                     } else {
                         (blocks256::SUMS16, 32)
                     };
-                    let x_sums = at(tile_rows * field + bytes * (start + m) + 4 * i);
+                    let x_sums = at(tile_rows * field + bytes * rows.row::<M>(m) + 4 * i);
                     taken = v.dot_words(taken, W::minimums(v, block[n], scales[n], i), x_sums);
                 }
                 sums[m][n] = v.fnma(v.to_f32(taken), v.mul(minimum, x_scale), sums[m][n]);

@@ -12,24 +12,19 @@ mod small;
 mod small_formats;
 
 use super::layout::Layout;
+use super::sweep::{Lanes, Shape, Sweep};
 use super::{
     ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, Sink, activation_bytes,
 };
 use crate::DType;
-use crate::x86_64::avx512_bf16::Avx512Bf16;
 use crate::x86_64::avx512_vnni::{Avx512Vnni, I};
 use large::Large;
 pub(super) use round::round;
 use small::Small;
+use std::ops::Range;
 
 /// Groups that share the broadcasts of activations.
 const PANEL_GROUPS: usize = 2;
-
-/// Bytes of activations that the groups of a band are multiplied with in turn.
-const CHUNK_BYTES: usize = 768 << 10;
-
-/// Products of sixteen rows with one row of activations.
-type Lanes = [f32; PACKED_GROUP];
 
 /// How blocks are multiplied.
 trait Kernel {
@@ -61,11 +56,7 @@ trait Kernel {
 
 /// Whether this CPU and this format have a kernel here.
 pub(super) fn has_kernel(dtype: DType) -> bool {
-    match dtype {
-        DType::F32 | DType::F16 => false,
-        DType::BF16 => Avx512Bf16::detect().is_some(),
-        _ => Avx512Vnni::detect().is_some(),
-    }
+    !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) && Avx512Vnni::detect().is_some()
 }
 
 /// False if this CPU or this format has no kernel here.
@@ -78,8 +69,10 @@ pub(super) fn multiply(
     if weights.cols == 0 {
         return false;
     }
-    if x.class == ActivationClass::Bf16 {
-        return bf16::multiply(x, weights, sink, scratch);
+    match x.class {
+        ActivationClass::Bf16 => return bf16::multiply(x, weights, sink, scratch),
+        ActivationClass::F32 => return false,
+        ActivationClass::Blocks32 | ActivationClass::Blocks256 => {}
     }
     let Some(v) = Avx512Vnni::detect() else { return false };
     v.vectorize(
@@ -145,7 +138,7 @@ impl<'a> Job<'a> {
         let bytes = &self.weights[index * self.layout.group_bytes()..][..self.layout.group_bytes()];
         let (blocks, rests) = bytes.split_at(self.layout.rests_at());
         let count = self.layout.blocks;
-        Group { blocks: cast(blocks, count), rests: cast(rests, count) }
+        Group { blocks: cast(blocks, count), rests: cast(rests, count), next: &[] }
     }
 }
 
@@ -153,6 +146,20 @@ impl<'a> Job<'a> {
 struct Group<'a, B, R> {
     blocks: &'a [B],
     rests: &'a [R],
+    /// The blocks that are read after these, so that they can be asked for in time; maybe none.
+    next: &'a [B],
+}
+
+impl<'a, B, R> Group<'a, B, R> {
+    /// Block `index`, counted on into those that come next; in the end, the last one.
+    #[inline(always)]
+    fn ahead(&self, index: usize) -> &'a B {
+        let beyond = index.checked_sub(self.blocks.len());
+        match beyond {
+            None => &self.blocks[index],
+            Some(index) => self.next.get(index).unwrap_or(&self.blocks[self.blocks.len() - 1]),
+        }
+    }
 }
 
 impl<B, R> Clone for Group<'_, B, R> {
@@ -179,6 +186,12 @@ fn cast<T: ByteArray>(bytes: &[u8], count: usize) -> &[T] {
     assert_eq!(bytes.len(), count * size_of::<T>(), "bytes of the blocks");
     // SAFETY: the length is checked; any bytes are a value of such a type, at any address.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) }
+}
+
+/// The inverse of `cast`.
+fn bytes_of<T: ByteArray>(blocks: &[T]) -> &[u8] {
+    // SAFETY: such a type is made of bytes, without padding.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), size_of_val(blocks)) }
 }
 
 /// As `cast`, for writing.
@@ -221,6 +234,33 @@ struct TilePart<'a> {
     start: usize,
 }
 
+impl TilePart<'_> {
+    /// The place in the tile of row `m` of `M`; the last may be one that does not exist, for which
+    /// the one before it stands.
+    #[inline(always)]
+    fn row<const M: usize>(self, m: usize) -> usize {
+        let row = self.start + m;
+        if M > 4 && m + 1 == M { row.min(self.tile_rows - 1) } else { row }
+    }
+
+    #[inline(always)]
+    fn check<const M: usize>(self) {
+        let rows = self.start + M - usize::from(M > 4);
+        assert!(rows <= self.tile_rows, "rows {} to {rows} of {}", self.start, self.tile_rows);
+    }
+}
+
+/// Asks for lines that are read soon.
+#[inline(always)]
+fn prefetch<B: ByteArray>(block: &B, lines: Range<usize>) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in lines {
+        let line = std::ptr::from_ref(block).cast::<i8>().wrapping_add(64 * line);
+        // SAFETY: a prefetch reads nothing that the program sees and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+    }
+}
+
 #[inline(always)]
 fn multiply_groups<W: Kernel>(
     v: Avx512Vnni,
@@ -233,11 +273,16 @@ fn multiply_groups<W: Kernel>(
         2 => few::<W, 2, 2>(v, job, sink),
         3 => few::<W, 3, 2>(v, job, sink),
         4 => few::<W, 4, 2>(v, job, sink),
+        5 | 6 => few::<W, 6, 1>(v, job, sink),
+        7 | 8 => few::<W, 8, 1>(v, job, sink),
+        9 | 10 => few::<W, 10, 1>(v, job, sink),
+        11 | 12 => few::<W, 12, 1>(v, job, sink),
         _ => many::<W>(v, job, sink, scratch),
     }
 }
 
-/// The whole batch at once, without a panel.
+/// The whole batch at once, without a panel: `M` rows, or one less, of which the last stands twice
+/// then.
 #[inline(never)]
 fn few<W: Kernel, const M: usize, const N: usize>(
     v: Avx512Vnni,
@@ -247,10 +292,13 @@ fn few<W: Kernel, const M: usize, const N: usize>(
     let groups = job.groups();
     for first in (0..groups).step_by(N) {
         let mut sums = [[[0.0; PACKED_GROUP]; N]; M];
-        let rows = TilePart { x: job.x.bytes, tile_rows: M, start: 0 };
-        let group = std::array::from_fn(|n| job.group(first + n));
+        let rows = TilePart { x: job.x.bytes, tile_rows: job.x.batch, start: 0 };
+        let group = std::array::from_fn(|n| Group {
+            next: job.group::<W::Block, W::Rest>(first + N + n).blocks,
+            ..job.group(first + n)
+        });
         tile::<W, M, N>(v, group, rows, sums.as_flattened_mut());
-        for (m, sums) in sums.iter().enumerate() {
+        for (m, sums) in sums.iter().enumerate().take(job.x.batch) {
             for (n, sums) in sums.iter().enumerate().take(groups - first) {
                 sink.write(m, first + n, sums);
             }
@@ -258,62 +306,82 @@ fn few<W: Kernel, const M: usize, const N: usize>(
     }
 }
 
-/// Pairs of groups; a piece of their blocks is unpacked for all tiles of a chunk.
+/// Pairs of groups, with panels.
 #[inline(always)]
 fn many<W: Kernel>(v: Avx512Vnni, job: Job<'_>, sink: &mut Sink<'_, '_>, scratch: &mut Vec<f32>) {
-    const N: usize = PANEL_GROUPS;
-    let (groups, batch) = (job.groups(), job.x.batch);
-    let chunk_tiles = (CHUNK_BYTES / job.tile_bytes).max(1);
-    let panel_bytes = N * W::PANEL_BLOCKS * size_of::<<W::Panel as Kernel>::Block>();
-    let sums_len = N * batch.min(chunk_tiles * ACTIVATION_TILE);
-    let (panel, sums) = workspace(scratch, panel_bytes, sums_len);
-    let panel = cast_mut::<<W::Panel as Kernel>::Block>(panel, N * W::PANEL_BLOCKS);
-    for (index, x) in job.x.bytes.chunks(chunk_tiles * job.tile_bytes).enumerate() {
-        let chunk_first = index * chunk_tiles * ACTIVATION_TILE;
-        let sums = &mut sums[..N * (batch - chunk_first).min(chunk_tiles * ACTIVATION_TILE)];
-        for first in (0..groups).step_by(N) {
-            sums.fill([0.0; PACKED_GROUP]);
-            add_chunk::<W, N>(v, job, first, x, panel, sums);
-            for (m, sums) in sums.chunks_exact(N).enumerate() {
-                for (n, sums) in sums.iter().enumerate().take(groups - first) {
-                    sink.write(chunk_first + m, first + n, sums);
-                }
+    let shape = Shape {
+        batch: job.x.batch,
+        groups: job.groups(),
+        units: job.layout.blocks,
+        piece: W::PANEL_BLOCKS,
+        width: PANEL_GROUPS,
+    };
+    let blocks = PANEL_GROUPS * W::PANEL_BLOCKS;
+    let panel_bytes = blocks * size_of::<<W::Panel as Kernel>::Block>();
+    let (panel, sums) = workspace(scratch, panel_bytes, shape.sums());
+    let panel = cast_mut::<<W::Panel as Kernel>::Block>(panel, blocks);
+    shape.run(sink, sums, &mut Panels::<W> { v, job, panel });
+}
+
+/// A product with panels.
+struct Panels<'a, W: Kernel> {
+    v: Avx512Vnni,
+    job: Job<'a>,
+    /// `PANEL_BLOCKS` of each group.
+    panel: &'a mut [<W::Panel as Kernel>::Block],
+}
+
+impl<W: Kernel> Sweep for Panels<'_, W> {
+    #[inline(always)]
+    fn start_piece(&mut self, _: Range<usize>, _: Range<usize>) {}
+
+    #[inline(always)]
+    fn fill(&mut self, first: usize, width: usize, units: Range<usize>) {
+        for (n, panel) in self.panel.chunks_exact_mut(W::PANEL_BLOCKS).enumerate().take(width) {
+            let group: Group<'_, W::Block, W::Rest> = self.job.group(first + n);
+            let blocks = group.blocks[units.clone()].iter().zip(&group.rests[units.clone()]);
+            for ((block, rest), out) in blocks.zip(panel) {
+                W::unpack(self.v, block, rest, out);
             }
         }
     }
+
+    #[inline(always)]
+    fn multiply(&mut self, tile: usize, width: usize, units: Range<usize>, sums: &mut [Lanes]) {
+        if width == PANEL_GROUPS {
+            self.multiply_groups::<PANEL_GROUPS>(tile, units, sums);
+        } else {
+            self.multiply_groups::<1>(tile, units, sums);
+        }
+    }
+
+    #[inline(always)]
+    fn weights(&self, group: usize, units: Range<usize>) -> &[u8] {
+        let group: Group<'_, W::Block, W::Rest> = self.job.group(group);
+        bytes_of(&group.blocks[units])
+    }
 }
 
-/// Adds the products of `N` groups from `first` with the tiles `x`.
-#[inline(always)]
-fn add_chunk<W: Kernel, const N: usize>(
-    v: Avx512Vnni,
-    job: Job<'_>,
-    first: usize,
-    x: &[u8],
-    panel: &mut [<W::Panel as Kernel>::Block],
-    sums: &mut [Lanes],
-) {
-    let rests = [[0u8; 0]; 64];
-    for from in (0..job.layout.blocks).step_by(W::PANEL_BLOCKS) {
-        let count = W::PANEL_BLOCKS.min(job.layout.blocks - from);
-        for (n, panel) in panel.chunks_exact_mut(W::PANEL_BLOCKS).enumerate() {
-            let group: Group<'_, W::Block, W::Rest> = job.group(first + n);
-            let blocks = group.blocks[from..].iter().zip(&group.rests[from..]);
-            for ((block, rest), out) in blocks.zip(panel) {
-                W::unpack(v, block, rest, out);
-            }
-        }
+impl<W: Kernel> Panels<'_, W> {
+    #[inline(always)]
+    fn multiply_groups<const N: usize>(
+        &self,
+        tile: usize,
+        units: Range<usize>,
+        sums: &mut [Lanes],
+    ) {
+        let rests = [[0u8; 0]; 64];
+        let count = units.len();
         let group: [Group<'_, _, _>; N] = std::array::from_fn(|n| Group {
-            blocks: &panel[n * W::PANEL_BLOCKS..][..count],
+            blocks: &self.panel[n * W::PANEL_BLOCKS..][..count],
             rests: &rests[..count],
+            next: &[],
         });
-        let tiles = x.chunks(job.tile_bytes).zip(sums.chunks_mut(N * ACTIVATION_TILE));
-        for (tile, sums) in tiles {
-            let tile_rows = sums.len() / N;
-            let record = tile_rows * W::X_BYTES;
-            let x = &tile[from * record..][..count * record];
-            cover::<W::Panel, N>(v, group, TilePart { x, tile_rows, start: 0 }, sums);
-        }
+        let tile_rows = sums.len() / N;
+        let record = tile_rows * W::X_BYTES;
+        let x = &self.job.x.bytes[tile * self.job.tile_bytes..][units.start * record..];
+        let x = &x[..count * record];
+        cover::<W::Panel, N>(self.v, group, TilePart { x, tile_rows, start: 0 }, sums);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Products of blocks of 32.
 
 use super::super::activations::blocks32;
-use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast};
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, prefetch};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 32, sixteen rows at a time.
@@ -12,6 +12,8 @@ pub(super) trait SmallFormat {
     type Rest: ByteArray;
     /// Elements are `scale * q + minimum`; otherwise `scale * (q - 128)`.
     const MINIMUM: bool;
+    /// How many blocks ahead are asked for: two to four KiB of each group.
+    const AHEAD: usize = 8;
     /// The format as a panel.
     type Panel: SmallFormat<Block = PanelBlock, Rest = [u8; 0]>;
     /// Elements `4 * i ..` as unsigned bytes, `i` below 8.
@@ -31,6 +33,7 @@ impl<const MINIMUM: bool> SmallFormat for Panel<MINIMUM> {
     type Block = PanelBlock;
     type Rest = [u8; 0];
     const MINIMUM: bool = MINIMUM;
+    const AHEAD: usize = 0;
     type Panel = Self;
 
     #[inline(always)]
@@ -75,8 +78,8 @@ impl<W: SmallFormat> Kernel for Small<W> {
         rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        let TilePart { x, tile_rows, start } = rows;
-        assert!(start + M <= tile_rows, "rows {start} to {} of {tile_rows}", start + M);
+        let TilePart { x, tile_rows, .. } = rows;
+        rows.check::<M>();
         let mut sums = [[v.splat_f32(0.0); N]; M];
         for m in 0..M {
             for n in 0..N {
@@ -85,10 +88,16 @@ impl<W: SmallFormat> Kernel for Small<W> {
         }
         for (b, x) in x.chunks_exact(tile_rows * blocks32::BYTES).enumerate() {
             // SAFETY: here and below, `x` has tile_rows * BYTES bytes, field after field with all
-            // rows of each, and start + M <= tile_rows.
+            // rows of each, and `row` gives numbers below tile_rows (checked above).
             let at = |at: usize| unsafe { broadcast(v, x, at) };
-            let field = |field: usize, m: usize| at(tile_rows * field + 4 * (start + m));
+            let field = |field: usize, m: usize| at(tile_rows * field + 4 * rows.row::<M>(m));
             let block: [&W::Block; N] = std::array::from_fn(|n| &groups[n].blocks[b]);
+            if W::AHEAD > 0 {
+                for group in &groups {
+                    let lines = size_of::<W::Block>() / 64;
+                    prefetch(group.ahead(b + W::AHEAD), 0..lines);
+                }
+            }
             let mut products = [[v.splat(0); N]; M];
             if !W::MINIMUM {
                 for (m, products) in products.iter_mut().enumerate() {
@@ -101,7 +110,7 @@ impl<W: SmallFormat> Kernel for Small<W> {
                     weights[n] = W::weights(v, block[n], i);
                 }
                 for (m, products) in products.iter_mut().enumerate() {
-                    let x = at(32 * (start + m) + 4 * i);
+                    let x = at(32 * rows.row::<M>(m) + 4 * i);
                     for n in 0..N {
                         products[n] = v.dot_bytes(products[n], weights[n], x);
                     }
