@@ -172,10 +172,13 @@ pub(crate) fn engine_for(
     let kv_dtype = match compute.kv {
         Some(KvChoice::F32) => KvDType::F32,
         Some(KvChoice::F16) => KvDType::F16,
+        Some(KvChoice::Bf16) => KvDType::BF16,
+        Some(KvChoice::Q8_0) => KvDType::Q8_0,
+        Some(KvChoice::Q4_0) => KvDType::Q4_0,
         None => default_kv(checkpoint),
     };
     let memory = Memory::detect();
-    let per_token = (config.kv_elements_per_position() * kv_dtype.bytes()) as u64;
+    let per_token = kv_dtype.bytes(config.kv_elements_per_position()) as u64;
     let length = match compute.ctx {
         Some(ctx) => ctx as usize,
         None => default_context(config.context_length, per_token, checkpoint.file_bytes(), memory),

@@ -104,9 +104,9 @@ impl Facts {
 
     /// Memory for weights, keys and values (in the default format), and activations.
     fn memory(&self, config: &Config, context: usize) -> u64 {
-        let kv = (config.kv_elements_per_position() as u64)
-            .saturating_mul(context as u64)
-            .saturating_mul(load::default_kv(&self.checkpoint).bytes() as u64);
+        let kv_dtype = load::default_kv(&self.checkpoint);
+        let kv = (kv_dtype.bytes(config.kv_elements_per_position()) as u64)
+            .saturating_mul(context as u64);
         let wide = config.width.max(config.feed_forward_width);
         let activations = (wide * PASS_ROWS * ACTIVATION_FACTOR + config.vocab_size * 4) as u64;
         self.checkpoint.file_bytes().saturating_add(kv).saturating_add(activations)
