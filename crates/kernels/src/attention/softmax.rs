@@ -149,15 +149,16 @@ fn weights_of<S: Simd>(s: S, scores: &mut [f32], running: Running) {
 
 #[inline(always)]
 fn merge_lanes<S: Simd>(s: S, into: Part, max: f32, sum: f32, out: &[f32]) {
-    let largest = if *into.max > max { *into.max } else { max };
+    let Part { max: into_max, sum: into_sum, out: into } = into;
+    let largest = if *into_max > max { *into_max } else { max };
     let mut differences = [0.0; LANES];
-    (differences[0], differences[1]) = (*into.max - largest, max - largest);
+    (differences[0], differences[1]) = (*into_max - largest, max - largest);
     let mut factors = [0.0; LANES];
     s.store(exp2(s, s.load(&differences)), &mut factors);
-    *into.sum = sum.mul_add(factors[1], *into.sum * factors[0]);
-    *into.max = largest;
+    *into_sum = sum.mul_add(factors[1], *into_sum * factors[0]);
+    *into_max = largest;
     let (old, new) = (s.splat(factors[0]), s.splat(factors[1]));
-    let lanes = into.out.as_chunks_mut::<LANES>().0.iter_mut();
+    let lanes = into.as_chunks_mut::<LANES>().0.iter_mut();
     for (into, later) in lanes.zip(out.as_chunks::<LANES>().0) {
         s.store(s.fma(s.load(later), new, s.mul(s.load(into), old)), into);
     }
