@@ -10,7 +10,7 @@ use lucid_engine::{Engine, EngineOptions, Packing, kv_blocks_for};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
-use lucid_sys::{Memory, ThreadPool, Topology};
+use lucid_sys::{Bytes, Memory, ThreadPool, Topology};
 use lucid_tensor::{DType, KvDType, WeightSource as _};
 use lucid_tokenizer::Tokenizer;
 
@@ -78,7 +78,8 @@ pub(crate) fn optional_tokenizer(
     match checkpoint.tokenizer() {
         TokenizerSource::Metadata => {
             let rows = vocab_size(checkpoint);
-            vocabulary::tokenizer(checkpoint.metadata(), rows).with_context(context)
+            let memory = checkpoint.vocabulary_bytes_max();
+            vocabulary::tokenizer(checkpoint.metadata(), rows, memory).with_context(context)
         }
         TokenizerSource::Files(files) => hugging_face(&files).with_context(context),
         TokenizerSource::Llama2c(bytes) => {
@@ -109,7 +110,7 @@ fn tokenizer_file(checkpoint: &Checkpoint, file: &Path) -> Result<Tokenizer> {
     if std::fs::metadata(file).is_ok_and(|info| !info.is_file()) {
         bail!("the vocabulary file {} is not a regular file", file.display());
     }
-    let bytes = std::fs::read(file).with_context(context)?;
+    let bytes = Bytes::map(file).with_context(context)?;
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     match extension {
         "json" => Tokenizer::from_tokenizer_json(&bytes, None),
