@@ -1,7 +1,7 @@
 //! How much memory the description of a file may take. Counts in a file are claims: a claim of 10^9
 //! one-byte texts costs the writer little and the reader fifty times as much. So every allocation
 //! that grows with the file is charged here first, and a file that asks for more than it justifies
-//! is refused.
+//! is refused. What opening leaves is the vocabulary's.
 
 /// Allowed beside twice the file's own length: room for small files with large vocabularies.
 const ALLOWANCE: u64 = 14 << 20;
@@ -18,6 +18,11 @@ impl Budget {
     pub(crate) fn for_files(file_bytes: u64) -> Self {
         let limit = file_bytes.saturating_mul(2).saturating_add(ALLOWANCE);
         Self { left: limit, limit }
+    }
+
+    /// What has not been charged.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
     }
 
     /// Charges an allocation.

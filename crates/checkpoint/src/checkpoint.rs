@@ -40,6 +40,8 @@ pub struct Checkpoint {
     pub(crate) table: Table,
     pub(crate) metadata: Metadata,
     pub(crate) tokenizer: TokenizerSource,
+    /// Memory that the files justify beside what their description took.
+    pub(crate) memory_left: u64,
 }
 
 impl Checkpoint {
@@ -102,14 +104,22 @@ impl Checkpoint {
         self.tokenizer.clone()
     }
 
+    /// How much memory a vocabulary made of the metadata may take: what is left of twice the files
+    /// plus 16 MiB, after the metadata and the table of tensors; two of the 16 MiB are kept for
+    /// what does not grow with the files. 0 where the metadata hold no vocabulary.
+    pub fn vocabulary_bytes_max(&self) -> u64 {
+        self.memory_left
+    }
+
     pub(crate) fn from_gguf_set(set: gguf::split::Set) -> Result<Self, CheckpointError> {
-        let gguf::split::Set { files, maps, metadata, entries } = set;
+        let gguf::split::Set { files, maps, metadata, entries, memory_left } = set;
         let table = Table::new(entries).map_err(|pair| twice(&files, &pair.0, &pair.1))?;
         let has_vocabulary = metadata.value("tokenizer.ggml.model").is_some()
             || metadata.value("tokenizer.ggml.tokens").is_some();
         let tokenizer =
             if has_vocabulary { TokenizerSource::Metadata } else { TokenizerSource::None };
-        Ok(Self { format: Format::Gguf, files, maps, table, metadata, tokenizer })
+        let format = Format::Gguf;
+        Ok(Self { format, files, maps, table, metadata, tokenizer, memory_left })
     }
 
     fn view(&self, entry: &Entry) -> TensorView {

@@ -2,6 +2,7 @@
 
 use crate::CheckpointError;
 use crate::budget::Budget;
+use lucid_sys::Bytes;
 use std::fmt::{self, Display};
 use std::path::Path;
 
@@ -50,13 +51,13 @@ pub(crate) fn brief(name: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     file: &'a Path,
-    bytes: &'a [u8],
+    bytes: &'a Bytes,
     at: usize,
     budget: &'a mut Budget,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(file: &'a Path, bytes: &'a [u8], budget: &'a mut Budget) -> Self {
+    pub(crate) fn new(file: &'a Path, bytes: &'a Bytes, budget: &'a mut Budget) -> Self {
         Self { file, bytes, at: 0, budget }
     }
 
@@ -86,6 +87,13 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         self.at += len as usize;
         Ok(&self.bytes[start..self.at])
+    }
+
+    /// Bytes that have been consumed, from `start` on, sharing the file's memory.
+    pub(crate) fn since(&self, start: u64) -> Bytes {
+        let slice = self.bytes.slice(start as usize..self.at);
+        let Some(slice) = slice else { unreachable!("what was consumed lies inside") };
+        slice
     }
 
     pub(crate) fn u8(&mut self, item: Item<'_>) -> Result<u8, CheckpointError> {

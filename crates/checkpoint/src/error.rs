@@ -11,7 +11,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Map(#[from] lucid_sys::MapError),
     /// The system refused a read, a listing or a write.
-    #[error("{}: {action}: {source}", file.display())]
+    #[error("{}: {action}", file.display())]
     Io {
         /// The file or folder.
         file: PathBuf,
@@ -79,7 +79,7 @@ pub enum CheckpointError {
         source: MetadataError,
     },
     /// The output, or the source of the data, failed while writing.
-    #[error("writing failed: {0}")]
+    #[error("writing failed")]
     Write(#[from] std::io::Error),
     /// A file to be written was described inconsistently.
     #[error("cannot write the tensor `{tensor}`: expected {expected}, found {found}")]

@@ -64,7 +64,8 @@ pub(crate) fn from_map(path: &Path, map: Bytes) -> Result<Checkpoint, Checkpoint
     let (files, maps) = (vec![path.to_owned()], vec![map]);
     let table = Table::new(layout.entries).map_err(|pair| twice(&files, &pair.0, &pair.1))?;
     let (metadata, tokenizer) = (header.metadata(path), TokenizerSource::None);
-    Ok(Checkpoint { format: Format::Llama2c, files, maps, table, metadata, tokenizer })
+    let format = Format::Llama2c;
+    Ok(Checkpoint { format, files, maps, table, metadata, tokenizer, memory_left: 0 })
 }
 
 fn malformed(

@@ -12,7 +12,7 @@ use std::path::Path;
 fn vocabulary() -> Metadata {
     let mut vocabulary = Metadata::default();
     vocabulary.insert("tokenizer.ggml.model", MetaValue::Text("llama".into()), None);
-    let tokens = MetaValue::Array(MetaArray::Text(vec![b"a".to_vec(); 5]));
+    let tokens = MetaValue::Array(MetaArray::texts(vec![b"a".to_vec(); 5]));
     vocabulary.insert("tokenizer.ggml.tokens", tokens, None);
     vocabulary
 }

@@ -35,9 +35,9 @@ fn what_was_written_is_read() {
     let metadata = checkpoint.metadata();
     assert_eq!(metadata.value("test.signed"), Some(&MetaValue::Signed(-3)));
     assert_eq!(metadata.unsigned("test.wide"), Ok(Some(1 << 40)));
-    let tokens = MetaArray::Text(vec![b"<s>".to_vec(), vec![], vec![0xff, 0x80]]);
+    let tokens = MetaArray::texts(vec![b"<s>".to_vec(), vec![], vec![0xff, 0x80]]);
     assert_eq!(metadata.value("tokenizer.ggml.tokens"), Some(&MetaValue::Array(tokens)));
-    let types = MetaArray::Signed(vec![3, 1, -6]);
+    let types = MetaArray::signed(vec![3, 1, -6]);
     assert_eq!(metadata.value("tokenizer.ggml.token_type"), Some(&MetaValue::Array(types)));
     let at = metadata.offset("llama.block_count").unwrap() as usize;
     assert_eq!(small_file()[at..at + 4], [1, 0, 0, 0], "the offset is that of the value");

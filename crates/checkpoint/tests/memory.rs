@@ -72,9 +72,10 @@ fn peak_memory_is_bounded() {
     let text = |text: &'static [u8]| move |_| [&(text.len() as u64).to_le_bytes(), text].concat();
     let (empty, one) = (text(b""), text(b"x"));
     let small: Unit<'_> = &|_| vec![1];
-    assert!(check("texts", &array(8, &empty), &empty).is_err());
-    assert!(check("short texts", &array(8, &one), &one).is_err());
-    assert!(check("bytes", &array(0, small), small).is_err());
+    // Texts and numbers stay in the file.
+    assert!(check("texts", &array(8, &empty), &empty).is_ok());
+    assert!(check("short texts", &array(8, &one), &one).is_ok());
+    assert!(check("bytes", &array(0, small), small).is_ok());
     assert!(check("bools", &array(7, small), small).is_ok());
     let numbers: Unit<'_> = &|_| vec![1; 8];
     assert!(check("numbers", &array(10, numbers), numbers).is_ok());

@@ -89,6 +89,11 @@ pub(crate) struct ComputeArgs {
 pub(crate) enum KvChoice {
     F32,
     F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,7 +10,7 @@ use lucid_engine::{Engine, EngineOptions, PackedFrom, Packing, kv_blocks_for};
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_model::Config;
-use lucid_sys::{Memory, ThreadPool, Topology};
+use lucid_sys::{Bytes, Memory, ThreadPool, Topology};
 use lucid_tensor::{DType, KvDType, WeightSource as _};
 use lucid_tokenizer::Tokenizer;
 
@@ -79,7 +79,8 @@ pub(crate) fn optional_tokenizer(
     match checkpoint.tokenizer() {
         TokenizerSource::Metadata => {
             let rows = vocab_size(checkpoint);
-            vocabulary::tokenizer(checkpoint.metadata(), rows).with_context(context)
+            let memory = checkpoint.vocabulary_bytes_max();
+            vocabulary::tokenizer(checkpoint.metadata(), rows, memory).with_context(context)
         }
         TokenizerSource::Files(files) => hugging_face(&files).with_context(context),
         TokenizerSource::Llama2c(bytes) => {
@@ -110,7 +111,7 @@ fn tokenizer_file(checkpoint: &Checkpoint, file: &Path) -> Result<Tokenizer> {
     if std::fs::metadata(file).is_ok_and(|info| !info.is_file()) {
         bail!("the vocabulary file {} is not a regular file", file.display());
     }
-    let bytes = std::fs::read(file).with_context(context)?;
+    let bytes = Bytes::map(file).with_context(context)?;
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     match extension {
         "json" => Tokenizer::from_tokenizer_json(&bytes, None),
@@ -173,10 +174,13 @@ pub(crate) fn engine_for(
     let kv_dtype = match compute.kv {
         Some(KvChoice::F32) => KvDType::F32,
         Some(KvChoice::F16) => KvDType::F16,
+        Some(KvChoice::Bf16) => KvDType::BF16,
+        Some(KvChoice::Q8_0) => KvDType::Q8_0,
+        Some(KvChoice::Q4_0) => KvDType::Q4_0,
         None => default_kv(checkpoint),
     };
     let memory = Memory::detect();
-    let per_token = (config.kv_elements_per_position() * kv_dtype.bytes()) as u64;
+    let per_token = kv_dtype.bytes(config.kv_elements_per_position()) as u64;
     let length = match compute.ctx {
         Some(ctx) => ctx as usize,
         None => default_context(config.context_length, per_token, checkpoint.file_bytes(), memory),

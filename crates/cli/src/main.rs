@@ -15,6 +15,8 @@ mod generate;
 mod input;
 mod interrupt;
 mod load;
+#[cfg(test)]
+mod memory;
 mod npy;
 mod output;
 mod style;

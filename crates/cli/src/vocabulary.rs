@@ -3,16 +3,28 @@
 //! Source of the keys: ggml's `docs/gguf.md`, llama.cpp's `src/llama-arch.cpp`.
 
 use anyhow::{Context as _, Result, bail};
-use lucid_tensor::{MetaArray, MetaValue, Metadata};
-use lucid_tokenizer::{TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use lucid_sys::Bytes;
+use lucid_tensor::{MetaArray, MetaValue, Metadata, Texts};
+use lucid_tokenizer::{
+    Merges, TextList, TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary,
+};
+use std::sync::Arc;
 
 const PREFIX: &str = "tokenizer.ggml.";
+
+/// Longest single text of a vocabulary's settings: the chat template, in the first place.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// The tokenizer that metadata describe; `None` where they hold none. An error names the key and
 /// its place in the file.
 ///
-/// Fewer tokens than `rows` of the embedding are padding; more could not be computed.
-pub(crate) fn tokenizer(metadata: &Metadata, rows: usize) -> Result<Option<Tokenizer>> {
+/// Fewer tokens than `rows` of the embedding are padding; more could not be computed. The
+/// vocabulary takes at most `memory_bytes` beside the texts, which stay where they are.
+pub(crate) fn tokenizer(
+    metadata: &Metadata,
+    rows: usize,
+    memory_bytes: u64,
+) -> Result<Option<Tokenizer>> {
     let vocabulary = from_metadata(metadata);
     if let Ok(Some(vocabulary)) = &vocabulary
         && vocabulary.tokens.len() > rows
@@ -25,7 +37,8 @@ pub(crate) fn tokenizer(metadata: &Metadata, rows: usize) -> Result<Option<Token
              `token_embd.weight` has rows, found {tokens}"
         );
     }
-    let built = vocabulary.and_then(|it| Ok(it.map(Tokenizer::new).transpose()?));
+    let build = |it| Tokenizer::within(it, memory_bytes);
+    let built = vocabulary.and_then(|it| Ok(it.map(build).transpose()?));
     built.map_err(|error| match error.downcast_ref().and_then(|error| place(metadata, error)) {
         Some(place) => error.context(place),
         None => error,
@@ -41,6 +54,8 @@ fn place(metadata: &Metadata, error: &TokenizerError) -> Option<String> {
         TokenizerError::BadEntry { what, .. }
         | TokenizerError::Missing { what, .. }
         | TokenizerError::Unsupported { what, .. } => what,
+        TokenizerError::Limit { what, .. } if what.contains("added token") => "tokens",
+        TokenizerError::Limit { what, .. } => what.strip_prefix("memory for ").unwrap_or("tokens"),
         _ => return None,
     };
     let part = part.trim_start_matches(PREFIX).split(' ').next()?;
@@ -51,22 +66,19 @@ fn place(metadata: &Metadata, error: &TokenizerError) -> Option<String> {
 
 /// Reads the vocabulary that metadata hold; `None` where they hold none.
 fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
-    let Some(model) = metadata.text(&key("model"))? else { return Ok(None) };
-    if matches!(model, "none" | "no_vocab") {
+    let Some(model) = text(metadata, &key("model"))? else { return Ok(None) };
+    if matches!(&*model, "none" | "no_vocab") {
         return Ok(None);
     }
     let tokens = texts(metadata, "tokens")?
         .with_context(|| format!("the metadata key `{}` is missing", key("tokens")))?;
-    let kinds = signed(metadata, "token_type")?.unwrap_or_default();
-    let kinds = kinds.into_iter().enumerate();
-    let kinds = kinds.map(|(index, kind)| TokenKind::from_gguf(kind, index));
     Ok(Some(Vocabulary {
-        model: model.to_owned(),
-        pre: metadata.text(&key("pre"))?.map(str::to_owned),
+        model,
+        pre: text(metadata, &key("pre"))?,
         tokens,
         scores: floats(metadata, "scores")?.unwrap_or_default(),
-        kinds: kinds.collect::<Result<_, _>>()?,
-        merges: texts(metadata, "merges")?.unwrap_or_default(),
+        kinds: integers(metadata, "token_type", TokenKind::from_gguf)?.unwrap_or_default(),
+        merges: Merges::Texts(texts(metadata, "merges")?.unwrap_or_default()),
         bos: id(metadata, "bos_token_id")?,
         eos: id(metadata, "eos_token_id")?,
         eot: id(metadata, "eot_token_id")?,
@@ -83,7 +95,7 @@ fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
         add_space_prefix: metadata.bool(&key("add_space_prefix"))?,
         remove_extra_whitespaces: metadata.bool(&key("remove_extra_whitespaces"))?,
         precompiled_charsmap: bytes(metadata, "precompiled_charsmap")?,
-        chat_template: metadata.text("tokenizer.chat_template")?.map(str::to_owned),
+        chat_template: text(metadata, "tokenizer.chat_template")?,
         ..Vocabulary::default()
     }))
 }
@@ -106,16 +118,17 @@ pub(crate) fn to_metadata(vocabulary: &Vocabulary) -> Metadata {
     if let Some(pre) = &vocabulary.pre {
         put("pre", MetaValue::Text(pre.clone()));
     }
-    put("tokens", MetaValue::Array(MetaArray::Text(vocabulary.tokens.clone())));
+    put("tokens", MetaValue::Array(MetaArray::texts(vocabulary.tokens.iter())));
     if !vocabulary.scores.is_empty() {
-        put("scores", MetaValue::Array(MetaArray::Float(vocabulary.scores.clone())));
+        put("scores", MetaValue::Array(MetaArray::float(vocabulary.scores.clone())));
     }
     if !vocabulary.kinds.is_empty() {
         let kinds = vocabulary.kinds.iter().map(|&kind| kind as i64).collect();
-        put("token_type", MetaValue::Array(MetaArray::Signed(kinds)));
+        put("token_type", MetaValue::Array(MetaArray::signed(kinds)));
     }
     if !vocabulary.merges.is_empty() {
-        put("merges", MetaValue::Array(MetaArray::Text(vocabulary.merges.clone())));
+        let merges = vocabulary.merges.texts(&vocabulary.tokens);
+        put("merges", MetaValue::Array(MetaArray::texts(merges)));
     }
     let ids = [
         ("bos_token_id", vocabulary.bos),
@@ -147,7 +160,7 @@ pub(crate) fn to_metadata(vocabulary: &Vocabulary) -> Metadata {
     }
     if let Some(map) = &vocabulary.precompiled_charsmap {
         let map = map.iter().map(|&byte| u64::from(byte)).collect();
-        put("precompiled_charsmap", MetaValue::Array(MetaArray::Unsigned(map)));
+        put("precompiled_charsmap", MetaValue::Array(MetaArray::unsigned(map)));
     }
     if let Some(template) = &vocabulary.chat_template {
         metadata.insert("tokenizer.chat_template", MetaValue::Text(template.clone()), None);
@@ -177,10 +190,35 @@ fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>> {
     }
 }
 
-fn texts(metadata: &Metadata, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
+/// A setting. It is copied, and so it is bounded.
+fn text(metadata: &Metadata, key: &str) -> Result<Option<String>> {
+    let Some(text) = metadata.text(key)? else { return Ok(None) };
+    if text.len() > TEXT_BYTES_MAX {
+        let found = MetaValue::Text(text.chars().take(40).collect());
+        return Err(metadata.wrong(key, "a text of at most 1 MiB", &found).into());
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// A file's bytes as the tokenizer shares them.
+struct Shared(Bytes);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Texts where they lie in the file.
+fn texts(metadata: &Metadata, name: &str) -> Result<Option<TextList>> {
     match metadata.value(&key(name)) {
         None => Ok(None),
-        Some(MetaValue::Array(MetaArray::Text(texts))) => Ok(Some(texts.clone())),
+        Some(MetaValue::Array(MetaArray::Text(texts))) => {
+            let (bytes, starts) = texts.parts();
+            let bytes = Arc::new(Shared(bytes.clone()));
+            let list = TextList::shared(bytes, Arc::clone(starts), Texts::LENGTH_BYTES);
+            Ok(Some(list.context("texts outside their file")?))
+        }
         Some(other) => Err(metadata.wrong(&key(name), "an array of texts", other).into()),
     }
 }
@@ -188,32 +226,49 @@ fn texts(metadata: &Metadata, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
 fn floats(metadata: &Metadata, name: &str) -> Result<Option<Vec<f32>>> {
     match metadata.value(&key(name)) {
         None => Ok(None),
-        Some(MetaValue::Array(MetaArray::Float(values))) => Ok(Some(values.clone())),
+        Some(MetaValue::Array(MetaArray::Float(values))) => Ok(Some(values.to_vec())),
         Some(other) => Err(metadata.wrong(&key(name), "an array of floats", other).into()),
     }
 }
 
-fn signed(metadata: &Metadata, name: &str) -> Result<Option<Vec<i64>>> {
+/// Integers, each made into what `read` makes of it and its index.
+fn integers<T>(
+    metadata: &Metadata,
+    name: &str,
+    read: impl Fn(i64, usize) -> Result<T, TokenizerError>,
+) -> Result<Option<Vec<T>>> {
+    let mut list;
     match metadata.value(&key(name)) {
-        None => Ok(None),
-        Some(MetaValue::Array(MetaArray::Signed(values))) => Ok(Some(values.clone())),
-        Some(MetaValue::Array(MetaArray::Unsigned(values))) => {
-            Ok(Some(values.iter().map(|&value| value as i64).collect()))
+        None => return Ok(None),
+        Some(MetaValue::Array(MetaArray::Signed(values))) => {
+            list = Vec::with_capacity(values.len());
+            for (index, value) in values.iter().enumerate() {
+                list.push(read(value, index)?);
+            }
         }
-        Some(other) => Err(metadata.wrong(&key(name), "an array of integers", other).into()),
+        Some(MetaValue::Array(MetaArray::Unsigned(values))) => {
+            list = Vec::with_capacity(values.len());
+            for (index, value) in values.iter().enumerate() {
+                list.push(read(i64::try_from(value).unwrap_or(i64::MAX), index)?);
+            }
+        }
+        Some(other) => {
+            return Err(metadata.wrong(&key(name), "an array of integers", other).into());
+        }
     }
+    Ok(Some(list))
 }
 
 fn bytes(metadata: &Metadata, name: &str) -> Result<Option<Vec<u8>>> {
-    let Some(values) = signed(metadata, name)? else { return Ok(None) };
-    let bytes: Result<Vec<u8>, _> = values
-        .iter()
-        .map(|&value| u8::try_from(value).or_else(|_| i8::try_from(value).map(|v| v as u8)))
-        .collect();
-    match bytes {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(_) => bail!("the metadata key `{}` holds a number that is no byte", key(name)),
-    }
+    integers(metadata, name, |value, index| {
+        let byte = u8::try_from(value).or_else(|_| i8::try_from(value).map(|v| v as u8));
+        byte.map_err(|_| TokenizerError::BadEntry {
+            what: "tokenizer.ggml.precompiled_charsmap entry",
+            index,
+            found: value.to_string(),
+            expected: "a byte",
+        })
+    })
 }
 
 #[cfg(test)]
@@ -224,10 +279,10 @@ mod tests {
         Vocabulary {
             model: "gpt2".to_owned(),
             pre: Some("llama-bpe".to_owned()),
-            tokens: vec![b"a".to_vec(), b"b".to_vec(), b"ab".to_vec()],
+            tokens: ["a", "b", "ab"].iter().collect(),
             kinds: vec![TokenKind::Normal, TokenKind::Control, TokenKind::Byte],
             scores: vec![0.0, -1.0, 2.5],
-            merges: vec![b"a b".to_vec()],
+            merges: ["a b"].iter().collect(),
             bos: Some(1),
             add_bos: Some(true),
             precompiled_charsmap: Some(vec![0, 255]),

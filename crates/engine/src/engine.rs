@@ -125,7 +125,8 @@ impl Engine {
     /// mapped file and nothing of them is read yet.
     ///
     /// # Errors
-    /// The description or a tensor is refused; the error names it. There is no memory to pack.
+    /// The description or a tensor is refused, or the KV format does not suit the heads; the error
+    /// names it. There is no memory to pack.
     pub fn load(
         source: &dyn WeightSource,
         pool: Arc<ThreadPool>,
@@ -154,6 +155,11 @@ impl Engine {
             head_dim: config.head_dim,
             value_dim: config.value_dim,
         };
+        let block_len = kv.dtype.block_len();
+        if kv.head_dim % block_len != 0 || kv.value_dim % block_len != 0 {
+            let KvShape { dtype, head_dim, value_dim, .. } = kv;
+            return Err(EngineError::KvFormat { dtype, head_dim, value_dim });
+        }
         let mut eager =
             Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
         let transformer = Transformer::bind(source, &mut eager)?;

@@ -1,7 +1,7 @@
 //! What can go wrong between a request and its logits.
 
 use lucid_model::ModelError;
-use lucid_tensor::TokenId;
+use lucid_tensor::{KvDType, TokenId};
 
 /// The engine refuses a request or a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -9,6 +9,21 @@ pub enum EngineError {
     /// The weights file does not describe a model that runs.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Heads that do not divide into the blocks of the KV format.
+    #[error(
+        "keys and values cannot be stored as {}: it takes blocks of {} elements, and heads of this \
+         model have {head_dim} (keys) and {value_dim} (values); choose f16, bf16 or f32",
+        .dtype.name(),
+        .dtype.block_len()
+    )]
+    KvFormat {
+        /// The format that was asked for.
+        dtype: KvDType,
+        /// Elements of a key head.
+        head_dim: usize,
+        /// Elements of a value head.
+        value_dim: usize,
+    },
     /// A token that the vocabulary does not have.
     #[error("token {token} is out of range: the model has {vocab_size} tokens")]
     Token {

@@ -171,7 +171,7 @@ fn logits_do_not_depend_on_batch_chunks_threads_or_forks() {
         // Long enough for several KV blocks.
         let tokens = tokens.repeat(4);
         let checkpoint = Checkpoint::open(&folder).unwrap();
-        for kv_dtype in [KvDType::F32, KvDType::F16] {
+        for kv_dtype in [KvDType::F32, KvDType::F16, KvDType::BF16] {
             let load = |threads: usize| {
                 let options = EngineOptions {
                     context: tokens.len(),

@@ -16,14 +16,60 @@ pub struct Removed {
     pub path: PathBuf,
 }
 
-/// Deletes the installed model `name` (a full name, or a part that fits exactly one; never a mere
+/// What can be deleted, for a person to look at first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removable {
+    /// The model's full name, or that of a repository with an unfinished download.
+    pub name: String,
+    /// The file or folder that would go.
+    pub path: PathBuf,
+    /// Bytes that would be freed.
+    pub bytes: u64,
+    /// The files; `None` where the whole folder goes.
+    files: Option<Vec<PathBuf>>,
+    cache: PathBuf,
+}
+
+impl Removable {
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// [`HubError::Io`].
+    pub fn delete(self) -> Result<Removed, HubError> {
+        let mut bytes = 0;
+        match &self.files {
+            Some(files) => {
+                for file in files {
+                    bytes += delete(file)?;
+                }
+            }
+            None => {
+                fs::remove_dir_all(&self.path)
+                    .map_err(|source| HubError::io("delete", &self.path, source))?;
+                bytes = self.bytes;
+            }
+        }
+        remove_empty_parents(&self.path, &self.cache);
+        Ok(Removed { bytes, path: self.path })
+    }
+}
+
+/// Deletes what [`removable`] finds.
+///
+/// # Errors
+/// As [`removable`], and [`HubError::Io`].
+pub fn remove(config: &HubConfig, name: &str) -> Result<Removed, HubError> {
+    removable(config, name)?.delete()
+}
+
+/// Finds the installed model `name` (a full name, or a part that fits exactly one; never a mere
 /// prefix) with all its shards. For `ORG/REPO` of which only an unfinished download lies in
-/// the cache, that is deleted.
+/// the cache, that is found.
 ///
 /// # Errors
 /// [`HubError::NotOurs`] for another program's model, [`HubError::Ambiguous`],
-/// [`HubError::NotInstalled`], [`HubError::Io`].
-pub fn remove(config: &HubConfig, name: &str) -> Result<Removed, HubError> {
+/// [`HubError::NotInstalled`].
+pub fn removable(config: &HubConfig, name: &str) -> Result<Removable, HubError> {
     let models = installed(config);
     let by_path = models.iter().find(|model| model.path == Path::new(name)).cloned();
     let mut found = match by_path {
@@ -32,9 +78,9 @@ pub fn remove(config: &HubConfig, name: &str) -> Result<Removed, HubError> {
     };
     match found.len() {
         0 => {
-            return remove_leftovers(config, name).unwrap_or_else(|| {
+            return leftovers(config, name).ok_or_else(|| {
                 let suggestions = suggestions(&models, name);
-                Err(HubError::NotInstalled { name: name.to_owned(), suggestions })
+                HubError::NotInstalled { name: name.to_owned(), suggestions }
             });
         }
         1 => {}
@@ -47,27 +93,22 @@ pub fn remove(config: &HubConfig, name: &str) -> Result<Removed, HubError> {
     if model.source != Source::Lucid {
         return Err(not_ours(model));
     }
-    let mut bytes = 0;
-    for file in &model.files {
-        bytes += delete(file)?;
-    }
-    remove_empty_parents(&model.path, &config.cache);
-    Ok(Removed { bytes, path: model.path })
+    let size = |file: &PathBuf| file.symlink_metadata().map_or(0, |data| data.len());
+    let bytes = model.files.iter().map(size).fold(0, u64::saturating_add);
+    let (cache, files) = (config.cache.clone(), Some(model.files));
+    Ok(Removable { name: model.name, path: model.path, bytes, files, cache })
 }
 
-/// Deletes the folder of a repository that holds no complete model. `None` if there is none.
-fn remove_leftovers(config: &HubConfig, name: &str) -> Option<Result<Removed, HubError>> {
+/// The folder of a repository that holds no complete model. `None` if there is none.
+fn leftovers(config: &HubConfig, name: &str) -> Option<Removable> {
     let repo = name.trim().parse::<PullSpec>().ok().filter(|spec| spec.file.is_none())?.repo;
     let path = config.cache.join(repo.organisation()).join(repo.name());
     if !path.symlink_metadata().ok()?.is_dir() || holds_a_model(config, &path) {
         return None;
     }
     let bytes = folder_bytes(&path, 8);
-    let deleted = fs::remove_dir_all(&path)
-        .map_err(|source| HubError::io("delete", &path, source))
-        .map(|()| Removed { bytes, path: path.clone() });
-    remove_empty_parents(&path, &config.cache);
-    Some(deleted)
+    let cache = config.cache.clone();
+    Some(Removable { name: repo.to_string(), path, bytes, files: None, cache })
 }
 
 fn holds_a_model(config: &HubConfig, folder: &Path) -> bool {

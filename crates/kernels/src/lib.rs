@@ -25,7 +25,8 @@ mod tile;
 mod x86_64;
 
 pub use attention::{
-    ChunkShape, KvSlice, KvSliceMut, attend_chunk, finish_attention, merge_chunk, store_kv,
+    AttentionRows, AttentionScratch, AttentionShape, KV_CHUNK, KV_RUN, KvDType, attend, attend_run,
+    merge_runs, store_kv,
 };
 pub use band::{ColumnBand, column_bands};
 pub use ceilings::{Multiplier, READ_ACCUMULATORS, ReadPattern, multiply, read_all};

@@ -90,7 +90,6 @@ fn elementwise_kernels() {
     check("scale", 1, |level, x| in_place(x[0], &|x| scale(level, x, 0.37)));
     check("soft_cap", 1, |level, x| in_place(x[0], &|x| soft_cap(level, x, 30.0)));
     check("exp_slice", 1, |level, x| in_place(x[0], &|x| exp_slice(level, x)));
-    check("finish", 1, |level, x| in_place(x[0], &|x| finish_attention(level, 1.7, x)));
 }
 
 #[test]
@@ -108,7 +107,7 @@ fn sums_and_norms() {
 }
 
 #[test]
-fn rotations_and_stores() {
+fn rotations() {
     for pairing in [RotaryPairing::Halves, RotaryPairing::Neighbours] {
         check("rotate", 3, |level, x| {
             let mut head = x[0].to_vec();
@@ -117,22 +116,6 @@ fn rotations_and_stores() {
             head
         });
     }
-    check("store_kv", 1, |level, x| {
-        let mut narrow = vec![7; x[0].len()];
-        store_kv(level, x[0], KvSliceMut::F16(&mut narrow));
-        narrow.into_iter().map(f32::from).collect()
-    });
-}
-
-#[test]
-fn merges() {
-    check("merge_chunk", 2, |level, x| {
-        let mut into = x[0].to_vec();
-        let (mut max, mut sum) = (0.3, 5.0);
-        merge_chunk(level, &mut max, &mut sum, &mut into, 0.9, 3.0, x[1]);
-        into.extend([max, sum]);
-        into
-    });
 }
 
 /// A weight matrix in any format, from numbers of ordinary size.

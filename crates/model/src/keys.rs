@@ -63,9 +63,9 @@ impl<'a> Keys<'a> {
     pub(crate) fn uniform_dimension(&self, tail: &str) -> Result<Option<usize>, ModelError> {
         let key = self.key(tail);
         let values = match self.metadata.value(&key) {
-            Some(MetaValue::Array(MetaArray::Unsigned(values))) => values.clone(),
+            Some(MetaValue::Array(MetaArray::Unsigned(values))) => values.to_vec(),
             Some(MetaValue::Array(MetaArray::Signed(values))) => {
-                values.iter().map(|&value| value.max(0) as u64).collect()
+                values.iter().map(|value| value.max(0) as u64).collect()
             }
             _ => return self.dimension(tail),
         };

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How much is gathered before the system is called.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -68,6 +69,7 @@ pub fn write_atomic(
 ) -> io::Result<()> {
     check_target(path)?;
     let folder = folder_of(path);
+    remove_stale(folder);
     let (file, temporary) = create_beside(folder)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
     let written = write(&mut writer).and_then(|()| writer.flush());
@@ -138,6 +140,38 @@ fn create_beside(folder: &Path) -> io::Result<(File, Temporary)> {
     }
 }
 
+/// A file that was not written to for so long is not being written.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// Removes what processes that ended without tidying up left unfinished in `folder`. A process of
+/// another container cannot be seen from here, so what was written to lately stays as well.
+fn remove_stale(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(writer_of) else { continue };
+        let modified = entry.metadata().and_then(|info| info.modified());
+        let age = modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        if age > STALE && has_ended(process) {
+            // Nothing better can be done about a file that cannot be removed.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The process in the name of an unfinished file.
+fn writer_of(name: &str) -> Option<u32> {
+    let (process, number) = name.strip_prefix(".lucid-")?.strip_suffix(".tmp")?.split_once('-')?;
+    number.parse::<u64>().ok()?;
+    process.parse().ok()
+}
+
+/// Whether a process is known to be gone; not where processes cannot be looked up.
+fn has_ended(process: u32) -> bool {
+    let folder = Path::new("/proc");
+    folder.join("self").exists() && !folder.join(process.to_string()).exists()
+}
+
 /// Makes the rename itself durable, where a folder can be synchronised at all.
 fn sync_folder(folder: &Path) {
     if cfg!(unix)
@@ -151,6 +185,33 @@ fn sync_folder(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "processes cannot be looked up")]
+    #[cfg_attr(miri, ignore = "Miri knows no folders")]
+    fn unfinished_files_of_the_dead_are_removed() {
+        let folder = std::env::temp_dir().join(format!("lucid-sys-stale-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        // No process has this number: it is above the largest.
+        let (dead, alive) = (u32::MAX, std::process::id());
+        let file = |name: String, age: u64| {
+            let path = folder.join(name);
+            let file = File::create(&path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+            path
+        };
+        let day = 86_400;
+        let stale = file(format!(".lucid-{dead}-0.tmp"), day);
+        let kept = [
+            file(format!(".lucid-{dead}-1.tmp"), 60),
+            file(format!(".lucid-{alive}-99.tmp"), day),
+            file(format!(".lucid-{dead}-x.tmp"), day),
+            file(format!("lucid-{dead}-0.tmp"), day),
+        ];
+        write_atomic(&folder.join("a"), |writer| writer.write_all(b"new")).unwrap();
+        assert!(!stale.exists() && kept.iter().all(|path| path.exists()), "{kept:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     /// A fresh folder for one test; the files left in it, by name, afterwards.
     fn check(name: &str, old: Option<&str>, outcome: io::Result<&str>) -> Vec<(String, String)> {

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod array;
 mod eager;
 mod error;
 mod metadata;
@@ -10,6 +11,7 @@ mod ops;
 mod pass;
 mod source;
 
+pub use array::{Number, Numbers, Texts};
 pub use eager::{
     Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, PackedFrom, Packing,
     RotaryId, WeightId,

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::array::{Numbers, Texts};
+
 /// One metadata value. Integer widths are kept apart only as far as the sign.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetaValue {
@@ -21,19 +23,38 @@ pub enum MetaValue {
     Array(MetaArray),
 }
 
-/// A homogeneous array of metadata values. Texts stay bytes: vocabularies hold pieces that are not
-/// UTF-8.
+/// A homogeneous array of metadata values.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants mirror MetaValue")]
 pub enum MetaArray {
-    Unsigned(Vec<u64>),
-    Signed(Vec<i64>),
-    Float(Vec<f32>),
+    Unsigned(Numbers<u64>),
+    Signed(Numbers<i64>),
+    Float(Numbers<f32>),
     Bool(Vec<bool>),
-    Text(Vec<Vec<u8>>),
+    Text(Texts),
 }
 
 impl MetaArray {
+    /// Unsigned integers made in memory.
+    pub fn unsigned(numbers: Vec<u64>) -> Self {
+        Self::Unsigned(numbers.into())
+    }
+
+    /// Signed integers made in memory.
+    pub fn signed(numbers: Vec<i64>) -> Self {
+        Self::Signed(numbers.into())
+    }
+
+    /// Floats made in memory.
+    pub fn float(numbers: Vec<f32>) -> Self {
+        Self::Float(numbers.into())
+    }
+
+    /// Copies of texts.
+    pub fn texts<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Self {
+        Self::Text(texts.into_iter().collect())
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {

@@ -3,18 +3,19 @@
 //! the `tokenizers` library's `AddedToken`.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::TokenId;
+use crate::texts::TextList;
 use crate::trie::Trie;
 use crate::unicode::{MARK, SPACE, WORD, flags};
 
 /// One added token.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags are the file format's")]
 pub(crate) struct AddedToken {
     pub(crate) id: TokenId,
-    pub(crate) content: Arc<[u8]>,
+    /// The number of its text in the list that goes with it.
+    pub(crate) text: u32,
     /// Control (or unknown): matched only where special tokens are parsed.
     pub(crate) special: bool,
     /// Takes the white space before it.
@@ -33,6 +34,8 @@ pub(crate) const ADDED_BYTES_MAX: usize = 1024;
 /// A set of added tokens, ready to match.
 #[derive(Default)]
 pub(crate) struct AddedSet {
+    texts: TextList,
+    /// In the order of their texts' numbers.
     tokens: Vec<AddedToken>,
     trie: Trie,
 }
@@ -44,11 +47,21 @@ pub(crate) struct Match {
 }
 
 impl AddedSet {
-    pub(crate) fn new(tokens: Vec<AddedToken>) -> Self {
-        let keys =
-            tokens.iter().enumerate().map(|(index, token)| (&token.content[..], index as u32));
-        let trie = Trie::new(keys);
-        Self { tokens, trie }
+    /// Bytes for each token.
+    pub(crate) const COST: usize = size_of::<AddedToken>() * 3 / 2 + Trie::COST;
+
+    /// Of tokens whose texts are in `texts`.
+    pub(crate) fn new(texts: &TextList, mut tokens: Vec<AddedToken>) -> Self {
+        if !tokens.is_sorted_by_key(|token| token.text) {
+            tokens.sort_by_key(|token| token.text);
+        }
+        let keys = tokens.iter().map(|token| token.text).collect();
+        Self { trie: Trie::new(texts, 0, keys), texts: texts.clone(), tokens }
+    }
+
+    /// The token with this text.
+    fn token(&self, text: u32) -> &AddedToken {
+        &self.tokens[self.tokens.partition_point(|token| token.text < text)]
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -69,38 +82,38 @@ impl AddedSet {
             let inside = literal.contains(at);
             // The longest that is allowed here; candidates arrive shortest first.
             let mut best = None;
-            self.trie.prefixes(&text[at..], |length, index| {
-                let token = &self.tokens[index as usize];
-                let free = (!inside && at + length <= limit) || is_space(&token.content);
+            self.trie.prefixes(&text[at..], |length, key| {
+                let token = self.token(key);
+                let free = (!inside && at + length <= limit) || is_space(&self.texts[key as usize]);
                 if free && (special || !token.special) && word_edges(token, text, at, length) {
-                    best = Some((length, index));
+                    best = Some((length, token));
                 }
             });
-            if let Some((length, index)) = best {
-                return Some(self.stretch(index, text, from, at, at + length));
+            if let Some((length, token)) = best {
+                return Some(stretch(token, text, from, at..at + length));
             }
             at += 1;
         }
         None
     }
+}
 
-    fn stretch(&self, index: u32, text: &[u8], from: usize, start: usize, end: usize) -> Match {
-        let token = &self.tokens[index as usize];
-        let is_space = |c: char| flags(c) & SPACE != 0;
-        let (mut start, mut end) = (start, end);
-        while token.lstrip
-            && let Some(c) = char_before(text, start).filter(|c| is_space(*c))
-            && start - c.len_utf8() >= from
-        {
-            start -= c.len_utf8();
-        }
-        while token.rstrip
-            && let Some(c) = char_after(text, end).filter(|c| is_space(*c))
-        {
-            end += c.len_utf8();
-        }
-        Match { id: token.id, range: start..end }
+/// The match with the white space that the token takes.
+fn stretch(token: &AddedToken, text: &[u8], from: usize, range: Range<usize>) -> Match {
+    let is_space = |c: char| flags(c) & SPACE != 0;
+    let (mut start, mut end) = (range.start, range.end);
+    while token.lstrip
+        && let Some(c) = char_before(text, start).filter(|c| is_space(*c))
+        && start - c.len_utf8() >= from
+    {
+        start -= c.len_utf8();
     }
+    while token.rstrip
+        && let Some(c) = char_after(text, end).filter(|c| is_space(*c))
+    {
+        end += c.len_utf8();
+    }
+    Match { id: token.id, range: start..end }
 }
 
 fn word_edges(token: &AddedToken, text: &[u8], at: usize, length: usize) -> bool {
@@ -172,13 +185,14 @@ impl Literal {
 mod tests {
     use super::*;
 
-    fn token(id: TokenId, content: &str) -> AddedToken {
-        AddedToken {
-            id,
-            content: content.as_bytes().into(),
-            special: true,
-            ..AddedToken::default()
-        }
+    fn set(texts: &[&str], change: impl Fn(&mut AddedToken)) -> AddedSet {
+        let tokens = (0..texts.len() as u32).map(|text| {
+            let mut token =
+                AddedToken { id: text + 1, text, special: true, ..AddedToken::default() };
+            change(&mut token);
+            token
+        });
+        AddedSet::new(&texts.iter().collect(), tokens.collect())
     }
 
     fn check(
@@ -198,7 +212,7 @@ mod tests {
 
     #[test]
     fn longest_first_and_never_in_literals() {
-        let set = AddedSet::new(vec![token(1, "<s>"), token(2, "<s><s>"), token(3, "<")]);
+        let set = set(&["<s>", "<s><s>", "<"], |_| {});
         check(&set, "a<s><s><s>", &[], &[(2, 1..7), (1, 7..10)]);
         check(&set, "<s><s>", std::slice::from_ref(&(3..6)), &[(1, 0..3)]);
         check(&set, "<s>", std::slice::from_ref(&(1..2)), &[(3, 0..1)]);
@@ -208,9 +222,10 @@ mod tests {
 
     #[test]
     fn flags_of_added_tokens() {
-        let strip = AddedToken { lstrip: true, rstrip: true, ..token(1, "M") };
-        let word = AddedToken { single_word: true, ..token(2, "ab") };
-        let set = AddedSet::new(vec![strip, word]);
+        let set = set(&["M", "ab"], |token| {
+            (token.lstrip, token.rstrip) = (token.id == 1, token.id == 1);
+            token.single_word = token.id == 2;
+        });
         check(&set, "x \u{3000}M\n ab", &[], &[(1, 1..8), (2, 8..10)]);
         check(&set, "abc éab ab", &[], &[(2, 9..11)]);
     }

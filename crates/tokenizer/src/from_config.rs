@@ -6,14 +6,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::added::AddedToken;
+use crate::budget::Budget;
 use crate::from_gguf::check_added;
-use crate::json_stream::{ADDED_BYTES_TOTAL_MAX, ADDED_COST, Budget, Part, Text, invalid};
-use crate::{TokenId, TokenizerError, Vocabulary};
+use crate::json_stream::{Part, Text, invalid};
+use crate::texts::TextBuilder;
+use crate::{TextList, TokenId, TokenizerError, Vocabulary};
 
 /// The parts in use.
 #[derive(Default)]
 pub(crate) struct Config {
-    pub(crate) added: Vec<AddedToken>,
+    pub(crate) added: Added,
     names: Vec<(&'static str, String)>,
     add_bos: Option<bool>,
     add_eos: Option<bool>,
@@ -41,12 +43,15 @@ struct Document<'a> {
 }
 
 impl Config {
-    pub(crate) fn read(file: Option<&[u8]>) -> Result<Self, TokenizerError> {
+    /// # Errors
+    /// Not JSON, a part of the wrong kind, or more memory than the budget has.
+    pub(crate) fn read(file: Option<&[u8]>, budget: &mut Budget) -> Result<Self, TokenizerError> {
         let Some(file) = file else { return Ok(Self::default()) };
-        let whole = Part::whole(FILE, file);
+        let whole = Part::whole(FILE, file)?;
         let it: Document<'_> = whole.read()?;
-        let tree =
-            |key, raw: Option<&_>| raw.map_or(Ok(Value::Null), |raw| whole.inner(key, raw).tree());
+        let mut tree = |key, raw: Option<&_>| {
+            raw.map_or(Ok(Value::Null), |raw| whole.inner(key, raw).tree(budget))
+        };
         let mut config = Self {
             add_bos: it.add_bos_token,
             add_eos: it.add_eos_token,
@@ -68,7 +73,7 @@ impl Config {
         }
         if let Some(raw) = it.added_tokens_decoder {
             let part = whole.inner("added_tokens_decoder", raw);
-            let mut list = AddedList::new(&part, &mut Budget::new(file.len()))?;
+            let mut list = AddedList::new(&part, budget)?;
             part.entries(&mut |id, entry: AddedEntry<'_>| {
                 let id = id.parse();
                 let id = id.map_err(|_| invalid(FILE, "added_tokens_decoder: a key is no id"))?;
@@ -83,7 +88,7 @@ impl Config {
     /// replaced.
     pub(crate) fn apply(&self, vocabulary: &mut Vocabulary) {
         for (role, name) in &self.names {
-            let id = vocabulary.tokens.iter().position(|text| text == name.as_bytes());
+            let id = vocabulary.tokens.position(name.as_bytes());
             let Some(id) = id.map(|id| id as TokenId) else { continue };
             let slot = match *role {
                 "bos_token" => &mut vocabulary.bos,
@@ -138,18 +143,29 @@ pub(crate) struct AddedEntry<'a> {
     normalized: bool,
 }
 
+/// Added tokens and their texts.
+#[derive(Default)]
+pub(crate) struct Added {
+    pub(crate) texts: TextList,
+    pub(crate) tokens: Vec<AddedToken>,
+}
+
 /// Added tokens in the making, bounded.
 pub(crate) struct AddedList {
+    texts: TextBuilder,
     tokens: Vec<AddedToken>,
-    bytes: usize,
 }
 
 impl AddedList {
     /// For the entries of `part`.
     pub(crate) fn new(part: &Part<'_>, budget: &mut Budget) -> Result<Self, TokenizerError> {
         let count = part.count()?;
-        budget.charge("memory for added tokens", count, ADDED_COST)?;
-        Ok(Self { tokens: Vec::with_capacity(count), bytes: 0 })
+        // A text takes no more than its part of the file.
+        let bytes = part.len().min(count.saturating_mul(crate::added::ADDED_BYTES_MAX));
+        budget.charge("memory for added tokens", count, LIST_COST)?;
+        budget.charge("memory for added tokens", bytes, 1)?;
+        let texts = TextBuilder::with_capacity(count, bytes);
+        Ok(Self { texts, tokens: Vec::with_capacity(count) })
     }
 
     /// Appends a token. One without text is skipped.
@@ -159,30 +175,26 @@ impl AddedList {
         let id =
             entry.id.ok_or(TokenizerError::Missing { what, expected: "an integer in `id`" })?;
         check_added(content.as_bytes())?;
-        self.bytes += content.len();
-        if self.bytes > ADDED_BYTES_TOTAL_MAX {
-            return Err(TokenizerError::Limit {
-                what: "length of all added tokens",
-                found: self.bytes,
-                limit: ADDED_BYTES_TOTAL_MAX,
-            });
-        }
         if !content.is_empty() {
             self.tokens.push(AddedToken {
                 id,
-                content: content.as_bytes().into(),
+                text: self.tokens.len() as u32,
                 special: entry.special,
                 lstrip: entry.lstrip,
                 rstrip: entry.rstrip,
                 single_word: entry.single_word,
                 normalized: entry.normalized,
             });
+            self.texts.push(content.as_bytes());
         }
         Ok(())
     }
 
     /// The tokens.
-    pub(crate) fn finish(self) -> Vec<AddedToken> {
-        self.tokens
+    pub(crate) fn finish(self) -> Added {
+        Added { texts: self.texts.finish(), tokens: self.tokens }
     }
 }
+
+/// An added token in the list, beside its text.
+const LIST_COST: usize = size_of::<AddedToken>() + size_of::<u32>();

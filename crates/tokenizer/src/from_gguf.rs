@@ -1,14 +1,15 @@
 //! A vocabulary in GGUF's terms to a tokenizer. Source: llama.cpp's `llama-vocab.cpp` for defaults,
 //! for the names that end an answer, and for what each `tokenizer.ggml.model` means.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::added::{ADDED_BYTES_MAX, AddedSet, AddedToken};
+use crate::budget::Budget;
 use crate::charsmap::Charsmap;
 use crate::error::excerpt;
 use crate::family::Family;
 use crate::index::TokenIndex;
-use crate::model::{Bpe, BpeSettings, Model, ScoredBpe, Unigram, WordPiece};
+use crate::model::{Bpe, BpeSettings, Model, ScoredBpe, TOKENS, Unigram, WordPiece};
 use crate::normalize::Normalizer;
 use crate::pattern::Pattern;
 use crate::spaces::SpaceCut;
@@ -53,19 +54,26 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Lengths, ids and duplicates are checked, absent kinds filled in, the tokens that end an
     /// answer found.
-    pub(crate) fn new(mut vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
+    pub(crate) fn new(
+        mut vocabulary: Vocabulary,
+        budget: &mut Budget,
+    ) -> Result<Self, TokenizerError> {
         vocabulary.check()?;
+        let missing = vocabulary.tokens.len() - vocabulary.kinds.len();
+        budget.charge(TOKENS, missing, size_of::<TokenKind>())?;
+        budget.charge(TOKENS, vocabulary.tokens.len(), TokenIndex::COST)?;
         let ids = TokenIndex::new(&vocabulary.tokens).map_err(|(first, second)| {
             let text = excerpt(&vocabulary.tokens[first as usize]);
             TokenizerError::DuplicateToken { text, first, second }
         })?;
+        vocabulary.kinds.reserve_exact(missing);
         vocabulary.kinds.resize(vocabulary.tokens.len(), TokenKind::Normal);
         let ends = ends(&mut vocabulary, &ids);
         Ok(Self { vocabulary, warnings: Vec::new(), ids, ends })
     }
 
     pub(crate) fn id(&self, text: &str) -> Option<TokenId> {
-        self.ids.id(&self.vocabulary.tokens, text.as_bytes())
+        self.ids.id(text.as_bytes())
     }
 
     /// Whether an answer may end with this token.
@@ -76,8 +84,7 @@ impl Prepared {
 }
 
 fn ends(vocabulary: &mut Vocabulary, ids: &TokenIndex) -> Vec<TokenId> {
-    let tokens = &vocabulary.tokens;
-    let id = |name: &str| ids.id(tokens, name.as_bytes());
+    let id = |name: &str| ids.id(name.as_bytes());
     let mut ends: Vec<TokenId> = END_NAMES.iter().filter_map(|name| id(name)).collect();
     // Harmony: a call ends the turn, a message does not. Elsewhere `<|call|>` opens one.
     let calls = if id("<|return|>").is_some() { id("<|call|>") } else { id("<|calls|>") };
@@ -101,22 +108,20 @@ fn ends(vocabulary: &mut Vocabulary, ids: &TokenIndex) -> Vec<TokenId> {
 }
 
 /// The tokenizer that llama.cpp would build.
-pub(crate) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError> {
+pub(crate) fn build(
+    mut vocabulary: Vocabulary,
+    budget: &mut Budget,
+) -> Result<Tokenizer, TokenizerError> {
     default_ids(&mut vocabulary);
-    let mut prepared = Prepared::new(vocabulary)?;
-    let model = prepared.vocabulary.model.clone();
-    let pipeline = match model.as_str() {
-        "gpt2" | "gemma4" => byte_pairs(&mut prepared)?,
-        "llama" => marked(&mut prepared, |v| Ok(Model::Scored(ScoredBpe::new(v))))?,
-        "t5" => marked(&mut prepared, |v| {
-            let fallback = v.kinds.contains(&TokenKind::Byte);
-            Ok(Model::Unigram(Unigram::new(v, fallback)?))
-        })?,
-        "bert" => word_pieces(&mut prepared)?,
-        _ => {
+    let mut prepared = Prepared::new(vocabulary, budget)?;
+    let pipeline = match prepared.vocabulary.model.as_str() {
+        "gpt2" | "gemma4" => byte_pairs(&mut prepared, budget)?,
+        "llama" | "t5" => marked(&mut prepared, budget)?,
+        "bert" => word_pieces(&mut prepared, budget)?,
+        other => {
             return Err(TokenizerError::Unsupported {
                 what: "tokenizer.ggml.model",
-                name: excerpt(model.as_bytes()),
+                name: excerpt(other.as_bytes()),
                 supported: "gpt2, llama, t5, bert, gemma4",
             });
         }
@@ -158,24 +163,21 @@ impl Vocabulary {
 }
 
 /// Control and user-defined tokens, as GGUF keeps them: without flags.
-pub(crate) fn added(vocabulary: &Vocabulary) -> Result<AddedSet, TokenizerError> {
-    let mut tokens = Vec::new();
-    for (id, content) in vocabulary.tokens.iter().enumerate() {
-        let id = id as TokenId;
-        let special = match vocabulary.kind(id) {
-            TokenKind::Control | TokenKind::Unknown => true,
-            TokenKind::UserDefined => false,
-            _ => continue,
-        };
-        check_added(content)?;
-        tokens.push(AddedToken {
-            id,
-            content: content.as_slice().into(),
-            special,
-            ..AddedToken::default()
-        });
+fn added(vocabulary: &Vocabulary, budget: &mut Budget) -> Result<Arc<AddedSet>, TokenizerError> {
+    let special = |id: TokenId| match vocabulary.kind(id) {
+        TokenKind::Control | TokenKind::Unknown => Some(true),
+        TokenKind::UserDefined => Some(false),
+        _ => None,
+    };
+    let ids = || (0..vocabulary.tokens.len() as TokenId).filter_map(|id| Some((id, special(id)?)));
+    let count = ids().count();
+    budget.charge("memory for tokenizer.ggml.token_type", count, AddedSet::COST)?;
+    let mut tokens = Vec::with_capacity(count);
+    for (id, special) in ids() {
+        check_added(&vocabulary.tokens[id as usize])?;
+        tokens.push(AddedToken { id, text: id, special, ..AddedToken::default() });
     }
-    Ok(AddedSet::new(tokens))
+    Ok(Arc::new(AddedSet::new(&vocabulary.tokens, tokens)))
 }
 
 /// Bounds the text of an added token.
@@ -215,13 +217,13 @@ fn around(
     sides
 }
 
-fn byte_pairs(prepared: &mut Prepared) -> Result<Pipeline, TokenizerError> {
+fn byte_pairs(prepared: &mut Prepared, budget: &mut Budget) -> Result<Pipeline, TokenizerError> {
     let name = match prepared.vocabulary.model.as_str() {
-        "gemma4" => Some(Cow::Borrowed("gemma4")),
-        _ => prepared.vocabulary.pre.clone().map(Cow::Owned),
+        "gemma4" => Some("gemma4"),
+        _ => prepared.vocabulary.pre.as_deref(),
     };
-    let family = name.as_deref().and_then(Family::named).unwrap_or_else(|| {
-        let named = name.as_deref().map_or("no pre-tokenizer is named".to_owned(), |name| {
+    let family = name.and_then(Family::named).unwrap_or_else(|| {
+        let named = name.map_or("no pre-tokenizer is named".to_owned(), |name| {
             format!("the pre-tokenizer {:?} is unknown", excerpt(name.as_bytes()))
         });
         prepared.warnings.push(format!("{named}; using `default`, words may be cut differently"));
@@ -237,13 +239,14 @@ fn byte_pairs(prepared: &mut Prepared) -> Result<Pipeline, TokenizerError> {
         ..BpeSettings::default()
     };
     let normalizers = if family.marked { vec![mark_spaces()] } else { Vec::new() };
+    let all = added(v, budget)?;
     Ok(Pipeline {
-        raw: added(v)?,
+        raw: Arc::clone(&all),
         normalized: AddedSet::default(),
-        all: added(v)?,
+        all,
         normalizers,
         steps: family.steps()?,
-        model: Model::Bpe(Bpe::new(v, &prepared.ids, settings)?),
+        model: Model::Bpe(Bpe::new(v, &prepared.ids, settings, budget)?),
         cut: if family.marked { SpaceCut::new(v) } else { None },
         prefix,
         suffix,
@@ -261,10 +264,7 @@ pub(crate) fn mark_spaces() -> Normalizer {
 }
 
 /// SentencePiece's two models.
-fn marked(
-    prepared: &mut Prepared,
-    model: impl Fn(&Vocabulary) -> Result<Model, TokenizerError>,
-) -> Result<Pipeline, TokenizerError> {
+fn marked(prepared: &mut Prepared, budget: &mut Budget) -> Result<Pipeline, TokenizerError> {
     let unigram = prepared.vocabulary.model == "t5";
     let [prefix, suffix] = around(prepared, !unigram, unigram, false);
     let v = &prepared.vocabulary;
@@ -280,13 +280,20 @@ fn marked(
         normalizers.push(Normalizer::Prepend(" ".to_owned()));
     }
     normalizers.push(mark_spaces());
+    let all = added(v, budget)?;
+    let model = if unigram {
+        let fallback = v.kinds.contains(&TokenKind::Byte);
+        Model::Unigram(Unigram::new(v, fallback, budget)?)
+    } else {
+        Model::Scored(ScoredBpe::new(v, budget)?)
+    };
     Ok(Pipeline {
-        raw: added(v)?,
+        raw: Arc::clone(&all),
         normalized: AddedSet::default(),
-        all: added(v)?,
+        all,
         normalizers,
         steps: Vec::new(),
-        model: model(v)?,
+        model,
         cut: SpaceCut::new(v),
         prefix,
         suffix,
@@ -295,15 +302,16 @@ fn marked(
     })
 }
 
-fn word_pieces(prepared: &mut Prepared) -> Result<Pipeline, TokenizerError> {
+fn word_pieces(prepared: &mut Prepared, budget: &mut Budget) -> Result<Pipeline, TokenizerError> {
     let [prefix, suffix] = around(prepared, true, false, true);
     let v = &prepared.vocabulary;
     let lowercase = v.lowercase.unwrap_or(true);
     let strip_accents = v.strip_accents.unwrap_or(lowercase);
+    let all = added(v, budget)?;
     Ok(Pipeline {
-        raw: added(v)?,
+        raw: Arc::clone(&all),
         normalized: AddedSet::default(),
-        all: added(v)?,
+        all,
         normalizers: vec![Normalizer::Bert {
             clean: true,
             chinese: true,
@@ -311,7 +319,7 @@ fn word_pieces(prepared: &mut Prepared) -> Result<Pipeline, TokenizerError> {
             lowercase,
         }],
         steps: bert_steps(),
-        model: Model::WordPiece(WordPiece::new(v, 100)),
+        model: Model::WordPiece(WordPiece::new(v, 100, budget)?),
         cut: None,
         prefix,
         suffix,

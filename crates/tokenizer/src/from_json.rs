@@ -2,21 +2,26 @@
 //! components. Parsing keeps serde_json's depth limit, so that nested components cannot exhaust the
 //! stack.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::added::{AddedSet, AddedToken};
+use crate::budget::Budget;
 use crate::family::Family;
-use crate::from_config::{AddedEntry, AddedList, Config};
+use crate::from_config::{Added, AddedEntry, AddedList, Config};
 use crate::from_gguf::Prepared;
 use crate::json_model::ModelPart;
-use crate::json_parts::{Decoding, decoding, normalizers, post_processor, steps};
-use crate::json_stream::{Budget, Part};
+use crate::json_parts::{decoding, normalizers, post_processor, steps};
+use crate::json_stream::Part;
 use crate::model::{Bpe, BpeSettings, Model, Unigram, WordLevel, WordPiece};
+use crate::normalize::Normalizer;
 use crate::spaces::SpaceCut;
 use crate::spelling::Spelling;
 use crate::split::Step;
+use crate::texts::TextBuilder;
 use crate::to_gguf::{self, Source};
 use crate::tokenizer::Pipeline;
 use crate::{TokenId, Tokenizer, TokenizerError, Vocabulary};
@@ -41,12 +46,15 @@ pub(crate) fn read(
     json: &[u8],
     tokenizer_config: Option<&[u8]>,
 ) -> Result<Tokenizer, TokenizerError> {
-    let whole = Part::whole(FILE, json);
+    let whole = Part::whole(FILE, json)?;
     let document: Document<'_> = whole.read()?;
-    let mut budget = Budget::new(json.len());
-    let config = Config::read(tokenizer_config)?;
-    let tree =
-        |key, raw: Option<&_>| raw.map_or(Ok(Value::Null), |raw| whole.inner(key, raw).tree());
+    let mut budget = Budget::for_files(json.len() + tokenizer_config.unwrap_or_default().len())?;
+    let mut config = Config::read(tokenizer_config, &mut budget)?;
+    // They are in tokenizer.json too.
+    config.added = Added::default();
+    let mut tree = |key, raw: Option<&_>| {
+        raw.map_or(Ok(Value::Null), |raw| whole.inner(key, raw).tree(&mut budget))
+    };
     let normalizer = tree("normalizer", document.normalizer)?;
     let pre_tokenizer = tree("pre_tokenizer", document.pre_tokenizer)?;
     let decoder = tree("decoder", document.decoder)?;
@@ -61,9 +69,13 @@ pub(crate) fn read(
     let sides = post_processor(&post, vocabulary.tokens.len())?;
     around(&mut vocabulary, &sides);
     config.apply(&mut vocabulary);
-    let mut prepared = Prepared::new(vocabulary)?;
+    let mut prepared = Prepared::new(vocabulary, &mut budget)?;
+    prepared.vocabulary.merges = model.merges(&prepared.ids, &mut budget)?;
+    // Texts of added tokens are the vocabulary's by now.
+    let mut added = added.tokens;
+    added.iter_mut().for_each(|token| token.text = token.id);
     let spelling = decoding.spelling(model.kind);
-    let built = build_model(&model, &prepared, spelling, &cuts.steps)?;
+    let built = build_model(&model, &prepared, spelling, &cuts.steps, &mut budget)?;
     let source = Source {
         model: &model,
         spelling,
@@ -72,53 +84,81 @@ pub(crate) fn read(
         added: &added,
         around: &sides,
     };
-    to_gguf::fill(&mut prepared, &built.0, &source)?;
-    let pipeline = assemble(built, added, normalizing, cuts.steps, sides, &decoding, spelling);
-    Ok(prepared.finish(pipeline))
-}
-
-fn assemble(
-    (model, cut): (Model, Option<SpaceCut>),
-    added: Vec<AddedToken>,
-    normalizers: Vec<crate::normalize::Normalizer>,
-    steps: Vec<Step>,
-    [prefix, suffix]: [Vec<TokenId>; 2],
-    decoding: &Decoding,
-    spelling: Spelling,
-) -> Pipeline {
-    let all = AddedSet::new(added.clone());
-    // Without normalizers the text after normalization is the text.
-    let after = |token: &AddedToken| token.normalized && !normalizers.is_empty();
-    let (late, early): (Vec<_>, Vec<_>) = added.into_iter().partition(after);
-    let late = late.into_iter().map(|mut token| {
-        let text = String::from_utf8_lossy(&token.content).into_owned();
-        let text =
-            normalizers.iter().fold(text.into(), |text, normalizer| normalizer.apply(text, false));
-        token.content = text.as_bytes().into();
-        token
-    });
-    let late: Vec<AddedToken> = late.collect();
-    Pipeline {
-        raw: AddedSet::new(early),
-        normalized: AddedSet::new(late),
-        all,
-        normalizers,
-        steps,
+    to_gguf::fill(&mut prepared, &built.0, &source, &mut budget)?;
+    let sets = added_sets(&prepared.vocabulary, added, &normalizing, &mut budget)?;
+    let (model, cut) = built;
+    let [prefix, suffix] = sides;
+    let pipeline = Pipeline {
+        raw: sets.raw,
+        normalized: sets.normalized,
+        all: sets.all,
+        normalizers: normalizing,
+        steps: cuts.steps,
         model,
         cut,
         prefix,
         suffix,
         spelling,
         leading_space: decoding.leading_space || spelling == Spelling::WordPiece,
+    };
+    Ok(prepared.finish(pipeline))
+}
+
+/// The added tokens by when they are matched.
+struct AddedSets {
+    raw: Arc<AddedSet>,
+    normalized: AddedSet,
+    all: Arc<AddedSet>,
+}
+
+fn added_sets(
+    vocabulary: &Vocabulary,
+    added: Vec<AddedToken>,
+    normalizers: &[Normalizer],
+    budget: &mut Budget,
+) -> Result<AddedSets, TokenizerError> {
+    const WHAT: &str = "memory for added tokens";
+    let texts = &vocabulary.tokens;
+    // Without normalizers the text after normalization is the text.
+    let after = |token: &&AddedToken| token.normalized && !normalizers.is_empty();
+    let late_count = added.iter().filter(after).count();
+    budget.charge(WHAT, added.len(), AddedSet::COST)?;
+    if late_count == 0 {
+        let all = Arc::new(AddedSet::new(texts, added));
+        return Ok(AddedSets { raw: Arc::clone(&all), normalized: AddedSet::default(), all });
     }
+    budget.charge(WHAT, added.len(), AddedSet::COST)?;
+    budget.charge(WHAT, late_count, size_of::<u32>())?;
+    let normalized = |token: &AddedToken| {
+        let text = String::from_utf8_lossy(&texts[token.id as usize]);
+        normalizers.iter().fold(text, |text, normalizer| normalizer.apply(text, false))
+    };
+    let bytes = added.iter().filter(after).map(|token| normalized(token).len()).sum();
+    budget.charge(WHAT, bytes, 1)?;
+    let mut late_texts = TextBuilder::with_capacity(late_count, bytes);
+    let mut late = Vec::with_capacity(late_count);
+    let mut early = Vec::with_capacity(added.len() - late_count);
+    for token in &added {
+        if after(&token) {
+            late.push(AddedToken { text: late_texts.len() as u32, ..*token });
+            late_texts.push(normalized(token).as_bytes());
+        } else {
+            early.push(*token);
+        }
+    }
+    Ok(AddedSets {
+        raw: Arc::new(AddedSet::new(texts, early)),
+        normalized: AddedSet::new(&late_texts.finish(), late),
+        all: Arc::new(AddedSet::new(texts, added)),
+    })
 }
 
 fn added_tokens<'a>(
     whole: &Part<'a>,
     raw: Option<&'a RawValue>,
     budget: &mut Budget,
-) -> Result<Vec<AddedToken>, TokenizerError> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
+) -> Result<Added, TokenizerError> {
+    let Some(raw) = raw else { return Ok(Added::default()) };
     let part = whole.inner("added_tokens", raw);
     let mut list = AddedList::new(&part, budget)?;
     part.each(&mut |_, entry: AddedEntry<'_>| list.push(entry))?;
@@ -131,7 +171,7 @@ fn around(vocabulary: &mut Vocabulary, [prefix, suffix]: &[Vec<TokenId>; 2]) {
     vocabulary.add_bos = Some(!prefix.is_empty());
     vocabulary.add_eos = Some(!suffix.is_empty());
     vocabulary.eos = suffix.last().copied();
-    let id = |name: &str| vocabulary.tokens.iter().position(|text| text == name.as_bytes());
+    let id = |name: &str| vocabulary.tokens.position(name.as_bytes());
     if vocabulary.eos.is_none() {
         let known = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>"];
         vocabulary.eos = known.iter().find_map(|name| id(name)).map(|id| id as TokenId);
@@ -145,6 +185,7 @@ fn build_model(
     prepared: &Prepared,
     spelling: Spelling,
     steps: &[Step],
+    budget: &mut Budget,
 ) -> Result<(Model, Option<SpaceCut>), TokenizerError> {
     let v = &prepared.vocabulary;
     let it = &model.settings;
@@ -167,11 +208,14 @@ fn build_model(
                 && !settings.ignore_merges
                 && spelling == Spelling::Marked;
             let cut = if whole { SpaceCut::new(v) } else { None };
-            (Model::Bpe(Bpe::new(v, &prepared.ids, settings)?), cut)
+            (Model::Bpe(Bpe::new(v, &prepared.ids, settings, budget)?), cut)
         }
-        "Unigram" => (Model::Unigram(Unigram::new(v, is(it.byte_fallback))?), SpaceCut::new(v)),
-        "WordPiece" => (Model::WordPiece(WordPiece::new(v, model.chars_max())), None),
-        _ => (Model::WordLevel(WordLevel::new(v)), None),
+        "Unigram" => {
+            let unigram = Unigram::new(v, is(it.byte_fallback), budget)?;
+            (Model::Unigram(unigram), SpaceCut::new(v))
+        }
+        "WordPiece" => (Model::WordPiece(WordPiece::new(v, model.chars_max(), budget)?), None),
+        _ => (Model::WordLevel(WordLevel::new(v, budget)?), None),
     })
 }
 

@@ -1,9 +1,13 @@
 //! SentencePiece's `tokenizer.model`, a protocol-buffers message read by hand. Source:
 //! google/sentencepiece `sentencepiece_model.proto`; the wire format of protocol buffers.
 
+use crate::budget::Budget;
+use crate::texts::TextBuilder;
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 
 const FILE: &str = "tokenizer.model";
+/// A piece beside its text: its place, its score, its kind.
+const PIECE_COST: usize = 4 + 4 + 1;
 
 /// One field of a message.
 enum Field<'a> {
@@ -96,8 +100,14 @@ struct Specs {
 }
 
 /// The vocabulary of a model file.
-pub(crate) fn read(model: &[u8]) -> Result<Vocabulary, TokenizerError> {
+pub(crate) fn read(model: &[u8], budget: &mut Budget) -> Result<Vocabulary, TokenizerError> {
+    let (count, bytes) = size(model)?;
+    budget.charge("memory for the pieces of tokenizer.model", count, PIECE_COST)?;
+    budget.charge("memory for the texts of tokenizer.model", bytes, 1)?;
+    let mut tokens = TextBuilder::with_capacity(count, bytes);
     let mut vocabulary = Vocabulary {
+        scores: Vec::with_capacity(count),
+        kinds: Vec::with_capacity(count),
         add_space_prefix: Some(true),
         remove_extra_whitespaces: Some(true),
         ..Vocabulary::default()
@@ -106,13 +116,14 @@ pub(crate) fn read(model: &[u8]) -> Result<Vocabulary, TokenizerError> {
     let mut message = Message { bytes: model, at: 0, base: 0 };
     while let Some((number, field)) = message.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes)) => piece(message.inner(bytes), &mut vocabulary)?,
+            (1, Field::Bytes(bytes)) => piece(message.inner(bytes), &mut tokens, &mut vocabulary)?,
             (2, Field::Bytes(bytes)) => trainer(message.inner(bytes), &mut specs)?,
-            (3, Field::Bytes(bytes)) => normalizer(message.inner(bytes), &mut vocabulary)?,
+            (3, Field::Bytes(bytes)) => normalizer(message.inner(bytes), &mut vocabulary, budget)?,
             _ => {}
         }
     }
     if specs.unigram { "t5" } else { "llama" }.clone_into(&mut vocabulary.model);
+    vocabulary.tokens = tokens.finish();
     let len = vocabulary.tokens.len();
     let keys = [
         "trainer_spec.unk_id",
@@ -134,20 +145,36 @@ pub(crate) fn read(model: &[u8]) -> Result<Vocabulary, TokenizerError> {
     Ok(vocabulary)
 }
 
-fn piece(mut message: Message<'_>, vocabulary: &mut Vocabulary) -> Result<(), TokenizerError> {
-    let (mut text, mut score, mut kind) = (Vec::new(), 0.0, TokenKind::Normal);
+/// Number of pieces, and the bytes of their texts: at most those of their messages.
+fn size(model: &[u8]) -> Result<(usize, usize), TokenizerError> {
+    let (mut count, mut sum) = (0, 0);
+    let mut message = Message { bytes: model, at: 0, base: 0 };
+    while let Some((number, field)) = message.next()? {
+        if let (1, Field::Bytes(bytes)) = (number, field) {
+            (count, sum) = (count + 1, sum + bytes.len());
+        }
+    }
+    Ok((count, sum))
+}
+
+fn piece(
+    mut message: Message<'_>,
+    tokens: &mut TextBuilder,
+    vocabulary: &mut Vocabulary,
+) -> Result<(), TokenizerError> {
+    let (mut text, mut score, mut kind): (&[u8], f32, _) = (&[], 0.0, TokenKind::Normal);
     while let Some((number, field)) = message.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes)) => text = bytes.to_vec(),
+            (1, Field::Bytes(bytes)) => text = bytes,
             (2, Field::Fixed32(bits)) => score = f32::from_bits(bits),
             (3, Field::Varint(value)) => {
                 let number = i64::try_from(value).unwrap_or(-1);
-                kind = TokenKind::from_gguf(number, vocabulary.tokens.len())?;
+                kind = TokenKind::from_gguf(number, tokens.len())?;
             }
             _ => {}
         }
     }
-    vocabulary.tokens.push(text);
+    tokens.push(text);
     vocabulary.scores.push(score);
     vocabulary.kinds.push(kind);
     Ok(())
@@ -172,10 +199,16 @@ fn trainer(mut message: Message<'_>, specs: &mut Specs) -> Result<(), TokenizerE
     Ok(())
 }
 
-fn normalizer(mut message: Message<'_>, vocabulary: &mut Vocabulary) -> Result<(), TokenizerError> {
+fn normalizer(
+    mut message: Message<'_>,
+    vocabulary: &mut Vocabulary,
+    budget: &mut Budget,
+) -> Result<(), TokenizerError> {
     while let Some((number, field)) = message.next()? {
         match (number, field) {
             (2, Field::Bytes(blob)) if !blob.is_empty() => {
+                // As it is, and as a table.
+                budget.charge("memory for precompiled_charsmap", blob.len(), 2)?;
                 vocabulary.precompiled_charsmap = Some(blob.to_vec());
             }
             (3, Field::Varint(value)) => vocabulary.add_space_prefix = Some(value != 0),
@@ -193,6 +226,7 @@ mod tests {
     #[test]
     fn broken_messages_name_the_byte() {
         // Piece `a`, score -1, normal; then cut at every byte.
+        let read = |model: &[u8]| read(model, &mut Budget::of(1 << 20));
         let whole = [0x0A, 10, 0x0A, 1, b'a', 0x15, 0, 0, 0x80, 0xBF, 0x18, 1];
         let one = read(&whole);
         assert!(matches!(

@@ -3,49 +3,86 @@
 //! merges. Sources: openai/tiktoken; meta-llama's `llama3/tokenizer.py` and `llama_models` for the
 //! special tokens of Llama 3 and 3.1.
 
+use std::sync::Arc;
+
+use crate::budget::Budget;
 use crate::error::excerpt;
 use crate::family::Family;
-use crate::hash::FastMap;
+use crate::index::TokenIndex;
+use crate::model::MERGE_COST;
+use crate::texts::TextBuilder;
 use crate::unicode::byte_to_char;
-use crate::{TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use crate::{Merge, Merges, TextList, TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const WHAT: &str = "tiktoken line";
 /// Longest piece: the merges of a piece number as many as its bytes.
 const PIECE_BYTES_MAX: usize = 1024;
+/// What a budget says.
+const MEMORY: &str = "memory for the pieces of a tiktoken file";
+/// A piece beside its bytes: its place in two lists, its place in a table, its kind.
+const PIECE_COST: usize = 4 + 4 + TokenIndex::COST + 1;
+/// The special tokens' names, of which there are at most 256.
+const NAMES_BYTES_MAX: usize = 256 * 40;
 
 /// The tokenizer of a file of ranks.
 pub(crate) fn read(file: &[u8], family: &str) -> Result<Tokenizer, TokenizerError> {
-    let pieces = pieces(file)?;
-    let mut ranks: FastMap<&[u8], u32> = FastMap::default();
-    for (rank, piece) in pieces.iter().enumerate() {
-        if let Some(first) = ranks.insert(piece, rank as u32).filter(|_| !piece.is_empty()) {
-            let text = excerpt(piece);
-            return Err(TokenizerError::DuplicateToken { text, first, second: rank as u32 });
-        }
-    }
+    let mut budget = Budget::for_files(file.len())?;
     let pre = Family::named(family).ok_or_else(|| TokenizerError::Unsupported {
         what: "pre-tokenizer family",
         name: excerpt(family.as_bytes()),
         supported: "the names of tokenizer.ggml.pre",
     })?;
+    let count = file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    budget.charge(MEMORY, count, PIECE_COST)?;
+    budget.charge(MEMORY, file.len() / 4 * 3 + 3, 1)?;
+    let pieces = pieces(file, count)?;
+    let ranks = TokenIndex::new(&pieces).map_err(|(first, second)| {
+        let text = excerpt(&pieces[first as usize]);
+        TokenizerError::DuplicateToken { text, first, second }
+    })?;
+    let merges = merges(&pieces, &ranks, &mut budget)?;
+    drop(ranks);
+    let names = special_names(pieces.len(), family);
+    let bytes = pieces.iter().map(spelled_len).sum();
+    budget.charge(MEMORY, bytes, 1)?;
+    let mut tokens = TextBuilder::with_capacity(count + names.len(), bytes + NAMES_BYTES_MAX);
+    let mut kinds = Vec::with_capacity(count + names.len());
+    for piece in pieces.iter() {
+        spell(piece, &mut tokens);
+        kinds.push(TokenKind::Normal);
+    }
+    for (name, kind) in &names {
+        tokens.push(name.as_bytes());
+        kinds.push(*kind);
+    }
+    drop(pieces);
     let mut vocabulary = Vocabulary {
         model: "gpt2".to_owned(),
         pre: Some(if family == "cl100k" { "dbrx".to_owned() } else { pre.names[0].to_owned() }),
-        tokens: pieces.iter().map(|piece| spelled(piece)).collect(),
-        merges: merges(&pieces, &ranks),
+        tokens: tokens.finish(),
+        kinds,
+        merges: Merges::Ids(Arc::new(merges)),
         ..Vocabulary::default()
     };
-    vocabulary.kinds = vec![TokenKind::Normal; pieces.len()];
-    special_tokens(&mut vocabulary, family);
-    Tokenizer::new(vocabulary)
+    special_ids(&mut vocabulary, family);
+    crate::from_gguf::build(vocabulary, &mut budget)
 }
 
-fn spelled(piece: &[u8]) -> Vec<u8> {
-    piece.iter().map(|byte| byte_to_char(*byte)).collect::<String>().into_bytes()
+/// Bytes of a piece in GPT-2's alphabet.
+fn spelled_len(piece: &[u8]) -> usize {
+    piece.iter().map(|byte| byte_to_char(*byte).len_utf8()).sum()
 }
 
-fn pieces(file: &[u8]) -> Result<Vec<Vec<u8>>, TokenizerError> {
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
+/// Appends a piece in GPT-2's alphabet.
+fn spell(piece: &[u8], tokens: &mut TextBuilder) {
+    for byte in piece {
+        tokens.extend(byte_to_char(*byte).encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    tokens.end();
+}
+
+fn pieces(file: &[u8], count: usize) -> Result<TextList, TokenizerError> {
+    let mut pieces = TextBuilder::with_capacity(count, file.len() / 4 * 3 + 3);
     for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -65,6 +102,9 @@ fn pieces(file: &[u8]) -> Result<Vec<Vec<u8>>, TokenizerError> {
             .ok()
             .and_then(|rank| rank.parse::<usize>().ok());
         let rank = rank.ok_or_else(|| bad("a rank"))?;
+        if space > PIECE_BYTES_MAX.div_ceil(3) * 4 {
+            return Err(bad("at most 1024 bytes"));
+        }
         let piece = base64(&line[..space]).ok_or_else(|| bad("base64"))?;
         if piece.len() > PIECE_BYTES_MAX {
             return Err(bad("at most 1024 bytes"));
@@ -72,9 +112,9 @@ fn pieces(file: &[u8]) -> Result<Vec<Vec<u8>>, TokenizerError> {
         if rank != pieces.len() {
             return Err(bad("ranks in order, from 0"));
         }
-        pieces.push(piece);
+        pieces.push(&piece);
     }
-    Ok(pieces)
+    Ok(pieces.finish())
 }
 
 /// Standard base64 with padding.
@@ -107,50 +147,65 @@ pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Every way to make a piece of two, in the order of pieces, then of their halves.
-fn merges(pieces: &[Vec<u8>], ranks: &FastMap<&[u8], u32>) -> Vec<Vec<u8>> {
-    let mut merges = Vec::new();
-    for piece in pieces {
-        let mut halves: Vec<(u32, u32, usize)> = (1..piece.len())
-            .filter_map(|at| {
-                let (left, right) = piece.split_at(at);
-                Some((*ranks.get(left)?, *ranks.get(right)?, at))
-            })
-            .collect();
-        halves.sort_unstable();
-        for (.., at) in halves {
+fn merges(
+    pieces: &TextList,
+    ranks: &TokenIndex,
+    budget: &mut Budget,
+) -> Result<Vec<Merge>, TokenizerError> {
+    let halves = |whole: TokenId, piece: &[u8], take: &mut dyn FnMut(Merge)| {
+        for at in 1..piece.len() {
             let (left, right) = piece.split_at(at);
-            merges.push([spelled(left), b" ".to_vec(), spelled(right)].concat());
+            if let Some((left, right)) = ranks.id(left).zip(ranks.id(right)) {
+                take(Merge { left, right, whole });
+            }
         }
-    }
-    merges
+    };
+    let each = |take: &mut dyn FnMut(Merge)| {
+        pieces.iter().enumerate().for_each(|(id, piece)| halves(id as TokenId, piece, take));
+    };
+    let mut count = 0;
+    each(&mut |_| count += 1);
+    budget.charge("memory for the merges of tiktoken's pieces", count, MERGE_COST)?;
+    let mut merges = Vec::with_capacity(count);
+    each(&mut |merge| merges.push(merge));
+    merges.sort_unstable_by_key(|merge| (merge.whole, merge.left, merge.right));
+    Ok(merges)
 }
 
-/// Appends a control token.
-fn control(vocabulary: &mut Vocabulary, name: &str) -> TokenId {
-    vocabulary.tokens.push(name.as_bytes().to_vec());
-    vocabulary.kinds.push(TokenKind::Control);
-    (vocabulary.tokens.len() - 1) as TokenId
-}
-
-fn special_tokens(vocabulary: &mut Vocabulary, family: &str) {
+/// The tokens behind the pieces, of which there are `len`.
+fn special_names(len: usize, family: &str) -> Vec<(String, TokenKind)> {
+    let control = |name: &str| (name.to_owned(), TokenKind::Control);
     match family {
-        "llama3" | "llama-v3" => llama(vocabulary, false),
-        "llama-bpe" => llama(vocabulary, true),
-        "cl100k" => {
-            let names = [
+        "llama3" | "llama-v3" => llama(false).iter().map(|name| control(name)).collect(),
+        "llama-bpe" => llama(true).iter().map(|name| control(name)).collect(),
+        "cl100k" => numbered(
+            len,
+            &[
                 ("<|endoftext|>", 100_257),
                 ("<|fim_prefix|>", 100_258),
                 ("<|fim_middle|>", 100_259),
                 ("<|fim_suffix|>", 100_260),
                 ("<|endofprompt|>", 100_276),
-            ];
-            numbered(vocabulary, &names);
+            ],
+        ),
+        "gpt-4o" => numbered(len, &[("<|endoftext|>", 199_999), ("<|endofprompt|>", 200_018)]),
+        _ => vec![control("<|endoftext|>")],
+    }
+}
+
+/// Their roles.
+fn special_ids(vocabulary: &mut Vocabulary, family: &str) {
+    let id = |name: &str| vocabulary.tokens.position(name.as_bytes()).map(|id| id as TokenId);
+    match family {
+        "llama3" | "llama-v3" | "llama-bpe" => {
+            let [bos, eos, eom, eot] =
+                ["<|begin_of_text|>", "<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"].map(id);
+            (vocabulary.bos, vocabulary.eos) = (bos, eos);
+            (vocabulary.eom, vocabulary.eot) = (eom, eot);
         }
-        "gpt-4o" => {
-            numbered(vocabulary, &[("<|endoftext|>", 199_999), ("<|endofprompt|>", 200_018)]);
-        }
+        "cl100k" | "gpt-4o" => vocabulary.eos = id("<|endoftext|>"),
         _ => {
-            let end = Some(control(vocabulary, "<|endoftext|>"));
+            let end = id("<|endoftext|>");
             (vocabulary.bos, vocabulary.eos) = (end, end);
             vocabulary.add_bos = Some(false);
         }
@@ -158,7 +213,7 @@ fn special_tokens(vocabulary: &mut Vocabulary, family: &str) {
 }
 
 /// Llama 3's 256 special tokens: eleven that may have names, the rest reserved. 3.1 names more.
-fn llama(vocabulary: &mut Vocabulary, newer: bool) {
+fn llama(newer: bool) -> Vec<String> {
     let name = |index: usize| match index {
         0 => Some("begin_of_text"),
         1 => Some("end_of_text"),
@@ -170,34 +225,25 @@ fn llama(vocabulary: &mut Vocabulary, newer: bool) {
         10 if newer => Some("python_tag"),
         _ => None,
     };
-    let first = vocabulary.tokens.len() as TokenId;
-    let mut reserved = 0;
-    for index in 0..256 {
-        if let Some(name) = name(index) {
-            control(vocabulary, &format!("<|{name}|>"));
-        } else {
-            control(vocabulary, &format!("<|reserved_special_token_{reserved}|>"));
-            reserved += 1;
-        }
-    }
-    (vocabulary.bos, vocabulary.eos) = (Some(first), Some(first + 1));
-    (vocabulary.eom, vocabulary.eot) = (newer.then_some(first + 8), Some(first + 9));
+    let mut reserved = 0..256;
+    let names = (0..256).map(|index| match name(index) {
+        Some(name) => format!("<|{name}|>"),
+        None => format!("<|reserved_special_token_{}|>", reserved.next().unwrap_or_default()),
+    });
+    names.collect()
 }
 
 /// OpenAI's special tokens at their published ids; a file of another size has no gaps to fill.
-fn numbered(vocabulary: &mut Vocabulary, names: &[(&str, usize)]) {
+fn numbered(len: usize, names: &[(&str, usize)]) -> Vec<(String, TokenKind)> {
+    let mut list = Vec::new();
     for (name, id) in names {
-        let gap = id.saturating_sub(vocabulary.tokens.len());
+        let gap = id.saturating_sub(len + list.len());
         for _ in 0..if gap <= 32 { gap } else { 0 } {
-            let name = format!("[UNUSED_{}]", vocabulary.tokens.len());
-            vocabulary.tokens.push(name.into_bytes());
-            vocabulary.kinds.push(TokenKind::Unused);
+            list.push((format!("[UNUSED_{}]", len + list.len()), TokenKind::Unused));
         }
-        let id = control(vocabulary, name);
-        if *name == "<|endoftext|>" {
-            vocabulary.eos = Some(id);
-        }
+        list.push(((*name).to_owned(), TokenKind::Control));
     }
+    list
 }
 
 #[cfg(test)]

@@ -2,11 +2,7 @@
 //! cannot line up collisions. Source of the method: multiply to 128 bits and fold (wyhash,
 //! foldhash).
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-
-/// Tables of this crate.
-pub(crate) type FastMap<K, V> = HashMap<K, V, Folded>;
 
 /// The key of one table.
 #[derive(Clone, Copy)]

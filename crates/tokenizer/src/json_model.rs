@@ -1,18 +1,20 @@
 //! The `model` part of a `tokenizer.json`: its settings, and its vocabulary and merges, read from
 //! their place in the file.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::added::AddedToken;
+use crate::budget::Budget;
 use crate::error::excerpt;
+use crate::from_config::Added;
 use crate::from_json::FILE;
-use crate::from_lists::{Slots, word_piece};
-use crate::hash::Folded;
-use crate::json_stream::{Budget, MERGE_COST, Merge, Part, TOKEN_COST, TRIE_COST, Text, invalid};
-use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
+use crate::from_lists::{Lengths, Slots, word_piece};
+use crate::index::{Key, TokenIndex};
+use crate::json_stream::{MergeText, Part, Text, invalid};
+use crate::model::{MERGE_COST, MergeLookup};
+use crate::{Merges, TokenId, TokenKind, TokenizerError, Vocabulary};
 
 /// The settings.
 #[derive(Default, Deserialize)]
@@ -89,10 +91,10 @@ impl<'a> ModelPart<'a> {
         self.settings.unk_token.as_deref().unwrap_or("")
     }
 
-    /// Tokens, kinds, scores, merges and the unknown token.
+    /// Tokens, kinds, scores and the unknown token.
     pub(crate) fn vocabulary(
         &self,
-        added: &[AddedToken],
+        added: &Added,
         budget: &mut Budget,
     ) -> Result<Vocabulary, TokenizerError> {
         let (slots, scores, unk) = self.slots(added, budget)?;
@@ -104,12 +106,12 @@ impl<'a> ModelPart<'a> {
                 len: tokens.len(),
             });
         }
-        for (kind, text) in kinds.iter_mut().zip(&tokens) {
+        for (kind, text) in kinds.iter_mut().zip(tokens.iter()) {
             if self.settings.byte_fallback == Some(true) && crate::model::byte_of(text).is_some() {
                 *kind = TokenKind::Byte;
             }
         }
-        for token in added {
+        for token in &added.tokens {
             let kind = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
             kinds[token.id as usize] = kind;
         }
@@ -117,17 +119,15 @@ impl<'a> ModelPart<'a> {
             kinds[unk as usize] = TokenKind::Unknown;
         }
         let unk = unk.map(|id| id as TokenId);
-        let merges = self.merges(budget)?;
-        Ok(Vocabulary { tokens, scores, kinds, merges, unk, ..Vocabulary::default() })
+        Ok(Vocabulary { tokens, scores, kinds, unk, ..Vocabulary::default() })
     }
 
     /// The vocabulary's texts and the added ones by id, the scores and the unknown token's id.
     fn slots(
         &self,
-        added: &[AddedToken],
+        added: &Added,
         budget: &mut Budget,
     ) -> Result<(Slots, Vec<f32>, Option<u64>), TokenizerError> {
-        let key = "model.vocab";
         let unigram = self.kind == "Unigram";
         let (count, top) = if unigram {
             let count = self.vocab.count()?;
@@ -135,28 +135,44 @@ impl<'a> ModelPart<'a> {
         } else {
             self.vocab.ids()?
         };
-        let top = added.iter().map(|token| u64::from(token.id)).fold(top, u64::max);
-        let tries = unigram || self.kind == "WordPiece";
-        let cost = TOKEN_COST + if tries { TRIE_COST } else { 0 };
-        let count = count + added.len();
-        let ids = usize::try_from(top).unwrap_or(usize::MAX).min(2 * count);
-        budget.charge("memory for model.vocab", ids.max(count), cost)?;
-        let mut slots = Slots::new(key, count, top)?;
-        let (mut scores, mut unk) = (Vec::new(), None);
+        let top = added.tokens.iter().map(|token| u64::from(token.id)).fold(top, u64::max);
+        let mut lengths = Lengths::new("model.vocab", count + added.tokens.len(), top, budget)?;
+        budget.charge("memory for added tokens", added.tokens.len(), TokenIndex::COST)?;
+        let special =
+            TokenIndex::of(&added.texts, Key::Stored, |at| added.tokens[at as usize].special);
+        let mut scores = Vec::new();
         if unigram {
-            scores.reserve_exact(slots.len());
+            let ids = lengths.len();
+            budget.charge("memory for model.vocab", ids, size_of::<f32>())?;
+            scores.reserve_exact(ids);
+        }
+        let unk = self.texts(added, &special, &mut |text, id, score| {
+            scores.extend(score);
+            lengths.measure(text, id)
+        })?;
+        if unigram {
+            scores.resize(lengths.len(), 0.0);
+        }
+        let mut slots = lengths.places(budget)?;
+        self.texts(added, &special, &mut |text, id, _| slots.put(text, id))?;
+        Ok((slots, scores, unk))
+    }
+
+    /// Hands each text with its id and score to `take`: the vocabulary's, then the added ones.
+    /// Gives the unknown token's id.
+    fn texts(
+        &self,
+        added: &Added,
+        special: &TokenIndex,
+        take: &mut dyn FnMut(&[u8], u64, Option<f32>) -> Result<(), TokenizerError>,
+    ) -> Result<Option<u64>, TokenizerError> {
+        let mut unk = None;
+        if self.kind == "Unigram" {
             self.vocab.each(&mut |index, (Text(text), score): (Text<'_>, f64)| {
-                scores.push(score as f32);
-                slots.put(text.as_bytes().to_vec(), index as u64)
+                take(text.as_bytes(), index as u64, Some(score as f32))
             })?;
-            scores.resize(slots.len(), 0.0);
             unk = self.settings.unk_id;
         } else {
-            let special: HashSet<&[u8], Folded> = added
-                .iter()
-                .filter(|token| token.special)
-                .map(|token| &token.content[..])
-                .collect();
             let unk_name = self.unk_name();
             let prefix = self.settings.continuing_subword_prefix.as_deref().unwrap_or("");
             let prefix = if prefix.is_empty() { "##" } else { prefix };
@@ -164,32 +180,37 @@ impl<'a> ModelPart<'a> {
                 if !unk_name.is_empty() && text == unk_name {
                     unk = Some(id);
                 }
-                let whole = text == unk_name || special.contains(text.as_bytes());
+                let whole = text == unk_name || special.id(text.as_bytes()).is_some();
                 let respelled = self.kind == "WordPiece" && !whole;
                 let text = text.as_bytes();
-                slots.put(if respelled { word_piece(text, prefix) } else { text.to_vec() }, id)
+                let text = if respelled { word_piece(text, prefix) } else { Cow::Borrowed(text) };
+                take(&text, id, None)
             })?;
         }
-        for token in added {
-            slots.put(token.content.to_vec(), u64::from(token.id))?;
+        for token in &added.tokens {
+            take(&added.texts[token.text as usize], u64::from(token.id), None)?;
         }
-        Ok((slots, scores, unk))
+        Ok(unk)
     }
 
-    fn merges(&self, budget: &mut Budget) -> Result<Vec<Vec<u8>>, TokenizerError> {
-        let Some(part) = &self.merges else { return Ok(Vec::new()) };
+    /// The merges, looked up in the vocabulary that `ids` were made of.
+    pub(crate) fn merges(
+        &self,
+        ids: &TokenIndex,
+        budget: &mut Budget,
+    ) -> Result<Merges, TokenizerError> {
+        let Some(part) = self.merges.as_ref().filter(|_| self.kind == "BPE") else {
+            return Ok(Merges::default());
+        };
         let count = part.count()?;
         budget.charge("memory for model.merges", count, MERGE_COST)?;
+        let prefix = self.settings.continuing_subword_prefix.as_deref().unwrap_or("");
+        let mut lookup = MergeLookup::new(ids, prefix);
         let mut merges = Vec::with_capacity(count);
-        part.each(&mut |index, Merge(text)| {
-            // A piece may itself be a space.
-            let space = text.iter().skip(1).position(|byte| *byte == b' ');
-            if space.is_none_or(|space| space + 2 == text.len()) {
-                return Err(TokenizerError::BadMerge { index, text: excerpt(&text) });
-            }
-            merges.push(text);
+        part.each(&mut |index, MergeText(text)| {
+            merges.push(lookup.merge(index, &text)?);
             Ok(())
         })?;
-        Ok(merges)
+        Ok(Merges::Ids(merges.into()))
     }
 }

@@ -11,24 +11,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::TokenizerError;
+use crate::budget::Budget;
 use crate::error::excerpt;
 
 /// Bounds of a part that becomes a tree: its text, and the marks in it that begin a value.
 const TREE_BYTES_MAX: usize = 1 << 20;
 const TREE_VALUES_MAX: usize = 1 << 15;
-/// What any vocabulary may cost: the largest in use need it when their file is written tightly.
-const COST_FREE: usize = 96 << 20;
-const COST_BASE: usize = 16 << 20;
-/// What a token costs: its text, its place in the table, its attributes.
-pub(crate) const TOKEN_COST: usize = 80;
-/// What a token costs in a trie besides.
-pub(crate) const TRIE_COST: usize = 80;
-/// What a merge costs: its text and its entry in the model.
-pub(crate) const MERGE_COST: usize = 88;
-/// What an added token costs: in the list, in the sets and their tries.
-pub(crate) const ADDED_COST: usize = 280;
-/// The text of all added tokens together.
-pub(crate) const ADDED_BYTES_TOTAL_MAX: usize = 2 << 20;
+/// The longest text with escapes in it. Such texts are copied, and more than once.
+const ESCAPED_BYTES_MAX: usize = 1 << 20;
+/// What a mark of a tree takes: an object of one value is three of them, and a node for eleven.
+const VALUE_COST: usize = 224;
 
 /// An error in one of the JSON files.
 pub(crate) fn invalid(file: &'static str, reason: &str) -> TokenizerError {
@@ -47,8 +39,21 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// The whole file.
-    pub(crate) fn whole(file: &'static str, text: &'a [u8]) -> Self {
-        Self { file, key: "", at: 0, text }
+    ///
+    /// # Errors
+    /// A text with escapes is too long.
+    pub(crate) fn whole(file: &'static str, text: &'a [u8]) -> Result<Self, TokenizerError> {
+        let found = longest_escaped(text);
+        if found > ESCAPED_BYTES_MAX {
+            let what = "length of a text with escapes";
+            return Err(TokenizerError::Limit { what, found, limit: ESCAPED_BYTES_MAX });
+        }
+        Ok(Self { file, key: "", at: 0, text })
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
     }
 
     /// A value in this part.
@@ -82,16 +87,19 @@ impl<'a> Part<'a> {
     }
 
     /// The part as a tree, if it is small.
-    pub(crate) fn tree(&self) -> Result<Value, TokenizerError> {
+    pub(crate) fn tree(&self, budget: &mut Budget) -> Result<Value, TokenizerError> {
         let marks = self.text.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{'));
         let over = |found, limit| Err(TokenizerError::Limit { what: self.key, found, limit });
         if self.text.len() > TREE_BYTES_MAX {
             return over(self.text.len(), TREE_BYTES_MAX);
         }
-        match marks.count() {
-            count if count > TREE_VALUES_MAX => over(count, TREE_VALUES_MAX),
-            _ => self.read(),
+        let count = marks.count();
+        if count > TREE_VALUES_MAX {
+            return over(count, TREE_VALUES_MAX);
         }
+        budget.charge(self.key, count, VALUE_COST)?;
+        budget.charge(self.key, self.text.len(), 1)?;
+        self.read()
     }
 
     /// Whether an array begins here.
@@ -130,31 +138,21 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What a file's contents may cost in memory.
-pub(crate) struct Budget {
-    limit: usize,
-    spent: usize,
-}
-
-impl Budget {
-    /// For a file of this many bytes.
-    pub(crate) fn new(file_bytes: usize) -> Self {
-        Self { limit: (2 * file_bytes + COST_BASE).max(COST_FREE), spent: 0 }
-    }
-
-    /// Takes `count` things of `each` bytes.
-    pub(crate) fn charge(
-        &mut self,
-        what: &'static str,
-        count: usize,
-        each: usize,
-    ) -> Result<(), TokenizerError> {
-        self.spent = self.spent.saturating_add(count.saturating_mul(each));
-        if self.spent > self.limit {
-            return Err(TokenizerError::Limit { what, found: self.spent, limit: self.limit });
+/// The length of the longest text with escapes, quotes apart; 0 where there is none.
+fn longest_escaped(json: &[u8]) -> usize {
+    let (mut longest, mut at) = (0, 0);
+    while let Some(quote) = json[at..].iter().position(|byte| *byte == b'"') {
+        let start = at + quote + 1;
+        let (mut end, mut escaped) = (start, false);
+        while let Some(byte) = json.get(end).filter(|byte| **byte != b'"') {
+            escaped |= *byte == b'\\';
+            end += if *byte == b'\\' { 2 } else { 1 };
         }
-        Ok(())
+        end = end.min(json.len());
+        longest = longest.max(if escaped { end - start } else { 0 });
+        at = (end + 1).min(json.len());
     }
+    longest
 }
 
 /// A text, borrowed where it holds no escapes.
@@ -180,20 +178,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// A merge as `left right`. Old files write `"a b"`, new ones `["a", "b"]`.
-pub(crate) struct Merge(pub(crate) Vec<u8>);
+pub(crate) struct MergeText<'a>(pub(crate) Cow<'a, [u8]>);
 
-impl<'de> Deserialize<'de> for Merge {
+impl<'de: 'a, 'a> Deserialize<'de> for MergeText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Merge;
+            type Value = MergeText<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("two pieces")
             }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Merge, E> {
-                Ok(Merge(text.as_bytes().to_vec()))
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<MergeText<'de>, E> {
+                Ok(MergeText(Cow::Borrowed(text.as_bytes())))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Merge, A::Error> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<MergeText<'de>, E> {
+                Ok(MergeText(Cow::Owned(text.as_bytes().to_vec())))
+            }
+            fn visit_seq<A>(self, mut list: A) -> Result<MergeText<'de>, A::Error>
+            where
+                A: SeqAccess<'de>,
+            {
                 let two =
                     |text: Option<Text<'de>>| text.ok_or_else(|| A::Error::custom("one piece"));
                 let Text(left) = two(list.next_element()?)?;
@@ -201,7 +205,8 @@ impl<'de> Deserialize<'de> for Merge {
                 if left.contains(' ') || list.next_element::<IgnoredAny>()?.is_some() {
                     return Err(A::Error::custom("expected two pieces, the first without a space"));
                 }
-                Ok(Merge([left.as_bytes(), b" ", right.as_bytes()].concat()))
+                let text = [left.as_bytes(), b" ", right.as_bytes()].concat();
+                Ok(MergeText(Cow::Owned(text)))
             }
         }
         deserializer.deserialize_any(Reader)
@@ -322,5 +327,27 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<'_, T> {
             })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_texts_are_measured() {
+        let check = |json: &str, expected: usize| {
+            assert_eq!(longest_escaped(json.as_bytes()), expected, "{json}");
+        };
+        check(r#"{"abc": "def"}"#, 0);
+        check(r#"{"a\\": "\"b\"", "cdef": "#, 5);
+        check("[\"abc\\", 4);
+        check(r#"["\n\n\n"]"#, 6);
+        check("", 0);
+        let long = format!("[\"\\n{}\"]", "x".repeat(ESCAPED_BYTES_MAX));
+        assert!(matches!(
+            Part::whole("test", long.as_bytes()).err(),
+            Some(TokenizerError::Limit { what: "length of a text with escapes", .. })
+        ));
     }
 }

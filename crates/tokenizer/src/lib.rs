@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod added;
+mod budget;
 mod charsmap;
 pub mod control;
 mod error;
@@ -27,7 +28,9 @@ mod spaces;
 mod spelling;
 mod split;
 mod stream;
+mod table;
 pub mod template;
+mod texts;
 mod to_gguf;
 mod tokenizer;
 mod trie;
@@ -36,8 +39,9 @@ mod vocabulary;
 
 pub use error::TokenizerError;
 pub use stream::StreamDecoder;
+pub use texts::{SharedBytes, TextList};
 pub use tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
-pub use vocabulary::{TokenKind, Vocabulary};
+pub use vocabulary::{Merge, Merges, TokenKind, Vocabulary};
 
 /// A token's index in the vocabulary.
 pub type TokenId = u32;

@@ -14,7 +14,7 @@ use crate::scan::Scanner;
 use crate::unicode::Classes;
 
 const SOURCE_BYTES_MAX: usize = 1 << 14;
-const COMPILED_BYTES_MAX: usize = 16 << 20;
+const COMPILED_BYTES_MAX: usize = 4 << 20;
 const BACKTRACKS_MAX: usize = 20_000;
 
 /// A compiled pattern.

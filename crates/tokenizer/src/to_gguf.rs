@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::added::AddedToken;
+use crate::budget::Budget;
 use crate::error::excerpt;
 use crate::from_gguf::Prepared;
 use crate::from_tiktoken::base64;
@@ -17,8 +18,13 @@ use crate::split::{Prepend, Step};
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 
 const MARK: char = '\u{2581}';
+/// Begins every warning about a conversion.
+pub(crate) const LOST: &str = "lost in GGUF: ";
 /// Longer pieces are not looked through for other ways to make them.
 const PIECE_BYTES_MAX: usize = 64;
+
+/// What scores of merges take for each token: first and last rank, twice, the score, a flag.
+const SCORED_COST: usize = 8 + 8 + 4 + 1;
 
 /// The file's parts that decide.
 pub(crate) struct Source<'a> {
@@ -35,6 +41,7 @@ pub(crate) fn fill(
     prepared: &mut Prepared,
     model: &Model,
     source: &Source<'_>,
+    budget: &mut Budget,
 ) -> Result<(), TokenizerError> {
     let mut lost = Vec::new();
     let affixes = source.model.kind == "BPE" && source.model.has_affixes();
@@ -46,8 +53,8 @@ pub(crate) fn fill(
         (Model::Unigram(_), Spelling::Marked) => "t5",
         (Model::WordPiece(_), _) => "bert",
         _ => {
-            let text = "this kind of vocabulary has no form in GGUF; it would be unreadable there";
-            prepared.warnings.push(text.to_owned());
+            let text = "this kind of vocabulary has no form there, it would be unreadable";
+            prepared.warnings.push(format!("{LOST}{text}"));
             return Ok(());
         }
     };
@@ -56,6 +63,11 @@ pub(crate) fn fill(
         Model::Bpe(_) if v.model == "gpt2" => byte_level(v, source, &mut lost)?,
         Model::Bpe(bpe) => {
             let split = spaces(v, source, &mut lost)?;
+            budget.charge(
+                "memory for model.vocab",
+                prepared.vocabulary.tokens.len(),
+                SCORED_COST,
+            )?;
             scored(prepared, bpe, split, &mut lost);
             unknown(&prepared.vocabulary, source, &mut lost);
         }
@@ -70,9 +82,9 @@ pub(crate) fn fill(
         }
         _ => word_pieces(v, source, &mut lost),
     }
-    added(source, &mut lost);
+    added(&prepared.vocabulary, source, &mut lost);
     around(&prepared.vocabulary, source, &mut lost);
-    prepared.warnings.extend(lost.into_iter().map(|what| format!("lost in GGUF: {what}")));
+    prepared.warnings.extend(lost.into_iter().map(|what| format!("{LOST}{what}")));
     Ok(())
 }
 
@@ -161,8 +173,8 @@ fn scored(prepared: &mut Prepared, bpe: &Bpe, split: bool, lost: &mut Vec<String
         *entry = (entry.0.min(rank), entry.1.max(rank));
     }
     let lowest = -(v.merges.len() as f32);
-    let (mut scores, mut unused) = (Vec::with_capacity(ranks.len()), Vec::new());
-    let (mut made, mut ways) = (Vec::new(), 0);
+    let (mut scores, mut unused) = (Vec::with_capacity(ranks.len()), vec![false; ranks.len()]);
+    let (mut made, mut ways) = (Vec::with_capacity(ranks.len()), 0);
     for (id, &(first, last)) in ranks.iter().enumerate() {
         let text = &v.tokens[id];
         let plain = is_plain(v, id as TokenId);
@@ -176,7 +188,7 @@ fn scored(prepared: &mut Prepared, bpe: &Bpe, split: bool, lost: &mut Vec<String
             continue;
         }
         if first == NONE || split && crosses(text) {
-            unused.push(id);
+            unused[id] = true;
         } else {
             // Runs of one character share a score in SentencePiece; any order makes the same.
             if !is_run(text) {
@@ -185,13 +197,14 @@ fn scored(prepared: &mut Prepared, bpe: &Bpe, split: bool, lost: &mut Vec<String
             ways += usize::from(made_otherwise(prepared, bpe, text));
         }
     }
-    if !unused.is_empty() {
+    let count = unused.iter().filter(|unused| **unused).count();
+    if count > 0 {
         let text = "pieces that no merge makes are unused there, not every program heeds that";
-        lost.push(format!("{} {text}", unused.len()));
+        lost.push(format!("{count} {text}"));
     }
     let v = &mut prepared.vocabulary;
     v.scores = scores;
-    for id in unused {
+    for (id, _) in unused.iter().enumerate().filter(|(_, unused)| **unused) {
         unuse(v, id);
     }
     // One score stands for all merges of a piece: none of another piece may lie between them.
@@ -261,7 +274,7 @@ fn word_pieces(v: &mut Vocabulary, source: &Source<'_>, lost: &mut Vec<String>) 
     v.add_sep = Some(!suffix.is_empty());
 }
 
-fn added(source: &Source<'_>, lost: &mut Vec<String>) {
+fn added(v: &Vocabulary, source: &Source<'_>, lost: &mut Vec<String>) {
     let normalized = !source.normalizer.is_null();
     for (name, lost_flag) in [
         ("lstrip", (|token| token.lstrip) as fn(&AddedToken) -> bool),
@@ -273,7 +286,7 @@ fn added(source: &Source<'_>, lost: &mut Vec<String>) {
         let Some(token) = with.next().filter(|_| name != "normalized" || normalized) else {
             continue;
         };
-        let text = excerpt(&token.content);
+        let text = excerpt(&v.tokens[token.id as usize]);
         lost.push(format!("`{name}` of the added token {text:?} and {} more", with.count()));
     }
 }

@@ -7,8 +7,10 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::added::{AddedSet, Literal};
+use crate::budget::Budget;
 use crate::index::TokenIndex;
 use crate::model::{Model, Scratch};
 use crate::normalize::Normalizer;
@@ -58,11 +60,11 @@ pub struct Tokenizer {
 /// The stages.
 pub(crate) struct Pipeline {
     /// Matched in the text as it comes.
-    pub(crate) raw: AddedSet,
+    pub(crate) raw: Arc<AddedSet>,
     /// Matched after normalization.
     pub(crate) normalized: AddedSet,
     /// Both, matched in the text as it comes: where there are literal ranges.
-    pub(crate) all: AddedSet,
+    pub(crate) all: Arc<AddedSet>,
     pub(crate) normalizers: Vec<Normalizer>,
     pub(crate) steps: Vec<Step>,
     pub(crate) model: Model,
@@ -76,12 +78,23 @@ pub(crate) struct Pipeline {
 }
 
 impl Tokenizer {
-    /// From GGUF metadata, gathered into a `Vocabulary`.
+    /// From a `Vocabulary` that is trusted not to be larger than it should.
     ///
     /// # Errors
     /// Every inconsistency, naming key and index.
     pub fn new(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
-        crate::from_gguf::build(vocabulary)
+        Self::within(vocabulary, u64::MAX)
+    }
+
+    /// From GGUF metadata, gathered into a `Vocabulary`, with at most `memory_bytes` of memory at
+    /// any time for the vocabulary's numbers, tables and settings, texts apart.
+    ///
+    /// # Errors
+    /// Every inconsistency, naming key and index; `Limit` for a vocabulary that needs more.
+    pub fn within(vocabulary: Vocabulary, memory_bytes: u64) -> Result<Self, TokenizerError> {
+        let mut budget = Budget::of(usize::try_from(memory_bytes).unwrap_or(usize::MAX));
+        budget.charge(crate::model::TOKENS, vocabulary.number_bytes(), 1)?;
+        crate::from_gguf::build(vocabulary, &mut budget)
     }
 
     /// From Hugging Face's `tokenizer.json`, with `tokenizer_config.json` where there is one.
@@ -100,7 +113,9 @@ impl Tokenizer {
     /// # Errors
     /// Not that protobuf message, or a broken one.
     pub fn from_sentencepiece(model: &[u8]) -> Result<Self, TokenizerError> {
-        Self::new(crate::from_sentencepiece::read(model)?)
+        let mut budget = Budget::for_files(model.len())?;
+        let vocabulary = crate::from_sentencepiece::read(model, &mut budget)?;
+        crate::from_gguf::build(vocabulary, &mut budget)
     }
 
     /// From llama2.c's `tokenizer.bin`, which does not say how many tokens it holds.
@@ -108,7 +123,9 @@ impl Tokenizer {
     /// # Errors
     /// Truncation, with the byte offset.
     pub fn from_llama2c(bin: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
-        Self::new(crate::from_llama2c::read(bin, vocab_size)?)
+        let mut budget = Budget::for_files(bin.len())?;
+        let vocabulary = crate::from_llama2c::read(bin, vocab_size, &mut budget)?;
+        crate::from_gguf::build(vocabulary, &mut budget)
     }
 
     /// From a tiktoken file of ranks (`base64 rank` a line); `family` is a name of
@@ -132,7 +149,15 @@ impl Tokenizer {
         family: &str,
         tokenizer_config: Option<&[u8]>,
     ) -> Result<Self, TokenizerError> {
-        Self::new(crate::from_lists::vocab_and_merges(vocab, merges, family, tokenizer_config)?)
+        let config = tokenizer_config.unwrap_or_default().len();
+        let mut budget = Budget::for_files(vocab.len() + merges.len() + config)?;
+        let vocabulary = crate::from_lists::vocab_and_merges(
+            [vocab, merges],
+            family,
+            tokenizer_config,
+            &mut budget,
+        )?;
+        crate::from_gguf::build(vocabulary, &mut budget)
     }
 
     /// From BERT's `vocab.txt`, a piece a line.
@@ -140,7 +165,9 @@ impl Tokenizer {
     /// # Errors
     /// Duplicates; `[UNK]`, `[CLS]` or `[SEP]` missing.
     pub fn from_bert_vocab(vocab: &[u8], lowercase: bool) -> Result<Self, TokenizerError> {
-        Self::new(crate::from_lists::bert(vocab, lowercase)?)
+        let mut budget = Budget::for_files(vocab.len())?;
+        let vocabulary = crate::from_lists::bert(vocab, lowercase, &mut budget)?;
+        crate::from_gguf::build(vocabulary, &mut budget)
     }
 
     /// The vocabulary in GGUF's terms.
@@ -152,6 +179,12 @@ impl Tokenizer {
     /// Often empty.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The warnings about the tokenizer itself; the others say what a conversion to GGUF loses.
+    pub fn warnings_for_use(&self) -> impl Iterator<Item = &str> {
+        let all = self.warnings.iter().map(String::as_str);
+        all.filter(|warning| !warning.starts_with(crate::to_gguf::LOST))
     }
 
     /// Number of tokens.
@@ -253,12 +286,12 @@ impl Tokenizer {
 
     /// The token as the vocabulary stores it.
     pub fn token_text(&self, id: TokenId) -> Option<&[u8]> {
-        self.vocabulary.tokens.get(id as usize).map(Vec::as_slice)
+        self.vocabulary.tokens.get(id as usize)
     }
 
     /// The id of a token by its stored text.
     pub fn token_id(&self, text: &[u8]) -> Option<TokenId> {
-        self.ids.id(&self.vocabulary.tokens, text)
+        self.ids.id(text)
     }
 
     /// A decoder for tokens that arrive one by one, at the start of a text (equal to `decode` of
@@ -285,6 +318,12 @@ impl Tokenizer {
     /// Begin of text.
     pub fn bos(&self) -> Option<TokenId> {
         self.vocabulary.bos
+    }
+
+    /// Whether a text begins with begin-of-text where special tokens are added.
+    pub fn adds_bos(&self) -> bool {
+        let first = self.pipeline.prefix.first().copied();
+        first.is_some() && first == self.bos()
     }
 
     /// End of text.

@@ -188,8 +188,28 @@ pub(crate) fn char_to_byte(c: char) -> Option<u8> {
 
 /// Text in the byte alphabet back to bytes; none where a character is outside it.
 pub(crate) fn from_byte_alphabet(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.chars().map(char_to_byte).collect()
+    let mut bytes = Vec::new();
+    from_byte_alphabet_into(text, &mut bytes).then_some(bytes)
+}
+
+/// The same, appended; false where a character is outside the alphabet.
+pub(crate) fn from_byte_alphabet_into(text: &[u8], bytes: &mut Vec<u8>) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    bytes.reserve_exact(text.len());
+    text.chars().all(|c| char_to_byte(c).map(|byte| bytes.push(byte)).is_some())
+}
+
+/// Whether text in the byte alphabet stands for these bytes.
+pub(crate) fn alphabet_equals(text: &[u8], bytes: &[u8]) -> bool {
+    let mut rest = text;
+    // Characters of the alphabet have one or two bytes.
+    bytes.iter().all(|&byte| {
+        let mut buffer = [0; 4];
+        let c: &[u8] = byte_to_char(byte).encode_utf8(&mut buffer).as_bytes();
+        let found = rest.starts_with(c);
+        rest = rest.get(c.len()..).unwrap_or_default();
+        found
+    }) && rest.is_empty()
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! what a conversion writes back. Source: the keys of ggml's `docs/gguf.md` and of llama.cpp's
 //! `llama-arch.cpp`.
 
-use crate::{TokenId, TokenizerError};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::{TextList, TokenId, TokenizerError};
 
 /// What a token is for: GGUF's `tokenizer.ggml.token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +50,66 @@ impl TokenKind {
     }
 }
 
+/// One merge of byte-pair encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// The left piece.
+    pub left: TokenId,
+    /// The right piece.
+    pub right: TokenId,
+    /// What they make.
+    pub whole: TokenId,
+}
+
+/// Merges in order of rank, as their file has them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Merges {
+    /// `left right`.
+    Texts(TextList),
+    /// Looked up.
+    Ids(Arc<Vec<Merge>>),
+}
+
+impl Merges {
+    /// Number of merges.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each as `left right`, given the vocabulary's tokens; without those whose tokens are not
+    /// there.
+    pub fn texts<'a>(&'a self, tokens: &'a TextList) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        let text = |id: TokenId| tokens.get(id as usize);
+        (0..self.len()).filter_map(move |rank| match self {
+            Self::Texts(texts) => texts.get(rank).map(Cow::Borrowed),
+            Self::Ids(ids) => {
+                let merge = ids[rank];
+                Some(Cow::Owned([text(merge.left)?, b" ", text(merge.right)?].concat()))
+            }
+        })
+    }
+}
+
+impl Default for Merges {
+    fn default() -> Self {
+        Self::Texts(TextList::default())
+    }
+}
+
+impl<T: AsRef<[u8]>> FromIterator<T> for Merges {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        Self::Texts(texts.into_iter().collect())
+    }
+}
+
 /// Tokens, their attributes and the settings that go with them. Optional fields are absent keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vocabulary {
@@ -57,13 +120,13 @@ pub struct Vocabulary {
     pub pre: Option<String>,
     /// Texts as GGUF stores them: byte-level BPE in GPT-2's byte alphabet, SentencePiece and
     /// WordPiece with U+2581.
-    pub tokens: Vec<Vec<u8>>,
+    pub tokens: TextList,
     /// One for each token, or empty.
     pub scores: Vec<f32>,
     /// One for each token, or empty (all normal).
     pub kinds: Vec<TokenKind>,
-    /// `left right`, in order of rank.
-    pub merges: Vec<Vec<u8>>,
+    /// In order of rank.
+    pub merges: Merges,
     /// Begin of text.
     pub bos: Option<TokenId>,
     /// End of text.
@@ -111,6 +174,11 @@ impl Vocabulary {
     /// Score of a token; 0 where the file gives none.
     pub fn score(&self, id: TokenId) -> f32 {
         self.scores.get(id as usize).copied().unwrap_or(0.0)
+    }
+
+    /// What its own numbers take, in bytes; texts are shared.
+    pub(crate) fn number_bytes(&self) -> usize {
+        self.kinds.len() + self.scores.len() * size_of::<f32>()
     }
 
     /// Array lengths and ids are consistent.

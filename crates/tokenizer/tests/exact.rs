@@ -157,7 +157,9 @@ fn check(name: &str, same: fn(&str) -> bool, build: impl FnOnce(&Path) -> Value)
     let json = build(&data.join("tokenizers")).to_string();
     let ours = Tokenizer::from_tokenizer_json(json.as_bytes(), None).unwrap();
     let theirs: tokenizers::Tokenizer = json.parse().unwrap();
-    let converted = Tokenizer::new(ours.vocabulary().clone()).unwrap();
+    let vocabulary = ours.vocabulary();
+    let merges = vocabulary.merges.texts(&vocabulary.tokens).collect();
+    let converted = Tokenizer::new(Vocabulary { merges, ..vocabulary.clone() }).unwrap();
     assert!(converted.warnings().is_empty(), "{name}: {:?}", converted.warnings());
     if name == "llama2" {
         assert!(ours.warnings().is_empty(), "{name}: {:?}", ours.warnings());
@@ -212,8 +214,8 @@ fn vocab_object(vocabulary: &Vocabulary) -> BTreeMap<String, usize> {
 }
 
 fn merges(vocabulary: &Vocabulary) -> Vec<Vec<String>> {
-    let pair = |merge: &Vec<u8>| text(merge).split(' ').map(str::to_owned).collect();
-    vocabulary.merges.iter().map(pair).collect()
+    let merges = vocabulary.merges.texts(&vocabulary.tokens);
+    merges.map(|merge| text(&merge).split(' ').map(str::to_owned).collect()).collect()
 }
 
 fn added(vocabulary: &Vocabulary) -> Vec<Value> {

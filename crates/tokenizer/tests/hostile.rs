@@ -8,21 +8,31 @@
 )]
 
 use lucid_tokenizer::{
-    AddSpecial, ParseSpecial, ShowSpecial, TokenKind, Tokenizer, TokenizerError, Vocabulary,
+    AddSpecial, Merges, ParseSpecial, ShowSpecial, TextList, TokenKind, Tokenizer, TokenizerError,
+    Vocabulary,
 };
 use serde_json::{Value, json};
 
 fn gpt2() -> Vocabulary {
     let tokens = ["a", "b", "ab", "Ġ", "ĠĠ", "<|im_end|>", "<", "|", ">", "aa", "ĠĠĠĠ", "aaaa"];
     let merges = ["a b", "Ġ Ġ", "a a", "ĠĠ ĠĠ", "aa aa"];
-    let bytes = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     Vocabulary {
         model: "gpt2".to_owned(),
         pre: Some("qwen2".to_owned()),
-        tokens: bytes(&tokens),
-        merges: bytes(&merges),
+        tokens: tokens.iter().collect(),
+        merges: merges.iter().collect(),
         ..Vocabulary::default()
     }
+}
+
+/// Replaces a text.
+fn put(tokens: &mut TextList, id: usize, text: &[u8]) {
+    *tokens =
+        tokens.iter().enumerate().map(|(at, old)| if at == id { text } else { old }).collect();
+}
+
+fn merges(texts: &[&str]) -> Merges {
+    texts.iter().collect()
 }
 
 /// The error that `change` causes.
@@ -47,19 +57,19 @@ fn inconsistent_vocabularies_are_named() {
         "`tokenizer.ggml.eos_token_id` is token 12, but the vocabulary has 12 tokens"
     );
     assert!(matches!(refused(|v| v.bos = Some(u32::MAX)), TokenizerError::IdOutOfRange { .. }));
-    let double = refused(|v| v.tokens[7] = b"a".to_vec());
+    let double = refused(|v| put(&mut v.tokens, 7, b"a"));
     assert!(matches!(double, TokenizerError::DuplicateToken { first: 0, second: 7, .. }));
     assert!(matches!(
-        refused(|v| v.merges[1] = b"ab".to_vec()),
+        refused(|v| v.merges = merges(&["a b", "ab"])),
         TokenizerError::BadMerge { index: 1, .. }
     ));
-    let unknown = refused(|v| v.merges[2] = b"a zz".to_vec());
+    let unknown = refused(|v| v.merges = merges(&["a b", "a a", "a zz"]));
     assert!(matches!(unknown, TokenizerError::UnknownMergePiece { index: 2, .. }));
-    assert!(matches!(refused(|v| v.tokens.clear()), TokenizerError::Missing { .. }));
+    assert!(matches!(refused(|v| v.tokens.truncate(0)), TokenizerError::Missing { .. }));
     assert!(matches!(refused(|v| v.model = "x".to_owned()), TokenizerError::Unsupported { .. }));
     assert!(TokenKind::from_gguf(7, 3).unwrap_err().to_string().contains("3 is 7"));
     let huge = refused(|v| {
-        v.tokens[5] = vec![b'x'; 4096];
+        put(&mut v.tokens, 5, &[b'x'; 4096]);
         v.kinds = vec![TokenKind::Control; 12];
     });
     assert!(matches!(huge, TokenizerError::Limit { limit: 1024, .. }));
@@ -146,7 +156,7 @@ fn endless_words_are_encoded() {
     }
     let marked = |tokens: &[&str]| Vocabulary {
         model: "llama".to_owned(),
-        tokens: tokens.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        tokens: tokens.iter().collect(),
         scores: (0..tokens.len()).map(|id| -(id as f32)).collect(),
         add_bos: Some(false),
         ..Vocabulary::default()
@@ -213,7 +223,7 @@ fn normalized_text_is_never_control() {
 fn long_unigram_pieces_are_refused() {
     let vocabulary = Vocabulary {
         model: "t5".to_owned(),
-        tokens: vec![b"<unk>".to_vec(), b"a".to_vec(), vec![b'a'; 1025]],
+        tokens: [&b"<unk>"[..], b"a", &[b'a'; 1025]].iter().collect(),
         scores: vec![0.0, -1.0, -2.0],
         kinds: vec![TokenKind::Unknown, TokenKind::Normal, TokenKind::Normal],
         unk: Some(0),

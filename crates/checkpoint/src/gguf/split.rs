@@ -59,6 +59,7 @@ pub(crate) struct Set {
     pub(crate) maps: Vec<Bytes>,
     pub(crate) metadata: Metadata,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) memory_left: u64,
 }
 
 /// Opens the file, or the whole set that it is a part of.
@@ -90,7 +91,7 @@ pub(crate) fn from_maps(files: Vec<PathBuf>, maps: Vec<Bytes>) -> Result<Set, Ch
     for part in parts {
         entries.extend(part.entries);
     }
-    Ok(Set { files, maps, metadata, entries })
+    Ok(Set { files, maps, metadata, entries, memory_left: budget.left() })
 }
 
 /// Whether a file is the part of the set that its name says.

@@ -4,7 +4,8 @@ use super::kind;
 use crate::CheckpointError;
 use crate::budget::heap_cost;
 use crate::cursor::{Cursor, Item};
-use lucid_tensor::{MetaArray, MetaValue};
+use lucid_sys::Bytes;
+use lucid_tensor::{MetaArray, MetaValue, Numbers, Texts};
 
 /// Reads a type number and the value that follows it.
 pub(crate) fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaValue, CheckpointError> {
@@ -70,15 +71,13 @@ fn array(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaArray, CheckpointErro
     let kind = cursor.u32(item)?;
     let count_at = cursor.position();
     let count = cursor.u64(item)?;
-    let (file_size, memory_size) = match kind {
-        kind::BOOL => (1, 1),
-        kind::U8 | kind::I8 => (1, 8),
-        kind::U16 | kind::I16 => (2, 8),
-        kind::U32 | kind::I32 => (4, 8),
-        kind::F32 => (4, 4),
-        kind::F64 => (8, 4),
-        kind::U64 | kind::I64 => (8, 8),
-        kind::TEXT => (8, 24),
+    let file_size = match kind {
+        kind::BOOL | kind::U8 | kind::I8 => 1,
+        kind::U16 | kind::I16 => 2,
+        kind::U32 | kind::I32 | kind::F32 => 4,
+        kind::F64 | kind::U64 | kind::I64 => 8,
+        // The length of each.
+        kind::TEXT => 8,
         kind::ARRAY => {
             let expected = "an array of plain values";
             return Err(cursor.malformed(item, kind_at, expected, "an array of arrays"));
@@ -86,47 +85,53 @@ fn array(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaArray, CheckpointErro
         other => return Err(unknown(cursor, item, kind_at, other)),
     };
     let count = cursor.count(count, file_size, item, count_at)?;
-    cursor.charge(count as u64 * memory_size, item)?;
     if kind == kind::TEXT {
         return texts(cursor, key, count);
     }
     if kind == kind::BOOL {
+        cursor.charge(count as u64, item)?;
         let bools = (0..count as u64).map(|index| bool_from(cursor, Item::Element(key, index)));
         return Ok(MetaArray::Bool(bools.collect::<Result<_, _>>()?));
     }
-    let data = cursor.take(count as u64 * file_size, item)?;
-    Ok(numbers(kind, data))
+    let start = cursor.position();
+    cursor.take(count as u64 * file_size, item)?;
+    Ok(numbers(kind, &cursor.since(start), file_size as usize))
 }
 
+/// The texts stay in the file; only where each starts is noted.
 fn texts(cursor: &mut Cursor<'_>, key: &str, count: usize) -> Result<MetaArray, CheckpointError> {
-    let mut texts = Vec::with_capacity(count);
-    for index in 0..count as u64 {
-        let item = Item::Element(key, index);
-        let text = bytes(cursor, item)?;
-        cursor.charge(heap_cost(text.len()), item)?;
-        texts.push(text.to_vec());
+    let item = Item::Key(key);
+    cursor.charge((count as u64 + 1) * size_of::<u32>() as u64, item)?;
+    let first = cursor.position();
+    let mut starts = Vec::with_capacity(count + 1);
+    for index in 0..=count as u64 {
+        let start = cursor.position() - first + u64::from(Texts::LENGTH_BYTES);
+        let Ok(start) = u32::try_from(start) else {
+            let found = "more";
+            return Err(cursor.malformed(item, first, "at most 4 GiB of texts", found));
+        };
+        starts.push(start);
+        if index < count as u64 {
+            bytes(cursor, Item::Element(key, index))?;
+        }
     }
+    let Some(texts) = Texts::new(cursor.since(first), starts) else {
+        unreachable!("each text was read from these bytes")
+    };
     Ok(MetaArray::Text(texts))
 }
 
-/// Decodes the elements of a numeric array; `data` holds whole elements.
-fn numbers(kind: u32, data: &[u8]) -> MetaArray {
-    macro_rules! decode {
-        ($type:ty, $wide:ty) => {
-            data.as_chunks().0.iter().map(|&c| <$type>::from_le_bytes(c) as $wide).collect()
-        };
-    }
-    match kind {
-        kind::U8 => MetaArray::Unsigned(decode!(u8, u64)),
-        kind::U16 => MetaArray::Unsigned(decode!(u16, u64)),
-        kind::U32 => MetaArray::Unsigned(decode!(u32, u64)),
-        kind::U64 => MetaArray::Unsigned(decode!(u64, u64)),
-        kind::I8 => MetaArray::Signed(decode!(i8, i64)),
-        kind::I16 => MetaArray::Signed(decode!(i16, i64)),
-        kind::I32 => MetaArray::Signed(decode!(i32, i64)),
-        kind::I64 => MetaArray::Signed(decode!(i64, i64)),
-        kind::F32 => MetaArray::Float(decode!(f32, f32)),
-        kind::F64 => MetaArray::Float(decode!(f64, f32)),
-        _ => unreachable!("the caller checked the element type"),
-    }
+/// The elements of a numeric array; `data` holds whole elements of this width.
+fn numbers(kind: u32, data: &Bytes, width: usize) -> MetaArray {
+    let unsigned = || Numbers::new(data.clone(), width).map(MetaArray::Unsigned);
+    let signed = || Numbers::new(data.clone(), width).map(MetaArray::Signed);
+    let float = || Numbers::new(data.clone(), width).map(MetaArray::Float);
+    let array = match kind {
+        kind::U8 | kind::U16 | kind::U32 | kind::U64 => unsigned(),
+        kind::I8 | kind::I16 | kind::I32 | kind::I64 => signed(),
+        kind::F32 | kind::F64 => float(),
+        _ => None,
+    };
+    let Some(array) = array else { unreachable!("the caller checked type and length") };
+    array
 }

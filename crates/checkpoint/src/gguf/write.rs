@@ -239,12 +239,10 @@ fn put_value(out: &mut Vec<u8>, key: &str, value: &MetaValue) {
 }
 
 fn put_array(out: &mut Vec<u8>, array: &MetaArray) {
-    let narrow_unsigned = |v: &[u64]| v.iter().all(|&v| u32::try_from(v).is_ok());
-    let narrow_signed = |v: &[i64]| v.iter().all(|&v| i32::try_from(v).is_ok());
     let kind = match array {
-        MetaArray::Unsigned(v) if narrow_unsigned(v) => kind::U32,
+        MetaArray::Unsigned(v) if v.iter().all(|v| u32::try_from(v).is_ok()) => kind::U32,
         MetaArray::Unsigned(_) => kind::U64,
-        MetaArray::Signed(v) if narrow_signed(v) => kind::I32,
+        MetaArray::Signed(v) if v.iter().all(|v| i32::try_from(v).is_ok()) => kind::I32,
         MetaArray::Signed(_) => kind::I64,
         MetaArray::Float(_) => kind::F32,
         MetaArray::Bool(_) => kind::BOOL,
@@ -254,17 +252,17 @@ fn put_array(out: &mut Vec<u8>, array: &MetaArray) {
     out.extend_from_slice(&(array.len() as u64).to_le_bytes());
     match array {
         MetaArray::Unsigned(v) if kind == kind::U32 => {
-            out.extend(v.iter().flat_map(|&v| (v as u32).to_le_bytes()));
+            out.extend(v.iter().flat_map(|v| (v as u32).to_le_bytes()));
         }
-        MetaArray::Unsigned(v) => out.extend(v.iter().flat_map(|v| v.to_le_bytes())),
+        MetaArray::Unsigned(v) => out.extend(v.iter().flat_map(u64::to_le_bytes)),
         MetaArray::Signed(v) if kind == kind::I32 => {
-            out.extend(v.iter().flat_map(|&v| (v as i32).to_le_bytes()));
+            out.extend(v.iter().flat_map(|v| (v as i32).to_le_bytes()));
         }
-        MetaArray::Signed(v) => out.extend(v.iter().flat_map(|v| v.to_le_bytes())),
-        MetaArray::Float(v) => out.extend(v.iter().flat_map(|v| v.to_le_bytes())),
+        MetaArray::Signed(v) => out.extend(v.iter().flat_map(i64::to_le_bytes)),
+        MetaArray::Float(v) => out.extend(v.iter().flat_map(f32::to_le_bytes)),
         MetaArray::Bool(v) => out.extend(v.iter().map(|&v| u8::from(v))),
         MetaArray::Text(v) => {
-            for bytes in v {
+            for bytes in v.iter() {
                 text(out, bytes);
             }
         }

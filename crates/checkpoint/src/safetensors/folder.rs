@@ -113,7 +113,8 @@ pub(crate) fn join(
     }
     let table = Table::new(entries).map_err(|pair| twice(&files, &pair.0, &pair.1))?;
     let (metadata, tokenizer) = (config.metadata, TokenizerSource::None);
-    Ok(Checkpoint { format: Format::Safetensors, files, maps, table, metadata, tokenizer })
+    let format = Format::Safetensors;
+    Ok(Checkpoint { format, files, maps, table, metadata, tokenizer, memory_left: 0 })
 }
 
 /// Gemma multiplies by 1 + weight; GGUF holds the sum, in f32.

@@ -10,6 +10,7 @@ use crate::CheckpointError;
 use crate::budget::{Budget, heap_cost};
 use crate::cursor::{Cursor, Item, brief};
 use crate::table::{Dims, Entry, Place};
+use lucid_sys::Bytes;
 use lucid_tensor::DType;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -45,7 +46,7 @@ struct Span {
 pub(crate) fn read(
     file: &Path,
     file_number: u32,
-    bytes: &[u8],
+    bytes: &Bytes,
     budget: &mut Budget,
     rename: &dyn Fn(&str) -> Named,
 ) -> Result<Vec<Entry>, CheckpointError> {

@@ -57,13 +57,13 @@ pub(crate) fn small_writer() -> GgufWriter {
         .metadata("test.wide", MetaValue::Unsigned(1 << 40))
         .metadata(
             "tokenizer.ggml.tokens",
-            MetaValue::Array(MetaArray::Text(vec![b"<s>".to_vec(), vec![], vec![0xff, 0x80]])),
+            MetaValue::Array(MetaArray::texts(vec![b"<s>".to_vec(), vec![], vec![0xff, 0x80]])),
         )
         .metadata(
             "tokenizer.ggml.scores",
-            MetaValue::Array(MetaArray::Float(vec![0.0, -1.0, -2.5])),
+            MetaValue::Array(MetaArray::float(vec![0.0, -1.0, -2.5])),
         )
-        .metadata("tokenizer.ggml.token_type", MetaValue::Array(MetaArray::Signed(vec![3, 1, -6])))
+        .metadata("tokenizer.ggml.token_type", MetaValue::Array(MetaArray::signed(vec![3, 1, -6])))
         .metadata("test.flags", MetaValue::Array(MetaArray::Bool(vec![true, false])));
     writer.tensor("token_embd.weight", DType::F32, &[3, 4]).unwrap();
     writer.tensor("output_norm.weight", DType::F32, &[5]).unwrap();

@@ -64,18 +64,12 @@ pub(super) fn encode(
 ) -> Vec<TokenId> {
     let mut tokens = tokenizer.encode(text.as_bytes(), literal, AddSpecial::No, ParseSpecial::Yes);
     if let Some(bos) = tokenizer.bos()
-        && adds_bos(tokenizer)
+        && tokenizer.adds_bos()
         && tokens.first() != Some(&bos)
     {
         tokens.insert(0, bos);
     }
     tokens
-}
-
-/// Whether texts begin with begin-of-text: one rule for plain texts and for conversations.
-fn adds_bos(tokenizer: &Tokenizer) -> bool {
-    let begin = tokenizer.encode(b"", &[], AddSpecial::Yes, ParseSpecial::No);
-    begin.first().is_some_and(|&first| Some(first) == tokenizer.bos())
 }
 
 /// The line editor of a conversation.

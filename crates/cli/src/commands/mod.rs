@@ -11,7 +11,7 @@ mod next;
 pub(crate) mod pull;
 mod rm;
 mod run;
-mod show;
+pub(crate) mod show;
 mod tokenize;
 
 use anyhow::Result;

@@ -7,19 +7,20 @@ use crate::env::Environment;
 use crate::{output, style};
 
 pub(crate) fn run(args: &RmArgs, environment: &Environment) -> Result<i32> {
-    if !args.yes {
-        if !environment.stdin_is_terminal {
-            bail!(
-                "rm asks before it deletes, and nobody can be asked here; --yes deletes without \
-                 asking"
-            );
-        }
-        if !ask(&format!("Delete {}?", args.model))? {
-            return Ok(1);
-        }
+    if !args.yes && !environment.stdin_is_terminal {
+        bail!(
+            "rm asks before it deletes, and nobody can be asked here; --yes deletes without \
+             asking"
+        );
     }
-    let removed = lucid_hub::remove(&environment.hub, &args.model)?;
-    let path = style::harmless(&removed.path.display().to_string());
+    // Found first: whoever says yes has seen what goes.
+    let removable = lucid_hub::removable(&environment.hub, &args.model)?;
+    let path = style::harmless(&removable.path.display().to_string());
+    let (name, size) = (style::harmless(&removable.name), style::bytes(removable.bytes));
+    if !args.yes && !ask(&format!("Delete {name}: {path} ({size})?"))? {
+        return Ok(1);
+    }
+    let removed = removable.delete()?;
     output::line(format!("deleted {path} ({})", style::bytes(removed.bytes)))?;
     Ok(0)
 }

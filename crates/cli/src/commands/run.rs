@@ -19,7 +19,7 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let editor = prompt.is_none().then(|| chat::editor(environment)).transpose()?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let tokenizer = load::tokenizer(&checkpoint, args.compute.tokenizer.as_deref())?;
-    for warning in tokenizer.warnings() {
+    for warning in tokenizer.warnings_for_use() {
         output::warn(warning);
     }
     let template = if args.raw { None } else { load::chat_template(&checkpoint, &tokenizer) };

@@ -22,10 +22,14 @@ const CONTEXTS: [usize; 4] = [2048, 8192, 32_768, 131_072];
 /// model and kept high.
 const ACTIVATION_FACTOR: usize = 16;
 
+/// A model's name that is longer is cut, and so is what an error says.
+const NAME_LENGTH_MAX: usize = 200;
+const ERROR_LENGTH_MAX: usize = 2000;
+
 /// Rows of the largest pass.
 const PASS_ROWS: usize = 256;
 
-struct Facts {
+pub(crate) struct Facts {
     checkpoint: Checkpoint,
     program_bytes: u64,
     parameters: u64,
@@ -77,7 +81,7 @@ pub(crate) fn run(args: &ShowArgs, environment: &Environment) -> Result<i32> {
     Ok(0)
 }
 
-fn gather(checkpoint: Checkpoint) -> Result<Facts> {
+pub(crate) fn gather(checkpoint: Checkpoint) -> Result<Facts> {
     let program = std::env::current_exe().and_then(std::fs::metadata);
     let program_bytes = program.context("cannot find this program's own size")?.len();
     let mut types: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
@@ -89,10 +93,17 @@ fn gather(checkpoint: Checkpoint) -> Result<Facts> {
         let entry = types.entry(view.dtype.name()).or_default();
         *entry = (entry.0 + elements, entry.1 + view.data.len() as u64);
     }
-    let config = Config::read(&checkpoint).map_err(|error| error.to_string());
+    // An error may repeat what the file holds.
+    let short = |error: String| error.chars().take(ERROR_LENGTH_MAX).collect::<String>();
+    // So would its name, in every key that is made of it.
+    let name = checkpoint.metadata().text("general.architecture").ok().flatten();
+    let config = match name.map_or(0, str::len) {
+        0..=NAME_LENGTH_MAX => Config::read(&checkpoint).map_err(|error| short(error.to_string())),
+        len => Err(format!("the metadata key `general.architecture` is a text of {len} bytes")),
+    };
     let (tokenizer, tokenizer_error) = match load::optional_tokenizer(&checkpoint, None) {
         Ok(tokenizer) => (tokenizer, None),
-        Err(error) => (None, Some(format!("{error:#}"))),
+        Err(error) => (None, Some(short(format!("{error:#}")))),
     };
     Ok(Facts { checkpoint, program_bytes, parameters, types, config, tokenizer, tokenizer_error })
 }
@@ -104,9 +115,9 @@ impl Facts {
 
     /// Memory for weights, keys and values (in the default format), and activations.
     fn memory(&self, config: &Config, context: usize) -> u64 {
-        let kv = (config.kv_elements_per_position() as u64)
-            .saturating_mul(context as u64)
-            .saturating_mul(load::default_kv(&self.checkpoint).bytes() as u64);
+        let kv_dtype = load::default_kv(&self.checkpoint);
+        let kv = (kv_dtype.bytes(config.kv_elements_per_position()) as u64)
+            .saturating_mul(context as u64);
         let wide = config.width.max(config.feed_forward_width);
         let activations = (wide * PASS_ROWS * ACTIVATION_FACTOR + config.vocab_size * 4) as u64;
         self.checkpoint.file_bytes().saturating_add(kv).saturating_add(activations)
@@ -124,7 +135,7 @@ impl Facts {
         contexts
     }
 
-    fn rows(&self, args: &ShowArgs) -> Vec<(&'static str, String)> {
+    pub(crate) fn rows(&self, args: &ShowArgs) -> Vec<(&'static str, String)> {
         let files = self.checkpoint.files();
         let weights = style::bytes(self.checkpoint.file_bytes());
         let count =
@@ -135,6 +146,7 @@ impl Facts {
             ("format", self.checkpoint.format().to_string()),
         ];
         if let Ok(Some(name)) = self.checkpoint.metadata().text("general.name") {
+            let name: String = name.chars().take(NAME_LENGTH_MAX).collect();
             rows.push(("name", style::visible(name.as_bytes()).replace('·', " ")));
         }
         match &self.config {
@@ -285,19 +297,19 @@ fn config_json(config: &Config) -> Value {
 /// A value on one line; long ones are cut.
 fn short(value: &MetaValue) -> String {
     const LENGTH_MAX: usize = 70;
-    let text = match value {
-        MetaValue::Text(text) => style::visible(text.as_bytes()).replace('·', " "),
-        MetaValue::Array(array) => return format!("[{}, {} of them]", value.kind(), array.len()),
+    match value {
+        MetaValue::Text(text) => {
+            let count = text.chars().count();
+            let cut: String = text.chars().take(LENGTH_MAX).collect();
+            let shown = style::visible(cut.as_bytes()).replace('·', " ");
+            if count > LENGTH_MAX { format!("{shown}… ({count} characters)") } else { shown }
+        }
+        MetaValue::Array(array) => format!("[{}, {} of them]", value.kind(), array.len()),
         MetaValue::Unsigned(value) => value.to_string(),
         MetaValue::Signed(value) => value.to_string(),
         MetaValue::Float(value) => value.to_string(),
         MetaValue::Bool(value) => value.to_string(),
-    };
-    if text.chars().count() > LENGTH_MAX {
-        let cut: String = text.chars().take(LENGTH_MAX).collect();
-        return format!("{cut}… ({} characters)", text.chars().count());
     }
-    text
 }
 
 fn meta_json(value: &MetaValue) -> Value {
@@ -307,9 +319,9 @@ fn meta_json(value: &MetaValue) -> Value {
         MetaValue::Float(value) => json!(value),
         MetaValue::Bool(value) => json!(value),
         MetaValue::Text(value) => json!(value),
-        MetaValue::Array(MetaArray::Unsigned(values)) => json!(values),
-        MetaValue::Array(MetaArray::Signed(values)) => json!(values),
-        MetaValue::Array(MetaArray::Float(values)) => json!(values),
+        MetaValue::Array(MetaArray::Unsigned(values)) => json!(values.to_vec()),
+        MetaValue::Array(MetaArray::Signed(values)) => json!(values.to_vec()),
+        MetaValue::Array(MetaArray::Float(values)) => json!(values.to_vec()),
         MetaValue::Array(MetaArray::Bool(values)) => json!(values),
         MetaValue::Array(MetaArray::Text(values)) => {
             json!(values.iter().map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>())

@@ -93,15 +93,15 @@ fn shapes() {
 fn vocabularies() {
     let array = |array: MetaArray| MetaValue::Array(array);
     for (key, value) in [
-        ("tokenizer.ggml.scores", array(MetaArray::Float(vec![0.0; 7]))),
-        ("tokenizer.ggml.token_type", array(MetaArray::Signed(vec![1; 7]))),
-        ("tokenizer.ggml.token_type", array(MetaArray::Signed(vec![9; VOCABULARY]))),
-        ("tokenizer.ggml.merges", array(MetaArray::Text(vec![b"he".to_vec()]))),
-        ("tokenizer.ggml.merges", array(MetaArray::Text(vec![b"q x".to_vec()]))),
+        ("tokenizer.ggml.scores", array(MetaArray::float(vec![0.0; 7]))),
+        ("tokenizer.ggml.token_type", array(MetaArray::signed(vec![1; 7]))),
+        ("tokenizer.ggml.token_type", array(MetaArray::signed(vec![9; VOCABULARY]))),
+        ("tokenizer.ggml.merges", array(MetaArray::texts(vec![b"he".to_vec()]))),
+        ("tokenizer.ggml.merges", array(MetaArray::texts(vec![b"q x".to_vec()]))),
         ("tokenizer.ggml.bos_token_id", MetaValue::Unsigned(260)),
         ("tokenizer.ggml.eos_token_id", MetaValue::Unsigned(1 << 33)),
         ("tokenizer.ggml.model", text("morse")),
-        ("tokenizer.ggml.tokens", array(MetaArray::Text(Vec::new()))),
+        ("tokenizer.ggml.tokens", array(MetaArray::texts([""; 0]))),
     ] {
         check_refused(&Tiny::new().with(key, value), &[key, "byte "]);
     }
@@ -121,8 +121,8 @@ fn every_key_with_every_odd_value() {
         MetaValue::Unsigned(1 << 31),
         MetaValue::Unsigned(1 << 63),
         MetaValue::Unsigned(u64::MAX),
-        MetaValue::Array(MetaArray::Unsigned(vec![1, 2, 3])),
-        MetaValue::Array(MetaArray::Text(Vec::new())),
+        MetaValue::Array(MetaArray::unsigned(vec![1, 2, 3])),
+        MetaValue::Array(MetaArray::texts([""; 0])),
     ];
     let keys: Vec<String> = Tiny::new().metadata.into_iter().map(|entry| entry.0).collect();
     let mut refused = 0;

@@ -48,8 +48,8 @@ fn writer() -> GgufWriter {
         .metadata("llama.attention.layer_norm_rms_epsilon", MetaValue::Float(1e-5))
         .metadata("tokenizer.ggml.model", text("gpt2"))
         .metadata("tokenizer.ggml.pre", text("llama-bpe"))
-        .metadata("tokenizer.ggml.tokens", MetaValue::Array(MetaArray::Text(tokens)))
-        .metadata("tokenizer.ggml.merges", MetaValue::Array(MetaArray::Text(merges)));
+        .metadata("tokenizer.ggml.tokens", MetaValue::Array(MetaArray::texts(tokens)))
+        .metadata("tokenizer.ggml.merges", MetaValue::Array(MetaArray::texts(merges)));
     let mut put = |name: &str, dtype: DType, shape: &[usize]| {
         writer.tensor(name, dtype, shape).unwrap();
     };

@@ -37,7 +37,7 @@ fn names_in_files_and_of_files_cannot_move_the_cursor() {
     ] {
         check_harmless(args, &home.run(args));
     }
-    let array = MetaValue::Array(MetaArray::Text(vec![ESCAPE.into()]));
+    let array = MetaValue::Array(MetaArray::texts([ESCAPE]));
     for tiny in [
         Tiny::new().with("general.architecture", text()),
         Tiny::new().with(&format!("a.{ESCAPE}"), text()),

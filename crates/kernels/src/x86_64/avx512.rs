@@ -3,7 +3,6 @@
 
 #![allow(clippy::cast_ptr_alignment, reason = "every load and store here is an unaligned one")]
 
-use crate::scalar::Scalar;
 use crate::simd::{LANES, Simd};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
@@ -236,9 +235,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn max_lane(self, a: F) -> f32 {
-        let mut lanes = [0.0; LANES];
-        self.store(a, &mut lanes);
-        Scalar.max_lane(lanes)
+        // SAFETY: the token proves AVX-512 DQ; registers only. Each step is that of the scalar tree:
+        // the second operand where one is NaN.
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(a);
+            super::avx2::max_of_8(_mm256_max_ps(_mm512_castps512_ps256(a), high))
+        }
     }
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> F {

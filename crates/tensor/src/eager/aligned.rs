@@ -12,6 +12,13 @@ pub(super) struct Aligned<T> {
 }
 
 impl<T: Copy + Default> Aligned<T> {
+    /// Zeros.
+    pub(super) fn zeroed(len: usize) -> Self {
+        let mut buffer = Self::default();
+        buffer.resize(len);
+        buffer
+    }
+
     /// Elements that fit without a new allocation.
     pub(super) fn capacity(&self) -> usize {
         self.buffer.len().saturating_sub(LINE / size_of::<T>())

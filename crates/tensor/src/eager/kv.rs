@@ -1,38 +1,25 @@
 //! Keys and values of past positions, in blocks of `KV_BLOCK_LEN` positions that the engine hands
 //! out.
 //!
-//! Layout of a block: `[layer][key|value][kv head][position][dim]`, so that one head of one layer
-//! is one aligned chunk for the attention kernel.
+//! Layout of a block: `[layer][kv head]`, each one chunk for the attention kernel (its keys, then
+//! its values), so that what a task reads of a block lies together.
 
-use std::ops::Range;
+use lucid_kernels::{self as kernels, KV_CHUNK, KvDType, Level};
+use lucid_sys::ThreadPool;
 
-use lucid_kernels::{self as kernels, KvSlice, KvSliceMut, Level};
-
+use super::Scratch;
+use super::aligned::Aligned;
 use crate::{KV_BLOCK_LEN, KvBlockId, Pass};
 
-/// The number format of cached keys and values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvDType {
-    /// 4 bytes an element; exact.
-    F32,
-    /// 2 bytes an element.
-    F16,
-}
+const _: () = assert!(KV_BLOCK_LEN == KV_CHUNK, "a block holds one chunk of each head");
 
-impl KvDType {
-    /// Bytes per element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-}
+/// Rows of a pass from which on storing them is spread over threads.
+const PARALLEL_ROWS: usize = 4;
 
 /// The shape of the KV store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
-    /// Number format.
+    /// Number format; `head_dim` and `value_dim` are multiples of its `block_len`.
     pub dtype: KvDType,
     /// Layers that attend.
     pub layers: usize,
@@ -45,20 +32,37 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Elements that one position takes over all layers.
-    pub fn elements_per_position(&self) -> usize {
-        self.layers * self.kv_heads * (self.head_dim + self.value_dim)
+    /// Bytes of one head's keys and values in a block.
+    fn chunk_bytes(&self) -> usize {
+        self.dtype.chunk_bytes(self.head_dim, self.value_dim)
     }
-}
 
-enum BlockData {
-    F32(Box<[f32]>),
-    F16(Box<[u16]>),
+    /// Bytes of one layer in a block.
+    fn layer_bytes(&self) -> usize {
+        self.kv_heads * self.chunk_bytes()
+    }
 }
 
 pub(super) struct KvStore {
     shape: KvShape,
-    blocks: Vec<BlockData>,
+    blocks: Vec<Aligned<u8>>,
+}
+
+/// Rows of a pass at consecutive positions of one block.
+#[derive(Clone, Copy)]
+struct Write {
+    block: usize,
+    /// The first row's position within the block.
+    slot: usize,
+    row: usize,
+    rows: usize,
+}
+
+/// What is written of one head to one block.
+struct Store<'a> {
+    writes: &'a [Write],
+    head: usize,
+    chunk: &'a mut [u8],
 }
 
 impl KvStore {
@@ -66,77 +70,85 @@ impl KvStore {
         Self { shape, blocks: Vec::new() }
     }
 
+    pub(super) fn dtype(&self) -> KvDType {
+        self.shape.dtype
+    }
+
     pub(super) fn reserve(&mut self, count: usize) {
-        let elements = self.shape.elements_per_position() * KV_BLOCK_LEN;
         while self.blocks.len() < count {
-            self.blocks.push(match self.shape.dtype {
-                KvDType::F32 => BlockData::F32(vec![0.0; elements].into()),
-                KvDType::F16 => BlockData::F16(vec![0; elements].into()),
-            });
+            self.blocks.push(Aligned::zeroed(self.block_bytes()));
         }
     }
 
     pub(super) fn block_bytes(&self) -> usize {
-        self.shape.elements_per_position() * KV_BLOCK_LEN * self.shape.dtype.bytes()
+        self.shape.layers * self.shape.layer_bytes()
     }
 
     pub(super) fn copy(&mut self, from: KvBlockId, to: KvBlockId) {
-        let copy = match &self.blocks[from.0 as usize] {
-            BlockData::F32(data) => BlockData::F32(data.clone()),
-            BlockData::F16(data) => BlockData::F16(data.clone()),
-        };
+        let mut copy = Aligned::zeroed(self.block_bytes());
+        copy.as_mut_slice().copy_from_slice(self.blocks[from.0 as usize].as_slice());
         self.blocks[to.0 as usize] = copy;
     }
 
-    /// Writes the keys and values of the pass's rows (`[rows, kv_heads * dim]`) to their places.
-    pub(super) fn store(&mut self, level: Level, pass: &Pass, layer: usize, k: &[f32], v: &[f32]) {
-        let KvShape { kv_heads, head_dim, value_dim, .. } = self.shape;
-        let k = k.chunks_exact(kv_heads * head_dim);
-        let v = v.chunks_exact(kv_heads * value_dim);
-        for ((row, k), v) in pass.rows.iter().zip(k).zip(v) {
-            let position = row.position as usize;
-            let block = pass.tables[row.sequence as usize][position / KV_BLOCK_LEN].0 as usize;
-            let slot = position % KV_BLOCK_LEN;
-            let heads = k.chunks_exact(head_dim).zip(v.chunks_exact(value_dim)).enumerate();
-            for (head, (k, v)) in heads {
-                let (keys, values) = self.ranges(layer, head);
-                let keys = keys.start + slot * head_dim..keys.start + (slot + 1) * head_dim;
-                let values = values.start + slot * value_dim..values.start + (slot + 1) * value_dim;
-                match &mut self.blocks[block] {
-                    BlockData::F32(data) => {
-                        kernels::store_kv(level, k, KvSliceMut::F32(&mut data[keys]));
-                        kernels::store_kv(level, v, KvSliceMut::F32(&mut data[values]));
-                    }
-                    BlockData::F16(data) => {
-                        kernels::store_kv(level, k, KvSliceMut::F16(&mut data[keys]));
-                        kernels::store_kv(level, v, KvSliceMut::F16(&mut data[values]));
-                    }
+    /// Writes the keys and values of the pass's rows (`[rows, kv_heads * dim]`) to their places. A
+    /// task is one head of one block.
+    pub(super) fn store(
+        &mut self,
+        (level, pool, scratch): (Level, &ThreadPool, &mut [Scratch]),
+        pass: &Pass,
+        layer: usize,
+        k: &[f32],
+        v: &[f32],
+    ) {
+        let KvShape { dtype, kv_heads, head_dim, value_dim, .. } = self.shape;
+        let layer_bytes = self.shape.layer_bytes();
+        let writes = writes(pass);
+        let mut tasks = Vec::new();
+        let (mut blocks, mut passed) = (&mut self.blocks[..], 0);
+        for writes in writes.chunk_by(|a, b| a.block == b.block) {
+            let (own, rest) = blocks[writes[0].block - passed..].split_at_mut(1);
+            (blocks, passed) = (rest, writes[0].block + 1);
+            let layer = &mut own[0].as_mut_slice()[layer * layer_bytes..][..layer_bytes];
+            let heads = layer.chunks_exact_mut(layer_bytes / kv_heads).enumerate();
+            tasks.extend(heads.map(|(head, chunk)| Store { writes, head, chunk }));
+        }
+        let store = |scratch: &mut Scratch, Store { writes, head, chunk }: &mut Store| {
+            for write in *writes {
+                for (step, row) in (write.row..write.row + write.rows).enumerate() {
+                    let k = &k[(row * kv_heads + *head) * head_dim..][..head_dim];
+                    let v = &v[(row * kv_heads + *head) * value_dim..][..value_dim];
+                    let temporary = &mut scratch.attention.row;
+                    kernels::store_kv(level, dtype, k, v, write.slot + step, chunk, temporary);
                 }
             }
+        };
+        if pass.rows.len() < PARALLEL_ROWS {
+            tasks.iter_mut().for_each(|task| store(&mut scratch[0], task));
+        } else {
+            pool.for_each_with(scratch, &mut tasks, |scratch, _, task| store(scratch, task));
         }
     }
 
-    /// The keys and values of one head of one layer in a block: `[KV_BLOCK_LEN, dim]` each.
-    pub(super) fn chunk(
-        &self,
-        block: KvBlockId,
-        layer: usize,
-        head: usize,
-    ) -> (KvSlice<'_>, KvSlice<'_>) {
-        let (keys, values) = self.ranges(layer, head);
-        match &self.blocks[block.0 as usize] {
-            BlockData::F32(data) => (KvSlice::F32(&data[keys]), KvSlice::F32(&data[values])),
-            BlockData::F16(data) => (KvSlice::F16(&data[keys]), KvSlice::F16(&data[values])),
+    /// The keys and values of one head of one layer in a block.
+    pub(super) fn chunk(&self, block: KvBlockId, layer: usize, head: usize) -> &[u8] {
+        let bytes = self.shape.chunk_bytes();
+        let start = layer * self.shape.layer_bytes() + head * bytes;
+        &self.blocks[block.0 as usize].as_slice()[start..start + bytes]
+    }
+}
+
+/// Where the rows of a pass go, by ascending block.
+fn writes(pass: &Pass) -> Vec<Write> {
+    let mut writes: Vec<Write> = Vec::new();
+    for (index, row) in pass.rows.iter().enumerate() {
+        let position = row.position as usize;
+        let block = pass.tables[row.sequence as usize][position / KV_BLOCK_LEN].0 as usize;
+        let slot = position % KV_BLOCK_LEN;
+        match writes.last_mut() {
+            Some(last) if last.block == block && last.slot + last.rows == slot => last.rows += 1,
+            _ => writes.push(Write { block, slot, row: index, rows: 1 }),
         }
     }
-
-    /// Where keys and values of a head lie within a block.
-    fn ranges(&self, layer: usize, head: usize) -> (Range<usize>, Range<usize>) {
-        let KvShape { kv_heads, head_dim, value_dim, .. } = self.shape;
-        let layer_start = layer * kv_heads * (head_dim + value_dim) * KV_BLOCK_LEN;
-        let keys = layer_start + head * head_dim * KV_BLOCK_LEN;
-        let values_start = layer_start + kv_heads * head_dim * KV_BLOCK_LEN;
-        let values = values_start + head * value_dim * KV_BLOCK_LEN;
-        (keys..keys + head_dim * KV_BLOCK_LEN, values..values + value_dim * KV_BLOCK_LEN)
-    }
+    writes.sort_by_key(|write| write.block);
+    writes
 }

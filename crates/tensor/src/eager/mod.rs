@@ -29,8 +29,9 @@ use crate::{KvBlockId, Pass, TensorError, TensorView};
 
 use arena::Arena;
 pub use arena::EagerValue;
+pub use kv::KvShape;
 use kv::KvStore;
-pub use kv::{KvDType, KvShape};
+pub use lucid_kernels::KvDType;
 pub use packing::PackedFrom;
 pub use weights::WeightId;
 use weights::WeightTable;
@@ -89,7 +90,9 @@ struct Rotary {
 #[derive(Default)]
 struct Scratch {
     weights: Vec<f32>,
-    attention: attention::Workspace,
+    attention: kernels::AttentionScratch,
+    /// Results of runs of a context, while they wait to be merged; the first thread's only.
+    partials: Vec<f32>,
 }
 
 /// The serving executor. See the module's text.
@@ -349,7 +352,9 @@ impl Ops for Eager {
         v: EagerValue,
         spec: &AttentionSpec,
     ) -> EagerValue {
-        self.kv.store(self.level, &self.pass, layer, self.arena.read(k), self.arena.read(v));
+        let (k, v) = (self.arena.read(k), self.arena.read(v));
+        let machine = (self.level, &*self.pool, &mut self.scratch[..]);
+        self.kv.store(machine, &self.pass, layer, k, v);
         let mut out = self.arena.take(q.rows(), spec.head_count * spec.value_dim);
         let job = attention::Job {
             level: self.level,

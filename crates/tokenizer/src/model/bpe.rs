@@ -2,13 +2,18 @@
 //! (SentencePiece models as Hugging Face writes them). Source: Sennrich et al., arXiv:1508.07909;
 //! the `tokenizers` library's `models/bpe`.
 
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
 use super::merge::{MergeScratch, Symbol};
-use super::{NONE, byte_tokens, is_plain};
+use super::{MERGES, NONE, TOKENS, byte_tokens, is_plain};
+use crate::budget::Budget;
 use crate::error::excerpt;
-use crate::hash::FastMap;
-use crate::index::TokenIndex;
-use crate::unicode::{byte_to_char, char_len, from_byte_alphabet};
-use crate::{TokenId, TokenizerError, Vocabulary};
+use crate::hash::Folded;
+use crate::index::{Key, TokenIndex};
+use crate::table::IdTable;
+use crate::unicode::{byte_to_char, char_len};
+use crate::{Merge, Merges, TokenId, TokenizerError, Vocabulary};
 
 /// What the file decides.
 #[derive(Clone, Default)]
@@ -36,82 +41,114 @@ pub(crate) struct Bpe {
     /// Of a byte (byte level) or of `<0xAB>` (byte fallback).
     byte_ids: Box<[u32; 256]>,
     /// Tokens by the bytes of a word (byte level) or by their text.
-    tokens: FastMap<Box<[u8]>, TokenId>,
-    /// (left << 32 | right) to (rank, merged).
-    merges: FastMap<u64, (u32, u32)>,
+    words: TokenIndex,
+    /// By rank.
+    merges: Arc<Vec<Merge>>,
+    /// Ranks by pair.
+    pairs: IdTable,
+    hasher: Folded,
 }
 
+/// Bytes for each merge in the list, and in the table of pairs.
+pub(crate) const MERGE_COST: usize = size_of::<Merge>() + IdTable::COST;
+
 impl Bpe {
-    /// Checks every merge against the vocabulary.
+    /// Checks every merge against the vocabulary. Whoever looked merges up has paid for their
+    /// table too.
     pub(crate) fn new(
         vocabulary: &Vocabulary,
         ids: &TokenIndex,
         settings: BpeSettings,
+        budget: &mut Budget,
     ) -> Result<Self, TokenizerError> {
-        let by_text = |text: &[u8]| ids.id(&vocabulary.tokens, text);
-        let mut merges = FastMap::default();
-        merges.reserve(vocabulary.merges.len());
-        for (index, merge) in vocabulary.merges.iter().enumerate() {
-            let (left, right, whole) = Self::merge(by_text, index, merge, &settings)?;
-            if [left, right, whole]
-                .iter()
-                .all(|&id| is_plain(vocabulary, id) || is_byte(vocabulary, id))
-            {
-                merges
-                    .entry(u64::from(left) << 32 | u64::from(right))
-                    .or_insert((index as u32, whole));
+        let merges = match &vocabulary.merges {
+            Merges::Ids(merges) => Arc::clone(merges),
+            Merges::Texts(texts) => {
+                budget.charge(MERGES, texts.len(), MERGE_COST)?;
+                let mut lookup = MergeLookup::new(ids, &settings.continuing_prefix);
+                let mut merges = Vec::with_capacity(texts.len());
+                for (index, text) in texts.iter().enumerate() {
+                    merges.push(lookup.merge(index, text)?);
+                }
+                Arc::new(merges)
             }
-        }
+        };
+        let words = looked_up(vocabulary, &settings, budget)?;
         let mut byte_ids = byte_tokens(vocabulary);
         if settings.byte_level {
             byte_ids.fill(NONE);
             let mut buffer = [0u8; 4];
             for byte in 0..=255u8 {
                 let text = byte_to_char(byte).encode_utf8(&mut buffer).as_bytes();
-                if let Some(id) = by_text(text).filter(|&id| is_plain(vocabulary, id)) {
+                if let Some(id) = ids.id(text).filter(|&id| is_plain(vocabulary, id)) {
                     byte_ids[byte as usize] = id;
                 }
             }
         }
-        let tokens = looked_up(vocabulary, &settings);
-        Ok(Self { settings, byte_ids, tokens, merges })
+        let pairs = IdTable::with_capacity(merges.len());
+        let mut model =
+            Self { settings, byte_ids, words, merges, pairs, hasher: Folded::default() };
+        model.fill(vocabulary)?;
+        Ok(model)
     }
 
-    fn merge(
-        by_text: impl Fn(&[u8]) -> Option<TokenId>,
-        index: usize,
-        merge: &[u8],
-        settings: &BpeSettings,
-    ) -> Result<(u32, u32, u32), TokenizerError> {
-        let bad = || TokenizerError::BadMerge { index, text: excerpt(merge) };
-        // The first space behind the first byte: a piece may itself be a space.
-        let space = merge.iter().skip(1).position(|&byte| byte == b' ').ok_or_else(bad)? + 1;
-        let (left, right) = (&merge[..space], &merge[space + 1..]);
-        if right.is_empty() {
-            return Err(bad());
+    /// Puts the merges of usable tokens into the table, the first of equal ones.
+    fn fill(&mut self, vocabulary: &Vocabulary) -> Result<(), TokenizerError> {
+        let len = vocabulary.tokens.len();
+        for rank in 0..self.merges.len() as u32 {
+            let Merge { left, right, whole } = self.merges[rank as usize];
+            let ids = [left, right, whole];
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= len) {
+                let key = "tokenizer.ggml.merges";
+                return Err(TokenizerError::IdOutOfRange { key, id: u64::from(id), len });
+            }
+            if ids.iter().all(|&id| is_plain(vocabulary, id) || is_byte(vocabulary, id)) {
+                let hash = self.hash(left, right);
+                if let Err(slot) = self.find(hash, left, right) {
+                    self.pairs.put(slot, hash, rank);
+                }
+            }
         }
-        let look = |piece: &[u8]| {
-            by_text(piece)
-                .ok_or_else(|| TokenizerError::UnknownMergePiece { index, piece: excerpt(piece) })
-        };
-        let tail = right.strip_prefix(settings.continuing_prefix.as_bytes()).unwrap_or(right);
-        Ok((look(left)?, look(right)?, look(&[left, tail].concat())?))
+        Ok(())
+    }
+
+    #[inline]
+    fn hash(&self, left: TokenId, right: TokenId) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(u64::from(left) << 32 | u64::from(right));
+        hasher.finish()
+    }
+
+    /// The rank of a pair, or the free slot for it.
+    #[inline]
+    fn find(&self, hash: u64, left: TokenId, right: TokenId) -> Result<u32, usize> {
+        self.pairs.find(hash, |rank| {
+            let merge = &self.merges[rank as usize];
+            merge.left == left && merge.right == right
+        })
+    }
+
+    /// Rank and result of what two neighbours make.
+    #[inline]
+    fn pair(&self, left: TokenId, right: TokenId) -> Option<(u32, TokenId)> {
+        let rank = self.find(self.hash(left, right), left, right).ok()?;
+        Some((rank, self.merges[rank as usize].whole))
     }
 
     /// Rank and result of each merge, in no order.
     pub(crate) fn merges(&self) -> impl Iterator<Item = (u32, TokenId)> {
-        self.merges.values().copied()
+        self.pairs.ids().map(|rank| (rank, self.merges[rank as usize].whole))
     }
 
     /// Whether a merge makes one of these two.
     pub(crate) fn merges_pair(&self, left: TokenId, right: TokenId) -> bool {
-        self.merges.contains_key(&(u64::from(left) << 32 | u64::from(right)))
+        self.pair(left, right).is_some()
     }
 
     /// Appends the ids of `word`.
     pub(crate) fn encode(&self, word: &[u8], scratch: &mut MergeScratch, out: &mut Vec<TokenId>) {
         if self.settings.ignore_merges
-            && let Some(&id) = self.tokens.get(word)
+            && let Some(id) = self.words.id(word)
         {
             out.push(id);
             return;
@@ -122,9 +159,7 @@ impl Bpe {
         } else {
             self.char_symbols(word, &mut scratch.symbols);
         }
-        scratch.merge(|left, right| {
-            self.merges.get(&(u64::from(left.id) << 32 | u64::from(right.id))).copied()
-        });
+        scratch.merge(|left, right| self.pair(left.id, right.id));
         out.extend(scratch.symbols.iter().map(|symbol| symbol.id));
     }
 
@@ -150,14 +185,14 @@ impl Bpe {
                     if at == 0 { &[][..] } else { self.settings.continuing_prefix.as_bytes() };
                 let last = at + len == word.len();
                 let last = if last { self.settings.word_suffix.as_bytes() } else { &[] };
-                self.tokens.get([first, piece, last].concat().as_slice())
+                self.words.id(&[first, piece, last].concat())
             } else {
-                self.tokens.get(piece)
+                self.words.id(piece)
             };
             let mut symbol = |id: u32, start: usize, len: usize| {
                 symbols.push(Symbol { id, start: start as u32, len: len as u32 });
             };
-            if let Some(&id) = id {
+            if let Some(id) = id {
                 symbol(id, at, len);
                 after_unknown = false;
             } else if self.settings.byte_fallback
@@ -178,21 +213,64 @@ impl Bpe {
     }
 }
 
+/// Looks up what merges are made of.
+pub(crate) struct MergeLookup<'a> {
+    ids: &'a TokenIndex,
+    continuing_prefix: &'a str,
+    whole: Vec<u8>,
+}
+
+impl<'a> MergeLookup<'a> {
+    /// In this table; the right piece loses the prefix of continuations when it is appended.
+    pub(crate) fn new(ids: &'a TokenIndex, continuing_prefix: &'a str) -> Self {
+        Self { ids, continuing_prefix, whole: Vec::new() }
+    }
+
+    /// The merge `left right`, number `index` of the file.
+    ///
+    /// # Errors
+    /// Not two pieces, or one that is no token.
+    pub(crate) fn merge(&mut self, index: usize, text: &[u8]) -> Result<Merge, TokenizerError> {
+        let bad = || TokenizerError::BadMerge { index, text: excerpt(text) };
+        // The first space behind the first byte: a piece may itself be a space.
+        let space = text.iter().skip(1).position(|&byte| byte == b' ').ok_or_else(bad)? + 1;
+        let (left, right) = (&text[..space], &text[space + 1..]);
+        if right.is_empty() {
+            return Err(bad());
+        }
+        let look = |piece: &[u8]| {
+            let unknown = || TokenizerError::UnknownMergePiece { index, piece: excerpt(piece) };
+            self.ids.id(piece).ok_or_else(unknown)
+        };
+        let (left_id, right_id) = (look(left)?, look(right)?);
+        let tail = right.strip_prefix(self.continuing_prefix.as_bytes()).unwrap_or(right);
+        self.whole.clear();
+        self.whole.extend_from_slice(left);
+        self.whole.extend_from_slice(tail);
+        Ok(Merge { left: left_id, right: right_id, whole: look(&self.whole)? })
+    }
+}
+
 /// The plain tokens that a word or a character is looked up in: whole words only where the file
 /// asks for them.
-fn looked_up(vocabulary: &Vocabulary, settings: &BpeSettings) -> FastMap<Box<[u8]>, TokenId> {
+fn looked_up(
+    vocabulary: &Vocabulary,
+    settings: &BpeSettings,
+    budget: &mut Budget,
+) -> Result<TokenIndex, TokenizerError> {
     let affixes = !settings.continuing_prefix.is_empty() || !settings.word_suffix.is_empty();
-    let single = |text: &[u8]| char_len(text) == text.len();
-    let wanted = |(id, text): &(usize, &Vec<u8>)| {
-        !text.is_empty()
-            && (settings.ignore_merges || !settings.byte_level && (affixes || single(text)))
-            && is_plain(vocabulary, *id as TokenId)
+    let single = |id: TokenId| {
+        let text = &vocabulary.tokens[id as usize];
+        char_len(text) == text.len()
     };
-    let tokens = vocabulary.tokens.iter().enumerate().filter(wanted);
-    let key = |text: &[u8]| {
-        if settings.byte_level { from_byte_alphabet(text) } else { Some(text.to_vec()) }
+    let wanted = |id: TokenId| {
+        (settings.ignore_merges || !settings.byte_level && (affixes || single(id)))
+            && is_plain(vocabulary, id)
     };
-    tokens.filter_map(|(id, text)| Some((key(text)?.into_boxed_slice(), id as TokenId))).collect()
+    let count = (0..vocabulary.tokens.len() as TokenId).filter(|id| wanted(*id)).count();
+    budget.charge(TOKENS, count, TokenIndex::COST)?;
+    let key = if settings.byte_level { Key::Bytes } else { Key::Stored };
+    Ok(TokenIndex::of(&vocabulary.tokens, key, wanted))
 }
 
 /// Byte tokens may take part in merges.
@@ -205,12 +283,13 @@ mod tests {
     use super::*;
 
     fn vocabulary(tokens: &[&str], merges: &[&str]) -> Vocabulary {
-        let bytes = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-        Vocabulary { tokens: bytes(tokens), merges: bytes(merges), ..Vocabulary::default() }
+        let (tokens, merges) = (tokens.iter().collect(), merges.iter().collect());
+        Vocabulary { tokens, merges, ..Vocabulary::default() }
     }
 
     fn build(vocabulary: &Vocabulary, settings: BpeSettings) -> Result<Bpe, TokenizerError> {
-        Bpe::new(vocabulary, &TokenIndex::new(&vocabulary.tokens).ok().unwrap(), settings)
+        let ids = TokenIndex::new(&vocabulary.tokens).ok().unwrap();
+        Bpe::new(vocabulary, &ids, settings, &mut Budget::of(1 << 20))
     }
 
     fn check(settings: BpeSettings, word: &str, expected: &[u32]) {

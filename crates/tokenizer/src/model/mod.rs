@@ -9,7 +9,7 @@ mod score;
 mod unigram;
 mod wordpiece;
 
-pub(crate) use bpe::{Bpe, BpeSettings};
+pub(crate) use bpe::{Bpe, BpeSettings, MERGE_COST, MergeLookup};
 pub(crate) use cache::WordCache;
 pub(crate) use score::ScoredBpe;
 pub(crate) use unigram::Unigram;
@@ -17,8 +17,13 @@ pub(crate) use wordpiece::{WordLevel, WordPiece};
 
 use crate::TokenId;
 use crate::added::is_space;
-use crate::hash::FastMap;
-use crate::{TokenKind, Vocabulary};
+use crate::budget::Budget;
+use crate::index::{Key, TokenIndex};
+use crate::{TokenKind, TokenizerError, Vocabulary};
+
+/// What a budget says of memory for tokens and merges.
+pub(crate) const TOKENS: &str = "memory for tokenizer.ggml.tokens";
+pub(crate) const MERGES: &str = "memory for tokenizer.ggml.merges";
 
 /// No token.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -71,15 +76,15 @@ pub(crate) fn is_plain(vocabulary: &Vocabulary, id: TokenId) -> bool {
     }
 }
 
-/// Plain tokens by their stored text.
-pub(crate) fn plain_tokens(vocabulary: &Vocabulary) -> FastMap<Box<[u8]>, TokenId> {
-    let mut map = FastMap::default();
-    for (id, text) in vocabulary.tokens.iter().enumerate() {
-        if !text.is_empty() && is_plain(vocabulary, id as TokenId) {
-            map.insert(text.clone().into_boxed_slice(), id as TokenId);
-        }
-    }
-    map
+/// Plain tokens that are also `wanted`, by their stored text.
+pub(crate) fn plain_tokens(
+    vocabulary: &Vocabulary,
+    budget: &mut Budget,
+    wanted: impl Fn(TokenId) -> bool,
+) -> Result<TokenIndex, TokenizerError> {
+    budget.charge(TOKENS, vocabulary.tokens.len(), TokenIndex::COST)?;
+    let plain = |id| is_plain(vocabulary, id) && wanted(id);
+    Ok(TokenIndex::of(&vocabulary.tokens, Key::Stored, plain))
 }
 
 /// Ids of `<0x00>` to `<0xFF>`.

@@ -3,33 +3,39 @@
 //! pieces are not made at all, there they are made and taken apart again.
 
 use super::merge::{MergeScratch, Symbol};
-use super::{NONE, byte_tokens, plain_tokens};
-use crate::hash::FastMap;
+use super::{NONE, TOKENS, byte_tokens, plain_tokens};
+use crate::budget::Budget;
+use crate::index::TokenIndex;
 use crate::unicode::char_len;
-use crate::{TokenId, TokenKind, Vocabulary};
+use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
 
 /// The model.
 pub(crate) struct ScoredBpe {
-    /// Text to rank and id.
-    pieces: FastMap<Box<[u8]>, (u32, TokenId)>,
+    pieces: TokenIndex,
+    ranks: Vec<u32>,
     byte_ids: Box<[u32; 256]>,
     unk: Option<TokenId>,
     longest: usize,
 }
 
 impl ScoredBpe {
-    pub(crate) fn new(vocabulary: &Vocabulary) -> Self {
-        let pieces: FastMap<Box<[u8]>, (u32, TokenId)> = plain_tokens(vocabulary)
-            .into_iter()
-            .filter(|(text, id)| {
-                vocabulary.kind(*id) != TokenKind::Unused || char_len(text) >= text.len()
-            })
-            .map(|(text, id)| (text, (rank(vocabulary.score(id)), id)))
-            .collect();
-        let longest = pieces.keys().map(|text| text.len()).max().unwrap_or(0);
+    /// # Errors
+    /// More memory than the budget has.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        budget: &mut Budget,
+    ) -> Result<Self, TokenizerError> {
+        let count = vocabulary.tokens.len();
+        budget.charge(TOKENS, count, size_of::<u32>())?;
+        let pieces = plain_tokens(vocabulary, budget, |id| {
+            let text = &vocabulary.tokens[id as usize];
+            vocabulary.kind(id) != TokenKind::Unused || char_len(text) >= text.len()
+        })?;
+        let ranks = (0..count as TokenId).map(|id| rank(vocabulary.score(id))).collect();
+        let longest = pieces.longest();
         let unknown = |id: &TokenId| vocabulary.kind(*id) == TokenKind::Unknown;
-        let unk = vocabulary.unk.or_else(|| (0..vocabulary.tokens.len() as TokenId).find(unknown));
-        Self { pieces, byte_ids: byte_tokens(vocabulary), unk, longest }
+        let unk = vocabulary.unk.or_else(|| (0..count as TokenId).find(unknown));
+        Ok(Self { pieces, ranks, byte_ids: byte_tokens(vocabulary), unk, longest })
     }
 
     /// Appends the ids of `word`.
@@ -38,7 +44,7 @@ impl ScoredBpe {
         let mut at = 0;
         while at < word.len() {
             let len = char_len(&word[at..]);
-            let id = self.pieces.get(&word[at..at + len]).map_or(NONE, |(_, id)| *id);
+            let id = self.pieces.id(&word[at..at + len]).unwrap_or(NONE);
             scratch.symbols.push(Symbol { id, start: at as u32, len: len as u32 });
             at += len;
         }
@@ -47,7 +53,8 @@ impl ScoredBpe {
             if len > self.longest {
                 return None;
             }
-            self.pieces.get(&word[left.start as usize..left.start as usize + len]).copied()
+            let id = self.pieces.id(&word[left.start as usize..left.start as usize + len])?;
+            Some((self.ranks[id as usize], id))
         });
         for symbol in &scratch.symbols {
             if symbol.id != NONE {

@@ -1,7 +1,8 @@
 //! Unigram language model: the most probable segmentation, by Viterbi over the pieces that begin at
 //! each character. Source: Kudo, arXiv:1804.10959; google/sentencepiece `unigram_model.cc`.
 
-use super::{NONE, byte_tokens, is_plain};
+use super::{NONE, TOKENS, byte_tokens, is_plain};
+use crate::budget::Budget;
 use crate::trie::Trie;
 use crate::unicode::char_len;
 use crate::{TokenId, TokenKind, TokenizerError, Vocabulary};
@@ -38,10 +39,11 @@ pub(crate) struct Unigram {
 
 impl Unigram {
     /// # Errors
-    /// A piece is longer than `PIECE_BYTES_MAX`.
+    /// A piece is longer than `PIECE_BYTES_MAX`, or more memory than the budget has.
     pub(crate) fn new(
         vocabulary: &Vocabulary,
         byte_fallback: bool,
+        budget: &mut Budget,
     ) -> Result<Self, TokenizerError> {
         let plain =
             |id: &TokenId| is_plain(vocabulary, *id) && vocabulary.kind(*id) != TokenKind::Unused;
@@ -51,12 +53,15 @@ impl Unigram {
             let what = "length of a unigram piece";
             return Err(TokenizerError::Limit { what, found, limit: PIECE_BYTES_MAX });
         }
-        let keys =
-            (0..count).filter(plain).map(|id| (vocabulary.tokens[id as usize].as_slice(), id));
+        budget.charge(TOKENS, count as usize, size_of::<f32>())?;
+        let pieces = (0..count).filter(plain).count();
+        budget.charge(TOKENS, pieces, Trie::COST)?;
+        let mut keys = Vec::with_capacity(pieces);
+        keys.extend((0..count).filter(plain));
         let lowest = (0..count).filter(plain).map(|id| vocabulary.score(id)).fold(0.0, f32::min);
         let scores = (0..count).map(|id| vocabulary.score(id)).collect();
         Ok(Self {
-            trie: Trie::new(keys),
+            trie: Trie::new(&vocabulary.tokens, 0, keys),
             scores,
             unk: vocabulary.unk,
             unk_score: f64::from(lowest) - UNKNOWN_PENALTY,

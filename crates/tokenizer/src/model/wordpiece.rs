@@ -2,10 +2,11 @@
 //! and whole words alone. Pieces are stored as GGUF does: U+2581 before the first of a word,
 //! continuations bare. Source: google-research/bert `tokenization.py`.
 
-use super::is_plain;
-use crate::hash::FastMap;
+use super::{TOKENS, is_plain};
+use crate::budget::Budget;
+use crate::index::TokenIndex;
 use crate::trie::Trie;
-use crate::{TokenId, Vocabulary};
+use crate::{TokenId, TokenizerError, Vocabulary};
 
 /// What marks the first piece of a word.
 pub(crate) const MARK: &[u8] = "\u{2581}".as_bytes();
@@ -20,20 +21,28 @@ pub(crate) struct WordPiece {
 
 impl WordPiece {
     /// Words longer than `chars_max` characters are unknown.
-    pub(crate) fn new(vocabulary: &Vocabulary, chars_max: usize) -> Self {
-        let plain = || {
-            let texts = vocabulary.tokens.iter().enumerate();
-            texts.filter(|(id, _)| is_plain(vocabulary, *id as TokenId))
+    ///
+    /// # Errors
+    /// More memory than the budget has.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        chars_max: usize,
+        budget: &mut Budget,
+    ) -> Result<Self, TokenizerError> {
+        let trie = |marked: bool, budget: &mut Budget| {
+            let keys = || {
+                let texts = vocabulary.tokens.iter().enumerate();
+                let ids = texts.filter(|(_, text)| text.starts_with(MARK) == marked);
+                ids.map(|(id, _)| id as TokenId).filter(|id| is_plain(vocabulary, *id))
+            };
+            let count = keys().count();
+            budget.charge(TOKENS, count, Trie::COST)?;
+            let mut list = Vec::with_capacity(count);
+            list.extend(keys());
+            Ok(Trie::new(&vocabulary.tokens, if marked { MARK.len() } else { 0 }, list))
         };
-        let first =
-            plain().filter_map(|(id, text)| Some((text.strip_prefix(MARK)?, id as TokenId)));
-        let rest = plain().filter(|(_, text)| !text.starts_with(MARK));
-        Self {
-            first: Trie::new(first),
-            rest: Trie::new(rest.map(|(id, text)| (text.as_slice(), id as TokenId))),
-            unk: vocabulary.unk,
-            chars_max,
-        }
+        let (first, rest) = (trie(true, budget)?, trie(false, budget)?);
+        Ok(Self { first, rest, unk: vocabulary.unk, chars_max })
     }
 
     /// Appends the ids of `word`: all pieces, or unknown.
@@ -58,18 +67,24 @@ impl WordPiece {
 
 /// Whole words.
 pub(crate) struct WordLevel {
-    words: FastMap<Box<[u8]>, TokenId>,
+    words: TokenIndex,
     unk: Option<TokenId>,
 }
 
 impl WordLevel {
-    pub(crate) fn new(vocabulary: &Vocabulary) -> Self {
-        Self { words: super::plain_tokens(vocabulary), unk: vocabulary.unk }
+    /// # Errors
+    /// More memory than the budget has.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        budget: &mut Budget,
+    ) -> Result<Self, TokenizerError> {
+        let words = super::plain_tokens(vocabulary, budget, |_| true)?;
+        Ok(Self { words, unk: vocabulary.unk })
     }
 
     /// Appends the id of `word`, or unknown.
     pub(crate) fn encode(&self, word: &[u8], out: &mut Vec<TokenId>) {
-        out.extend(self.words.get(word).copied().or(self.unk));
+        out.extend(self.words.id(word).or(self.unk));
     }
 }
 
@@ -80,12 +95,9 @@ mod tests {
     #[test]
     fn longest_pieces_or_unknown() {
         let tokens = ["[UNK]", "▁un", "▁u", "aff", "able", "a"];
-        let vocabulary = Vocabulary {
-            tokens: tokens.iter().map(|text| text.as_bytes().to_vec()).collect(),
-            unk: Some(0),
-            ..Vocabulary::default()
-        };
-        let model = WordPiece::new(&vocabulary, 10);
+        let vocabulary =
+            Vocabulary { tokens: tokens.iter().collect(), unk: Some(0), ..Vocabulary::default() };
+        let model = WordPiece::new(&vocabulary, 10, &mut Budget::of(1 << 20)).unwrap();
         let check = |word: &str, expected: &[TokenId]| {
             let mut out = Vec::new();
             model.encode(word.as_bytes(), &mut out);

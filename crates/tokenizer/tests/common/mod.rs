@@ -90,15 +90,12 @@ pub(crate) fn vocabulary(bytes: &[u8]) -> Vocabulary {
         Some(Value::Text(text)) => Some(String::from_utf8(text.clone()).unwrap()),
         _ => None,
     };
-    let texts = |key: &str| match get(key) {
-        Some(Value::Array(items)) => items
+    let texts = |key: &str| -> Vec<&Vec<u8>> {
+        let Some(Value::Array(items)) = get(key) else { return Vec::new() };
+        items
             .iter()
-            .map(|item| match item {
-                Value::Text(text) => text.clone(),
-                _ => panic!("{key}"),
-            })
-            .collect(),
-        _ => Vec::new(),
+            .map(|item| if let Value::Text(text) = item { text } else { panic!("{key}") })
+            .collect()
     };
     let floats = |key: &str| match get(key) {
         Some(Value::Array(items)) => {
@@ -131,10 +128,10 @@ pub(crate) fn vocabulary(bytes: &[u8]) -> Vocabulary {
     Vocabulary {
         model: text("model").unwrap(),
         pre: text("pre"),
-        tokens: texts("tokens"),
+        tokens: texts("tokens").into_iter().collect(),
         scores: floats("scores"),
         kinds,
-        merges: texts("merges"),
+        merges: texts("merges").into_iter().collect(),
         bos: id("bos_token_id"),
         eos: id("eos_token_id"),
         unk: id("unknown_token_id"),

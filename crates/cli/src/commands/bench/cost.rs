@@ -75,7 +75,7 @@ impl Cost {
         Self {
             layers,
             head,
-            kv_bytes_per_position: (kv_elements * kv_dtype.bytes()) as f64,
+            kv_bytes_per_position: kv_dtype.bytes(kv_elements) as f64,
             attention_ops_per_position: 2.0 * widths as f64,
             windows: (0..config.layer_count).map(|layer| config.layer_window(layer)).collect(),
         }
