@@ -9,7 +9,7 @@
 //! not, sums are flushed step by step.
 
 use super::layout::Layout;
-use super::sweep::{CHUNK_TILES, Lanes, Shape, Sweep};
+use super::sweep::{CHUNK_TILES, Lanes, Shape, Sweep, opaque};
 use super::{ACTIVATION_TILE, Activations, PackedRows, Sink, activation_bytes};
 use crate::simd::{LANES, Simd};
 #[cfg(target_arch = "x86_64")]
@@ -101,17 +101,24 @@ fn widen(pair: u32, half: usize) -> f32 {
 /// The smallest biased exponent of bfloat16 that are not zero, or less by one; large if all are.
 #[inline(always)]
 fn smallest_exponent(bytes: &[u8]) -> u32 {
-    let (lines, rest) = bytes.as_chunks::<64>();
     // Zero wraps to the largest.
-    let rank = |bits: &[u8; 2]| (u16::from_le_bytes(*bits) & 0x7fff).wrapping_sub(1);
+    let rank = |bits: [u8; 2]| (u16::from_le_bytes(bits) & 0x7fff).wrapping_sub(1);
+    let (lines, rest) = bytes.as_chunks::<64>();
     let mut least = [u16::MAX; 32];
     for line in lines {
-        for (least, bits) in least.iter_mut().zip(line.as_chunks::<2>().0) {
-            *least = rank(bits).min(*least);
+        let (numbers, _) = line.as_chunks::<2>();
+        for i in 0..32 {
+            least[i] = least[i].min(rank(numbers[i]));
         }
     }
-    let rest = rest.as_chunks::<2>().0.iter().map(rank).min().unwrap_or(u16::MAX);
-    u32::from(least.into_iter().fold(rest, u16::min) >> 7)
+    let mut total = u16::MAX;
+    for bits in rest.as_chunks::<2>().0 {
+        total = total.min(rank(*bits));
+    }
+    for least in least {
+        total = total.min(least);
+    }
+    u32::from(total >> 7)
 }
 
 /// The whole product. False if the matrix has no columns or the level no vectors.
@@ -231,8 +238,9 @@ impl<'a, S: Compiled, W: Format> Job<'a, S, W> {
                 let lines = self.lines::<N>(first, units.clone());
                 let mut exponent = EXPONENT_NONE;
                 if W::BF16 {
-                    let least = |lines: &[Line]| smallest_exponent(lines.as_flattened());
-                    exponent = lines.into_iter().map(least).fold(exponent, u32::min);
+                    for lines in lines {
+                        exponent = exponent.min(smallest_exponent(lines.as_flattened()));
+                    }
                 }
                 let inputs = wide.inputs(self, 0, units);
                 if wide.safe(0, exponent) {
@@ -518,12 +526,11 @@ fn products<S: Simd, R: Read<B>, B, const M: usize, const N: usize, const FLUSH:
                     weights[n] = flush_lanes(s, weights[n]);
                 }
             }
+            let inputs = opaque(inputs.as_ptr().wrapping_add(i * stride + 4 * start));
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: i < count and start + m < rows, so these four bytes lie in the part of
                 // `inputs` that the assertion above has measured; the read is an unaligned one.
-                let x = unsafe {
-                    inputs.as_ptr().add(i * stride + 4 * (start + m)).cast::<f32>().read_unaligned()
-                };
+                let x = unsafe { inputs.add(4 * m).cast::<f32>().read_unaligned() };
                 let x = s.splat(if FLUSH { flush(x) } else { x });
                 for n in 0..N {
                     sums[n] = s.fma(weights[n], x, sums[n]);

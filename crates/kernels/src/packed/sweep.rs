@@ -146,6 +146,27 @@ fn prefetch_share(
     }
 }
 
+/// An address in one register: left to itself the compiler adds it up from two in each of the
+/// instructions that read there, and each of those is two to the processor then.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written in it")]
+pub(super) fn opaque(at: *const u8) -> *const u8 {
+    #[cfg(target_arch = "x86_64")]
+    let at = {
+        let mut at = at;
+        // SAFETY: no instruction; the register keeps its value.
+        unsafe {
+            std::arch::asm!(
+                "/* {0} */",
+                inout(reg) at,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        at
+    };
+    at
+}
+
 /// Asks for a line to come to the second-level cache.
 #[inline(always)]
 fn prefetch(line: &[u8; 64]) {

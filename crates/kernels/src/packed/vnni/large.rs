@@ -1,7 +1,8 @@
 //! Products of blocks of 256.
 
 use super::super::activations::blocks256;
-use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, prefetch};
+use super::super::sweep::opaque;
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, broadcast_from, prefetch};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 256, sixteen rows at a time.
@@ -227,6 +228,8 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
                     prefetch(block, lines * part / 8..lines * (part + 1) / 8);
                 }
             }
+            let q = |m: usize| opaque(x.as_ptr().wrapping_add(256 * rows.row::<M>(m) + 32 * part));
+            let (first, last) = (q(0), q(M - 1));
             for sub in 0..32 / W::LEN {
                 let index = 32 / W::LEN * part + sub;
                 let mut products = [[v.splat(0); N]; M];
@@ -242,7 +245,9 @@ fn one_block<W: Prepared, const M: usize, const N: usize>(
                         weights[n] = W::weights(v, block[n], part, i);
                     }
                     for (m, products) in products.iter_mut().enumerate() {
-                        let x = at(256 * rows.row::<M>(m) + 32 * part + 4 * i);
+                        let row = if m + 1 < M { first.wrapping_add(256 * m) } else { last };
+                        // SAFETY: as for `at`.
+                        let x = unsafe { broadcast_from(v, row.wrapping_add(4 * i)) };
                         for n in 0..N {
                             products[n] = v.dot_bytes(products[n], weights[n], x);
                         }

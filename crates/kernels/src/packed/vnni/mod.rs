@@ -222,8 +222,18 @@ fn workspace(scratch: &mut Vec<f32>, bytes: usize, sums: usize) -> (&mut [u8], &
 #[inline(always)]
 unsafe fn broadcast(v: Avx512Vnni, record: &[u8], at: usize) -> I {
     debug_assert!(at + 4 <= record.len());
-    // SAFETY: the caller keeps the four bytes inside the record; the read is an unaligned one.
-    v.splat(unsafe { record.as_ptr().add(at).cast::<i32>().read_unaligned() })
+    // SAFETY: the caller keeps the four bytes inside the record.
+    unsafe { broadcast_from(v, record.as_ptr().add(at)) }
+}
+
+/// Four bytes in all lanes.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn broadcast_from(v: Avx512Vnni, at: *const u8) -> I {
+    // SAFETY: as the caller promises; the read is an unaligned one.
+    v.splat(unsafe { at.cast::<i32>().read_unaligned() })
 }
 
 /// Some rows of a tile: the tile's activations, its number of rows, and where these begin.

@@ -1,7 +1,8 @@
 //! Products of blocks of 32.
 
 use super::super::activations::blocks32;
-use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, prefetch};
+use super::super::sweep::opaque;
+use super::{ByteArray, Group, Kernel, Lanes, TilePart, broadcast, broadcast_from, prefetch};
 use crate::x86_64::avx512_vnni::{Avx512Vnni, F, I};
 
 /// A format of blocks of 32, sixteen rows at a time.
@@ -104,13 +105,17 @@ impl<W: SmallFormat> Kernel for Small<W> {
                     *products = [field(blocks32::OFFSET, m); N];
                 }
             }
+            let q = |m: usize| opaque(x.as_ptr().wrapping_add(32 * rows.row::<M>(m)));
+            let (first, last) = (q(0), q(M - 1));
             for i in 0..8 {
                 let mut weights = [v.splat(0); N];
                 for n in 0..N {
                     weights[n] = W::weights(v, block[n], i);
                 }
                 for (m, products) in products.iter_mut().enumerate() {
-                    let x = at(32 * rows.row::<M>(m) + 4 * i);
+                    let row = if m + 1 < M { first.wrapping_add(32 * m) } else { last };
+                    // SAFETY: as for `at`.
+                    let x = unsafe { broadcast_from(v, row.wrapping_add(4 * i)) };
                     for n in 0..N {
                         products[n] = v.dot_bytes(products[n], weights[n], x);
                     }
