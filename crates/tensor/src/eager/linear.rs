@@ -14,10 +14,10 @@ use super::weights::{Matrix, Rows, WeightId, WeightTable};
 use crate::ops::Linear;
 
 /// Bands per thread: enough that a thread that was held up does not hold up the others.
-const BANDS_PER_THREAD: usize = 6;
+const BANDS_PER_THREAD: usize = 8;
 
 /// The narrowest band: a few register tiles of the kernels.
-const BAND_ROWS_MIN: usize = 16;
+const BAND_ROWS_MIN: usize = 32;
 
 struct Task<'a> {
     matrix: &'a Matrix,

@@ -11,9 +11,12 @@ use std::ops::Range;
 /// Pairs of a piece: two groups of it are 32 KiB.
 const PIECE: usize = 256;
 
+/// Rows from which on the widening of weights for f32 multiply-adds is paid for.
+const WIDENING_PAYS: usize = 24;
+
 /// False if this CPU has no such instructions, or is faster without: on Intel's they give half of
 /// what f32 multiply-adds do (170 of 345 GFLOP/s measured on two cores of Sapphire Rapids), on AMD's
-/// from Zen 4 on twice as much. A few rows wait for memory anyway, and these need no widening.
+/// from Zen 4 on twice as much. Some rows wait for memory anyway, and these need no widening.
 pub(super) fn multiply(
     x: Activations<'_>,
     weights: PackedRows<'_>,
@@ -21,7 +24,7 @@ pub(super) fn multiply(
     scratch: &mut Vec<f32>,
 ) -> bool {
     let Some(v) = Avx512Bf16::detect() else { return false };
-    if x.batch > 4 && !v.outpaces_f32() {
+    if x.batch > WIDENING_PAYS && !v.outpaces_f32() {
         return false;
     }
     let job = Job::new(x, weights);
