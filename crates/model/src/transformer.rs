@@ -71,10 +71,11 @@ impl<O: Ops> Transformer<O> {
         let mut residual = ops.probe(Site::Embedding, x);
         let mut normed = ops.norm(residual, self.layers[0].attention_norm);
         for (index, layer) in self.layers.iter().enumerate() {
-            let next_norm =
-                self.layers.get(index + 1).map_or(self.norm, |next| next.attention_norm);
+            let next = self.layers.get(index + 1);
+            let next_norm = next.map_or(self.norm, |next| next.attention_norm);
+            let place = Place { index, last: next.is_none() };
             [residual, normed] =
-                ops.scope(|ops| layer.forward(ops, index, residual, normed, next_norm));
+                ops.scope(|ops| layer.forward(ops, place, residual, normed, next_norm));
         }
         let selected = ops.select_outputs(normed);
         let selected = ops.probe(Site::Head, selected);
@@ -84,6 +85,13 @@ impl<O: Ops> Transformer<O> {
             None => logits,
         }
     }
+}
+
+/// Where a layer stands.
+#[derive(Clone, Copy)]
+struct Place {
+    index: usize,
+    last: bool,
 }
 
 impl<O: Ops> Layer<O> {
@@ -111,17 +119,18 @@ impl<O: Ops> Layer<O> {
     }
 
     /// Takes the residual stream and its normed copy, returns both as the next layer (or the head)
-    /// wants them.
+    /// wants them. After the last attention no row looks at another one any more.
     fn forward(
         &self,
         ops: &mut O,
-        index: usize,
+        Place { index, last }: Place,
         residual: O::Value,
         normed: O::Value,
         next_norm: Norm<O::Weight>,
     ) -> [O::Value; 2] {
         let [residual, normed] = ops.scope(|ops| {
-            let mut mixed = self.attention.forward(ops, index, normed);
+            let mut mixed = self.attention.forward(ops, index, normed, last);
+            let residual = if last { ops.narrow_to_outputs(residual) } else { residual };
             if let Some(norm) = self.attention_post_norm {
                 mixed = ops.norm(mixed, norm);
             }

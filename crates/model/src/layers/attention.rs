@@ -51,7 +51,8 @@ impl<O: Ops> Attention<O> {
         })
     }
 
-    pub(crate) fn forward(&self, ops: &mut O, layer: usize, x: O::Value) -> O::Value {
+    /// `last`: of the result only the rows matter whose logits are wanted.
+    pub(crate) fn forward(&self, ops: &mut O, layer: usize, x: O::Value, last: bool) -> O::Value {
         let head_dim = self.spec.head_dim;
         let [mut q, mut k, v] = ops.linear(x, [self.q, self.k, self.v]);
         if let (Some(q_norm), Some(k_norm)) = (self.q_norm, self.k_norm) {
@@ -60,7 +61,10 @@ impl<O: Ops> Attention<O> {
         }
         q = ops.rotary(q, head_dim, self.rotary);
         k = ops.rotary(k, head_dim, self.rotary);
-        let mixed = ops.attention(layer, q, k, v, &self.spec);
+        let mut mixed = ops.attention(layer, q, k, v, &self.spec);
+        if last {
+            mixed = ops.narrow_to_outputs(mixed);
+        }
         let [out] = ops.linear(mixed, [self.out]);
         out
     }

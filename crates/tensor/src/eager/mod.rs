@@ -149,8 +149,10 @@ impl Eager {
     /// Values of earlier passes are dead from here on.
     ///
     /// # Panics
-    /// A row names a sequence without a table, or a position beyond its table: the engine's bug.
+    /// A row names a sequence without a table, or a position beyond its table; outputs are not in
+    /// the order of the rows: the engine's bug.
     pub fn begin(&mut self, pass: &Pass) {
+        assert!(pass.outputs.is_sorted_by(|a, b| a < b), "outputs {:?}", pass.outputs);
         for row in &pass.rows {
             let table = &pass.tables[row.sequence as usize];
             assert!(
@@ -402,7 +404,16 @@ impl Ops for Eager {
         self.arena.put(taken)
     }
 
+    fn narrow_to_outputs(&mut self, x: EagerValue) -> EagerValue {
+        // A hook is promised all rows.
+        if self.hook.is_some() { x } else { self.select_outputs(x) }
+    }
+
     fn select_outputs(&mut self, x: EagerValue) -> EagerValue {
+        if x.rows() == self.pass.outputs.len() {
+            // All rows are wanted, or the others are gone already.
+            return x;
+        }
         let mut out = self.arena.take(self.pass.outputs.len(), x.width());
         let source = self.arena.read(x);
         for (&row, out) in self.pass.outputs.iter().zip(out.rows_mut()) {
