@@ -16,8 +16,9 @@ use crate::ops::Linear;
 /// Bands per thread: enough that a thread that was held up does not hold up the others.
 const BANDS_PER_THREAD: usize = 8;
 
-/// The narrowest band: a few register tiles of the kernels.
-const BAND_ROWS_MIN: usize = 32;
+/// The narrowest band, and what bands are multiples of: the four groups of sixteen rows that packed
+/// kernels multiply together.
+const BAND_ROWS_MIN: usize = 64;
 
 struct Task<'a> {
     matrix: &'a Matrix,
