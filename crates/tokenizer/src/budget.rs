@@ -6,7 +6,7 @@
 use crate::TokenizerError;
 
 /// What all that grows with the file may take beside twice its length. Two of the 16 MiB are for
-/// what does not grow with it: tables of characters, compiled patterns.
+/// what does not grow with it, tables of characters above all.
 const ALLOWANCE: usize = 14 << 20;
 
 /// The largest file of a vocabulary; its texts are addressed with 32 bits.
@@ -54,5 +54,15 @@ impl Budget {
             return Err(TokenizerError::Limit { what, found: self.spent, limit: self.limit });
         }
         Ok(())
+    }
+
+    /// Bytes that may still be charged.
+    pub(crate) fn left(&self) -> usize {
+        self.limit.saturating_sub(self.spent)
+    }
+
+    /// Gives back what was charged for a while.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.spent = self.spent.saturating_sub(bytes);
     }
 }

@@ -3,6 +3,7 @@
 //! approximates a pattern, the model's own counts.
 
 use crate::TokenizerError;
+use crate::budget::Budget;
 use crate::pattern::Pattern;
 use crate::scan::Scanner;
 use crate::split::{Behavior, Step};
@@ -274,7 +275,7 @@ impl Family {
     }
 
     /// The steps, compiled.
-    pub(crate) fn steps(&self) -> Result<Vec<Step>, TokenizerError> {
+    pub(crate) fn steps(&self, budget: &mut Budget) -> Result<Vec<Step>, TokenizerError> {
         let (behavior, invert) = (Behavior::Isolated, false);
         self.cuts
             .iter()
@@ -284,7 +285,8 @@ impl Family {
                         Step::Split { pattern: Pattern::Scan(*scanner), behavior, invert }
                     }
                     Cut::At(source) => {
-                        Step::Split { pattern: Pattern::new(source)?, behavior, invert }
+                        let pattern = Pattern::new(source, budget)?;
+                        Step::Split { pattern, behavior, invert }
                     }
                     Cut::Triples { boundary } => Step::DigitTriples { boundary: *boundary },
                 })
@@ -317,7 +319,7 @@ mod tests {
     fn every_family_compiles_without_backtracking() {
         let mut names = std::collections::BTreeSet::new();
         for family in FAMILIES {
-            for step in family.steps().unwrap() {
+            for step in family.steps(&mut Budget::for_files(0).unwrap()).unwrap() {
                 if let Step::Split { pattern: Pattern::Backtracking(_), .. } = step {
                     assert_eq!(family.names[0], "jais-2");
                 }

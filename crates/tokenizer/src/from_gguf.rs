@@ -239,13 +239,14 @@ fn byte_pairs(prepared: &mut Prepared, budget: &mut Budget) -> Result<Pipeline, 
         ..BpeSettings::default()
     };
     let normalizers = if family.marked { vec![mark_spaces()] } else { Vec::new() };
+    let steps = family.steps(budget)?;
     let all = added(v, budget)?;
     Ok(Pipeline {
         raw: Arc::clone(&all),
         normalized: AddedSet::default(),
         all,
         normalizers,
-        steps: family.steps()?,
+        steps,
         model: Model::Bpe(Bpe::new(v, &prepared.ids, settings, budget)?),
         cut: if family.marked { SpaceCut::new(v) } else { None },
         prefix,

@@ -59,12 +59,13 @@ pub(crate) fn read(
     let pre_tokenizer = tree("pre_tokenizer", document.pre_tokenizer)?;
     let decoder = tree("decoder", document.decoder)?;
     let post = tree("post_processor", document.post_processor)?;
+    // Before the vocabulary: compiling takes more for a while than it keeps.
+    let normalizing = normalizers(&normalizer, &mut budget)?;
+    let cuts = steps(&pre_tokenizer, &mut budget)?;
     let model = ModelPart::read(&whole, document.model)?;
     let added = added_tokens(&whole, document.added_tokens, &mut budget)?;
     let decoding = decoding(&[&decoder, &pre_tokenizer, &normalizer]);
     let mut vocabulary = model.vocabulary(&added, &mut budget)?;
-    let normalizing = normalizers(&normalizer)?;
-    let cuts = steps(&pre_tokenizer)?;
     vocabulary.pre = cuts.names(model.settings.ignore_merges == Some(true));
     let sides = post_processor(&post, vocabulary.tokens.len())?;
     around(&mut vocabulary, &sides);

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::charsmap::Charsmap;
 use crate::error::excerpt;
 use crate::from_gguf::bert_steps;
@@ -68,7 +69,10 @@ fn inserted(text: &str) -> Result<String, TokenizerError> {
 }
 
 /// `{"String": ..}` or `{"Regex": ..}`, with its source as a regular expression where it is one.
-fn pattern(value: &Value) -> Result<(Pattern, Option<String>), TokenizerError> {
+fn pattern(
+    value: &Value,
+    budget: &mut Budget,
+) -> Result<(Pattern, Option<String>), TokenizerError> {
     let pattern = value.get("pattern");
     if let Some(text) = pattern.and_then(|p| p.get("String")).and_then(Value::as_str) {
         if text.is_empty() {
@@ -78,15 +82,18 @@ fn pattern(value: &Value) -> Result<(Pattern, Option<String>), TokenizerError> {
     }
     let source = pattern.and_then(|p| p.get("Regex")).and_then(Value::as_str);
     let source = source.ok_or_else(|| invalid(FILE, "a pattern is neither String nor Regex"))?;
-    Ok((Pattern::new(source)?, Some(source.to_owned())))
+    Ok((Pattern::new(source, budget)?, Some(source.to_owned())))
 }
 
 /// The normalizers in order.
-pub(crate) fn normalizers(value: &Value) -> Result<Vec<Normalizer>, TokenizerError> {
+pub(crate) fn normalizers(
+    value: &Value,
+    budget: &mut Budget,
+) -> Result<Vec<Normalizer>, TokenizerError> {
     let mut parts = Vec::new();
     flat(value, "normalizers", &mut parts)?;
     let normalizers: Vec<Normalizer> =
-        parts.into_iter().map(normalizer).collect::<Result<_, _>>()?;
+        parts.into_iter().map(|part| normalizer(part, budget)).collect::<Result<_, _>>()?;
     let growth = normalizers.iter().fold(1usize, |all, one| all.saturating_mul(one.growth()));
     if growth > GROWTH_MAX {
         let what = "growth of a text through all normalizers";
@@ -95,7 +102,7 @@ pub(crate) fn normalizers(value: &Value) -> Result<Vec<Normalizer>, TokenizerErr
     Ok(normalizers)
 }
 
-fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
+fn normalizer(part: &Value, budget: &mut Budget) -> Result<Normalizer, TokenizerError> {
     Ok(match kind(part) {
         "BertNormalizer" => {
             let lowercase = flag(part, "lowercase", true);
@@ -120,7 +127,7 @@ fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
         },
         "Prepend" => Normalizer::Prepend(inserted(text_of(part, "prepend")?)?),
         "Replace" => Normalizer::Replace {
-            pattern: pattern(part)?.0,
+            pattern: pattern(part, budget)?.0,
             content: inserted(text_of(part, "content")?)?,
         },
         "Precompiled" => match part.get("precompiled_charsmap").and_then(Value::as_str) {
@@ -157,12 +164,12 @@ impl Cuts {
 }
 
 /// The steps in order.
-pub(crate) fn steps(value: &Value) -> Result<Cuts, TokenizerError> {
+pub(crate) fn steps(value: &Value, budget: &mut Budget) -> Result<Cuts, TokenizerError> {
     let mut parts = Vec::new();
     flat(value, "pretokenizers", &mut parts)?;
     let mut cuts = Cuts { steps: Vec::new(), patterns: Some(Vec::new()) };
     for part in parts {
-        let source = step(part, &mut cuts.steps)?;
+        let source = step(part, &mut cuts.steps, budget)?;
         cuts.patterns = cuts.patterns.zip(source).map(|(mut patterns, source)| {
             patterns.extend((!source.is_empty()).then_some(source));
             patterns
@@ -173,7 +180,11 @@ pub(crate) fn steps(value: &Value) -> Result<Cuts, TokenizerError> {
 
 /// Appends the steps of one part. Gives its pattern, if it is no more than that; empty for none at
 /// all.
-fn step(part: &Value, steps: &mut Vec<Step>) -> Result<Option<String>, TokenizerError> {
+fn step(
+    part: &Value,
+    steps: &mut Vec<Step>,
+    budget: &mut Budget,
+) -> Result<Option<String>, TokenizerError> {
     let mut split = |pattern: Pattern, behavior: Behavior, invert: bool| {
         steps.push(Step::Split { pattern, behavior, invert });
     };
@@ -186,7 +197,7 @@ fn step(part: &Value, steps: &mut Vec<Step>) -> Result<Option<String>, Tokenizer
             return Ok((!add_prefix_space).then_some(source));
         }
         "Split" => {
-            let (pattern, source) = pattern(part)?;
+            let (pattern, source) = pattern(part, budget)?;
             let (behavior, invert) =
                 (behavior(part, Behavior::Isolated)?, flag(part, "invert", false));
             split(pattern, behavior, invert);
@@ -203,7 +214,9 @@ fn step(part: &Value, steps: &mut Vec<Step>) -> Result<Option<String>, Tokenizer
         "Punctuation" => {
             split(Pattern::Char(is_punctuation), behavior(part, Behavior::Isolated)?, false);
         }
-        "Whitespace" => split(Pattern::new(r"\w+|[^\w\s]+")?, Behavior::Removed, true),
+        "Whitespace" => {
+            split(Pattern::new(r"\w+|[^\w\s]+", budget)?, Behavior::Removed, true);
+        }
         "WhitespaceSplit" => split(Pattern::Char(char::is_whitespace), Behavior::Removed, false),
         "CharDelimiterSplit" => {
             let delimiter = text_of(part, "delimiter")?;
