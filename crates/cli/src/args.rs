@@ -75,7 +75,7 @@ pub(crate) struct ComputeArgs {
     #[arg(long)]
     pub(crate) no_pack: bool,
     /// Keep the packed weights on disk beside the model, and map them the next time
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_pack")]
     pub(crate) cache_packed: bool,
     /// Instruction set [default: the best that this processor has]
     #[arg(long, value_enum, hide_short_help = true)]

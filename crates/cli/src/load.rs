@@ -197,12 +197,15 @@ pub(crate) fn engine_for(
             );
         }
     }
-    let fits = memory.is_none_or(|memory| checkpoint.file_bytes() <= memory.available_bytes);
+    let kv_bytes = per_token.saturating_mul(length as u64);
+    let needed = checkpoint.file_bytes().saturating_add(kv_bytes);
+    let fits = memory.is_none_or(|memory| needed <= memory.available_bytes);
     if let Some(memory) = memory {
-        let kv_bytes = per_token.saturating_mul(length as u64);
         warn_of_paging(checkpoint.file_bytes(), kv_bytes, length, memory);
     }
-    let packing = if compute.no_pack || !fits { Packing::Keep } else { Packing::Pack };
+    // Packed weights are the program's own memory, which the system cannot take back.
+    let packs = !compute.no_pack && (fits || compute.pack);
+    let packing = if packs { Packing::Pack } else { Packing::Keep };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
@@ -225,9 +228,7 @@ pub(crate) fn engine_for(
 
 /// Where packed weights are kept: beside the model's first file.
 fn cache_path(checkpoint: &Checkpoint) -> PathBuf {
-    let mut path = PathBuf::from(name(checkpoint)).into_os_string();
-    path.push(".lucid-packed");
-    path.into()
+    lucid_hub::packed_beside(checkpoint.files().first().map_or(Path::new(""), |file| file))
 }
 
 /// Exact where the weights are exact.
@@ -256,8 +257,8 @@ fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, memory: Memory) {
     if weights <= memory.available_bytes {
         output::warn(format_args!(
             "the weights take {} and the keys and values of {context} tokens {}, but {} of memory \
-             are free. Once the context fills up, weights are read from disk again and again; a \
-             smaller --ctx would fit",
+             are free. Weights are therefore not packed, which is slower, and once the context \
+             fills up they are read from disk again and again; a smaller --ctx would fit",
             style::bytes(weights),
             style::bytes(kv_bytes),
             style::bytes(memory.available_bytes),

@@ -39,9 +39,11 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
     sent(out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")))
 }
 
-/// Writes a value as indented JSON.
-pub(crate) fn json(value: &serde_json::Value) -> Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+/// Writes a value as indented JSON, as it comes.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
+    sent(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
 fn sent(written: io::Result<()>) -> Result<()> {

@@ -109,7 +109,7 @@ fn a_cache_serves_its_weights_and_no_others() {
 }
 
 #[test]
-fn a_damaged_cache_is_made_again() {
+fn a_cache_with_a_damaged_header_is_made_again() {
     if !packs_here() {
         return;
     }
@@ -132,7 +132,7 @@ fn a_damaged_cache_is_made_again() {
     damaged(&|bytes| bytes[8] ^= 1);
     damaged(&|bytes| bytes[12..16].fill(0xff));
     // The hash of the layout, behind one stamp.
-    damaged(&|bytes| bytes[16 + 24] ^= 1);
+    damaged(&|bytes| bytes[16 + 40] ^= 1);
 }
 
 #[test]

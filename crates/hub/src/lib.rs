@@ -35,5 +35,5 @@ pub use installed::{LocalModel, Source, installed};
 pub use names::{PullSpec, RepoId};
 #[cfg(feature = "pull")]
 pub use pull::{Checksum, PlannedFile, PullEvent, PullPlan, plan_pull, pull};
-pub use remove::{Removable, Removed, removable, remove};
+pub use remove::{Removable, Removed, packed_beside, removable, remove};
 pub use resolve::{Resolved, resolve};

@@ -93,10 +93,20 @@ pub fn removable(config: &HubConfig, name: &str) -> Result<Removable, HubError> 
     if model.source != Source::Lucid {
         return Err(not_ours(model));
     }
+    let mut files = model.files;
+    let packed: Vec<_> = files.iter().map(|file| packed_beside(file)).collect();
+    files.extend(packed.into_iter().filter(|file| file.symlink_metadata().is_ok()));
     let size = |file: &PathBuf| file.symlink_metadata().map_or(0, |data| data.len());
-    let bytes = model.files.iter().map(size).fold(0, u64::saturating_add);
-    let (cache, files) = (config.cache.clone(), Some(model.files));
+    let bytes = files.iter().map(size).fold(0, u64::saturating_add);
+    let (cache, files) = (config.cache.clone(), Some(files));
     Ok(Removable { name: model.name, path: model.path, bytes, files, cache })
+}
+
+/// Where packed weights of a model's file are kept, if a run was asked to keep them.
+pub fn packed_beside(file: &Path) -> PathBuf {
+    let mut path = file.to_owned().into_os_string();
+    path.push(".lucid-packed");
+    path.into()
 }
 
 /// The folder of a repository that holds no complete model. `None` if there is none.

@@ -48,12 +48,12 @@ impl Case {
         self
     }
 
-    /// The chunks of all positions. What was never written is infinite.
+    /// The chunks of all positions. What was never written is no number.
     fn stored(&self, level: Level) -> Vec<Vec<u8>> {
         let AttentionShape { kv, head_dim, value_dim, .. } = self.shape;
         let bytes = kv.chunk_bytes(head_dim, value_dim);
-        // Bits that stand for NaN or infinity as floats, and for finite numbers as quants.
-        let mut chunks = vec![vec![0x7fu8; bytes]; self.positions.div_ceil(KV_CHUNK)];
+        // NaN in every float, and in every scale of quants.
+        let mut chunks = vec![vec![0xffu8; bytes]; self.positions.div_ceil(KV_CHUNK)];
         for position in 0..self.positions {
             let key = &self.keys[position * head_dim..][..head_dim];
             let value = &self.values[position * value_dim..][..value_dim];

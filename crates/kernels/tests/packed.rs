@@ -247,8 +247,8 @@ fn tiny_bfloat16_are_flushed_alike() {
             bits(&product(level, activations, DType::BF16, &packed, &bias, &[0, rows]))
         };
         let expected = products(Level::Scalar);
-        for level in Level::available() {
-            assert!(products(level) == expected, "{} batch {batch}", level.name());
+        for (name, level) in Level::variants() {
+            assert!(products(level) == expected, "{name} batch {batch}");
         }
     }
 }

@@ -62,15 +62,16 @@ impl<'a> Keys<'a> {
     /// A dimension that some converters write once per layer: all entries must agree.
     pub(crate) fn uniform_dimension(&self, tail: &str) -> Result<Option<usize>, ModelError> {
         let key = self.key(tail);
-        let values = match self.metadata.value(&key) {
-            Some(MetaValue::Array(MetaArray::Unsigned(values))) => values.to_vec(),
+        // Not collected: a hostile list is as long as its file.
+        let (first, agree) = match self.metadata.value(&key) {
+            Some(MetaValue::Array(MetaArray::Unsigned(values))) => first_of(values.iter()),
             Some(MetaValue::Array(MetaArray::Signed(values))) => {
-                values.iter().map(|value| value.max(0) as u64).collect()
+                first_of(values.iter().map(|value| value.max(0) as u64))
             }
             _ => return self.dimension(tail),
         };
-        match values.first() {
-            Some(&first) if values.iter().all(|&value| value == first) => {
+        match first {
+            Some(first) if agree => {
                 if (1..=DIMENSION_MAX).contains(&first) {
                     return Ok(Some(first as usize));
                 }
@@ -117,4 +118,10 @@ impl<'a> Keys<'a> {
         let offset = self.metadata.offset(&key);
         ModelError::Unsupported { key, found: found.to_string(), offset }
     }
+}
+
+/// The first number, and whether all others are the same.
+fn first_of(mut values: impl Iterator<Item = u64>) -> (Option<u64>, bool) {
+    let first = values.next();
+    (first, values.all(|value| Some(value) == first))
 }

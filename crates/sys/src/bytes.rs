@@ -40,10 +40,15 @@ enum Backing {
 pub struct FileStamp {
     /// Bytes of the file.
     pub len: u64,
-    /// When it was last written to, in nanoseconds since 1970; 0 where the system does not say.
+    /// When it was last written to, in nanoseconds since 1970.
     pub modified: u64,
-    /// Its number in its file system; 0 where there is none.
+    /// When anything about it last changed, in nanoseconds since 1970. No program can set this
+    /// back. 0 where there is no such time.
+    pub changed: u64,
+    /// Its number in its file system, and that system's; 0 where there are none.
     pub number: u64,
+    /// See `number`.
+    pub device: u64,
 }
 
 /// How bytes are about to be read; a hint to the system.
@@ -119,19 +124,28 @@ impl Bytes {
         !info.is_ok_and(|info| info.len() == map.len() as u64 && info.modified().ok() == *modified)
     }
 
-    /// The state of the file that is mapped, when it was mapped; `None` for other memory.
+    /// The state of the file that is mapped; `None` for other memory, and where the system does not
+    /// tell or the file is not any more what was mapped.
     pub fn stamp(&self) -> Option<FileStamp> {
         let Backing::Map { map, file, modified } = &*self.backing else { return None };
-        let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let modified = since.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0);
+        let info = file.metadata().ok()?;
+        if self.changed_on_disk() {
+            return None;
+        }
+        let since = modified.as_ref()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let modified = u64::try_from(since.as_nanos()).ok()?;
         #[cfg(unix)]
-        let number = file.metadata().map_or(0, |info| std::os::unix::fs::MetadataExt::ino(&info));
-        #[cfg(not(unix))]
-        let number = {
-            let _ = file;
-            0
+        let (changed, number, device) = {
+            use std::os::unix::fs::MetadataExt as _;
+            let changed = info.ctime().wrapping_mul(1_000_000_000).wrapping_add(info.ctime_nsec());
+            (changed as u64, info.ino(), info.dev())
         };
-        Some(FileStamp { len: map.len() as u64, modified, number })
+        #[cfg(not(unix))]
+        let (changed, number, device) = {
+            let _ = info;
+            (0, 0, 0)
+        };
+        Some(FileStamp { len: map.len() as u64, modified, changed, number, device })
     }
 
     /// Tells the system how these bytes are about to be read. Only a hint: without effect on heap

@@ -179,11 +179,11 @@ pub trait Ops {
     /// `cap * tanh(x / cap)`. Consumes `x`.
     fn soft_cap(&mut self, x: Self::Value, cap: f32) -> Self::Value;
 
-    /// Only the rows whose logits the pass wants, in the order in which it names them. Takes a value
-    /// that `narrow_to_outputs` made as well.
+    /// Only the rows whose logits the pass wants, in the order in which it names them. Takes also a
+    /// value that `narrow_to_outputs` made.
     fn select_outputs(&mut self, x: Self::Value) -> Self::Value;
 
-    /// Says that of `x`, and of what is made of it, only the rows that `select_outputs` will ask for
+    /// Says that of `x`, and of what is made of it, only the rows that `select_outputs` asks for
     /// matter: nothing that follows looks at other rows. An executor may keep all.
     fn narrow_to_outputs(&mut self, x: Self::Value) -> Self::Value;
 

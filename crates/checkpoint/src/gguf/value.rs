@@ -75,9 +75,8 @@ fn array(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaArray, CheckpointErro
         kind::BOOL | kind::U8 | kind::I8 => 1,
         kind::U16 | kind::I16 => 2,
         kind::U32 | kind::I32 | kind::F32 => 4,
-        kind::F64 | kind::U64 | kind::I64 => 8,
-        // The length of each.
-        kind::TEXT => 8,
+        // Of a text, its length.
+        kind::F64 | kind::U64 | kind::I64 | kind::TEXT => 8,
         kind::ARRAY => {
             let expected = "an array of plain values";
             return Err(cursor.malformed(item, kind_at, expected, "an array of arrays"));

@@ -12,6 +12,7 @@ pub(crate) mod pull;
 mod rm;
 mod run;
 pub(crate) mod show;
+mod show_json;
 mod tokenize;
 
 use anyhow::Result;

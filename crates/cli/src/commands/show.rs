@@ -10,6 +10,7 @@ use lucid_tensor::{MetaArray, MetaValue, WeightSource as _};
 use lucid_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
+use super::show_json::Report;
 use crate::args::ShowArgs;
 use crate::env::Environment;
 use crate::style::Paint;
@@ -44,7 +45,8 @@ pub(crate) fn run(args: &ShowArgs, environment: &Environment) -> Result<i32> {
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let facts = gather(checkpoint)?;
     if args.json {
-        output::json(&facts.to_json(args))?;
+        let metadata = args.metadata.then(|| facts.checkpoint.metadata());
+        output::json(&Report { value: &facts.to_json(args), metadata })?;
         return Ok(0);
     }
     let paint = Paint::new(environment.colour);
@@ -248,11 +250,6 @@ impl Facts {
             );
             value["memory"] = memory.collect();
         }
-        if args.metadata {
-            let entries = self.checkpoint.metadata().iter();
-            let entries = entries.map(|(key, value)| (key.to_owned(), meta_json(value)));
-            value["metadata"] = Value::Object(entries.collect());
-        }
         if args.template {
             value["template"] = json!(self.template());
         }
@@ -309,22 +306,5 @@ fn short(value: &MetaValue) -> String {
         MetaValue::Signed(value) => value.to_string(),
         MetaValue::Float(value) => value.to_string(),
         MetaValue::Bool(value) => value.to_string(),
-    }
-}
-
-fn meta_json(value: &MetaValue) -> Value {
-    match value {
-        MetaValue::Unsigned(value) => json!(value),
-        MetaValue::Signed(value) => json!(value),
-        MetaValue::Float(value) => json!(value),
-        MetaValue::Bool(value) => json!(value),
-        MetaValue::Text(value) => json!(value),
-        MetaValue::Array(MetaArray::Unsigned(values)) => json!(values.to_vec()),
-        MetaValue::Array(MetaArray::Signed(values)) => json!(values.to_vec()),
-        MetaValue::Array(MetaArray::Float(values)) => json!(values.to_vec()),
-        MetaValue::Array(MetaArray::Bool(values)) => json!(values),
-        MetaValue::Array(MetaArray::Text(values)) => {
-            json!(values.iter().map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>())
-        }
     }
 }

@@ -4,8 +4,8 @@
 //! row in each. Rows of plain floats are one block of pairs.
 //!
 //! In F16 the first halves of a line's words come before the second, so that each are sixteen
-//! numbers in a row. In Q5_0 and Q5_1 the fifth bits of a block change places inside their word: bit j of byte t is
-//! that of element 4 j + t, so that one shift serves four elements.
+//! numbers in a row. In Q5_0 and Q5_1 the fifth bits of a block change places inside their word:
+//! bit j of byte t is that of element 4 j + t, so that one shift serves four elements.
 
 use super::transpose::transpose;
 use crate::{DType, Level, dequantize_row};

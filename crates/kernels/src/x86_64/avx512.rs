@@ -235,7 +235,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn max_lane(self, a: F) -> f32 {
-        // SAFETY: the token proves AVX-512 DQ; registers only. Each step is that of the scalar tree:
+        // SAFETY: the token proves AVX-512 DQ; registers only. Each step is the scalar tree's:
         // the second operand where one is NaN.
         unsafe {
             let high = _mm512_extractf32x8_ps::<1>(a);

@@ -123,7 +123,9 @@ impl KvStore {
             }
         };
         if pass.rows.len() < PARALLEL_ROWS {
-            tasks.iter_mut().for_each(|task| store(&mut scratch[0], task));
+            for task in &mut tasks {
+                store(&mut scratch[0], task);
+            }
         } else {
             pool.for_each_with(scratch, &mut tasks, |scratch, _, task| store(scratch, task));
         }

@@ -3,16 +3,17 @@
 //! A file is a page with the header, then the packed memory. The header names the layout (format,
 //! shape and place of every matrix) and the content that was packed, as a hash of all its bytes. A
 //! cache is used if both agree. The content is not hashed again while the model's files are, by
-//! length, time and number, in the state in which they were hashed.
+//! length, times and number, in the state in which they were hashed. The packed bytes themselves are
+//! not checked again: whoever can change them can change the model beside them.
 //!
-//! Little-endian: magic, version u32, count of files u32, the files' stamps (3 x u64 each, at most
+//! Little-endian: magic, version u32, count of files u32, the files' stamps (5 x u64 each, at most
 //! 64), layout hash and content hash of 32 bytes, length of the packed memory u64; zeros up to a
 //! page.
 
 use std::io;
 use std::path::Path;
 
-use lucid_sys::{Bytes, FileStamp, ThreadPool, write_atomic};
+use lucid_sys::{Access, Bytes, FileStamp, ThreadPool, write_atomic};
 
 use super::packing::Pending;
 
@@ -21,6 +22,7 @@ const MAGIC: &[u8; 8] = b"LUCIDPKD";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 4096;
 const FILES_MAX: usize = 64;
+const STAMP_BYTES: usize = 40;
 /// What a thread hashes at a time; part of the definition of the content hash.
 const HASH_PIECE: usize = 8 << 20;
 
@@ -53,7 +55,7 @@ impl Identity {
         header.extend(VERSION.to_le_bytes());
         header.extend((self.stamps.len() as u32).to_le_bytes());
         for stamp in &self.stamps {
-            for number in [stamp.len, stamp.modified, stamp.number] {
+            for number in [stamp.len, stamp.modified, stamp.changed, stamp.number, stamp.device] {
                 header.extend(number.to_le_bytes());
             }
         }
@@ -74,6 +76,10 @@ fn content_hash(pool: &ThreadPool, pending: &[Pending]) -> [u8; 32] {
     for (_, hash) in &tasks {
         hasher.update(hash);
     }
+    // Not held beside what is packed of it.
+    for matrix in pending {
+        matrix.view.data.advise(Access::Done);
+    }
     *hasher.finalize().as_bytes()
 }
 
@@ -90,7 +96,7 @@ pub(super) fn open(
     }
     let found = &file[..HEADER_BYTES];
     // Where stamps and all else agree, the content hash is whatever stands there.
-    let hash_at = 16 + identity.stamps.len() * 24 + 32;
+    let hash_at = 16 + identity.stamps.len() * STAMP_BYTES + 32;
     let stated: [u8; 32] = found[hash_at..hash_at + 32].try_into().ok()?;
     let unchanged = !identity.stamps.is_empty() && identity.header(&stated) == found;
     if !unchanged {
@@ -99,10 +105,10 @@ pub(super) fn open(
         if count > FILES_MAX {
             return None;
         }
-        let (start, rest) = (16 + count * 24, HEADER_BYTES);
+        let (start, rest) = (16 + count * STAMP_BYTES, HEADER_BYTES);
         let content = content_hash(pool, pending);
         let expected = identity.header(&content);
-        let ours = &expected[16 + identity.stamps.len() * 24..];
+        let ours = &expected[16 + identity.stamps.len() * STAMP_BYTES..];
         let theirs = &found[start..rest];
         let len = 72; // Two hashes and a length.
         if found[..12] != expected[..12] || ours[..len] != theirs[..len] {
@@ -121,6 +127,10 @@ pub(super) fn save(
     packed: &[u8],
 ) -> io::Result<()> {
     let header = identity.header(&content_hash(pool, pending));
+    if pending.iter().any(|matrix| matrix.view.data.changed_on_disk()) {
+        // What was packed may not be what was hashed.
+        return Err(io::Error::other("the model's file changed while it was being packed"));
+    }
     write_atomic(path, |writer| {
         writer.write_all(&header)?;
         writer.write_all(packed)

@@ -32,6 +32,9 @@ pub enum PackedFrom {
     Cache,
 }
 
+/// Bytes of padding that no matrix is refused for.
+const PADDING_FREE: usize = 1 << 16;
+
 /// A matrix that waits to be packed.
 pub(super) struct Pending {
     pub(super) view: TensorView,
@@ -42,12 +45,16 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// `None` where the level has no fast kernel for the format, or there is nothing to multiply.
+    /// `None` where the level has no fast kernel for the format, there is nothing to multiply, or
+    /// padding to whole groups of rows would inflate it.
     pub(super) fn new(level: Level, view: &TensorView, rows: usize, cols: usize) -> Option<Self> {
         if rows == 0 || cols == 0 || !kernels::packed_kernel(level, view.dtype) {
             return None;
         }
         let bytes = kernels::packed_bytes(view.dtype, rows, cols)?;
+        if bytes > view.data.len() + view.data.len() / 50 + PADDING_FREE {
+            return None;
+        }
         Some(Self { view: view.clone(), rows, cols, bytes })
     }
 

@@ -86,6 +86,8 @@ enum Parameter {
 #[derive(Default)]
 pub(super) struct WeightTable {
     parameters: Vec<Parameter>,
+    /// One handle on each file that was bound from: vocabularies lie there too, packed or not.
+    files: Vec<Bytes>,
     /// Matrices that wait for `pack`, by index.
     pending: Vec<(usize, Pending)>,
 }
@@ -121,6 +123,9 @@ impl WeightTable {
                 found: view.data.len(),
             });
         }
+        if !self.files.iter().any(|file| file.same_memory(&view.data)) {
+            self.files.push(view.data.clone());
+        }
         self.parameters.push(if view.shape.len() == 1 {
             let mut vector = vec![0.0; cols];
             kernels::dequantize_row(level, view.dtype, &view.data, &mut vector);
@@ -147,6 +152,8 @@ impl WeightTable {
     ) -> Result<PackedFrom, TensorError> {
         let (indices, pending): (Vec<_>, Vec<_>) = self.pending.drain(..).unzip();
         let (parts, from) = pack_all(pool, &pending, cache, progress)?;
+        // A cache that was mapped is a file like the others.
+        self.files.extend(parts.first().cloned());
         for (index, part) in indices.into_iter().zip(parts) {
             if let Parameter::Matrix(matrix) = &mut self.parameters[index] {
                 matrix.storage = Storage::Packed(part);
@@ -155,21 +162,9 @@ impl WeightTable {
         Ok(from)
     }
 
-    /// Whether a file that matrices are read from has changed since it was mapped.
+    /// Whether a file that weights came from, or the packed cache, has changed since it was mapped.
     pub(super) fn changed_on_disk(&self) -> bool {
-        let mut seen: Vec<&Bytes> = Vec::new();
-        for parameter in &self.parameters {
-            let Parameter::Matrix(matrix) = parameter else { continue };
-            let (Storage::File(data) | Storage::Packed(data)) = &matrix.storage;
-            if seen.iter().any(|file| file.same_memory(data)) {
-                continue;
-            }
-            if data.changed_on_disk() {
-                return true;
-            }
-            seen.push(data);
-        }
-        false
+        self.files.iter().any(Bytes::changed_on_disk)
     }
 
     pub(super) fn matrix(&self, id: WeightId) -> &Matrix {

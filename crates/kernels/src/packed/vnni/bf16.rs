@@ -15,8 +15,8 @@ const PIECE: usize = 256;
 const WIDENING_PAYS: usize = 24;
 
 /// False if this CPU has no such instructions, or is faster without: on Intel's they give half of
-/// what f32 multiply-adds do (170 of 345 GFLOP/s measured on two cores of Sapphire Rapids), on AMD's
-/// from Zen 4 on twice as much. Some rows wait for memory anyway, and these need no widening.
+/// what f32 multiply-adds do (170 of 345 GFLOP/s on two cores of Sapphire Rapids), on AMD's from
+/// Zen 4 on twice as much. Some rows wait for memory anyway, and these need no widening.
 pub(super) fn multiply(
     x: Activations<'_>,
     weights: PackedRows<'_>,
