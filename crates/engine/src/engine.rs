@@ -156,7 +156,7 @@ impl Engine {
             value_dim: config.value_dim,
         };
         let block_len = kv.dtype.block_len();
-        if kv.head_dim % block_len != 0 || kv.value_dim % block_len != 0 {
+        if !kv.head_dim.is_multiple_of(block_len) || !kv.value_dim.is_multiple_of(block_len) {
             let KvShape { dtype, head_dim, value_dim, .. } = kv;
             return Err(EngineError::KvFormat { dtype, head_dim, value_dim });
         }

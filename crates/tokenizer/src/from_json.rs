@@ -74,7 +74,9 @@ pub(crate) fn read(
     prepared.vocabulary.merges = model.merges(&prepared.ids, &mut budget)?;
     // Texts of added tokens are the vocabulary's by now.
     let mut added = added.tokens;
-    added.iter_mut().for_each(|token| token.text = token.id);
+    for token in &mut added {
+        token.text = token.id;
+    }
     let spelling = decoding.spelling(model.kind);
     let built = build_model(&model, &prepared, spelling, &cuts.steps, &mut budget)?;
     let source = Source {

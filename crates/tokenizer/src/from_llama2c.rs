@@ -20,7 +20,7 @@ pub(crate) fn read(
     // No more than there can be: each piece has a score and a length.
     let count = vocab_size.min(bin.len() / 8);
     budget.charge("memory for the pieces of tokenizer.bin", count, PIECE_COST)?;
-    let spaces = bin.iter().filter(|byte| **byte == b' ').count();
+    let spaces = bin.split(|byte| *byte == b' ').count() - 1;
     // The three control tokens may be longer than what stands for them.
     let bytes = bin.len() + 2 * spaces + 16;
     budget.charge("memory for the texts of tokenizer.bin", bytes, 1)?;

@@ -35,6 +35,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) ignore_merges: Option<bool>,
 }
 
+/// Is given a text, its id and its score.
+type Take<'a> = dyn FnMut(&[u8], u64, Option<f32>) -> Result<(), TokenizerError> + 'a;
+
 /// The part.
 pub(crate) struct ModelPart<'a> {
     pub(crate) kind: &'static str,
@@ -164,7 +167,7 @@ impl<'a> ModelPart<'a> {
         &self,
         added: &Added,
         special: &TokenIndex,
-        take: &mut dyn FnMut(&[u8], u64, Option<f32>) -> Result<(), TokenizerError>,
+        take: &mut Take<'_>,
     ) -> Result<Option<u64>, TokenizerError> {
         let mut unk = None;
         if self.kind == "Unigram" {
