@@ -37,17 +37,14 @@ impl Removable {
     /// [`HubError::Io`].
     pub fn delete(self) -> Result<Removed, HubError> {
         let mut bytes = 0;
-        match &self.files {
-            Some(files) => {
-                for file in files {
-                    bytes += delete(file)?;
-                }
+        if let Some(files) = &self.files {
+            for file in files {
+                bytes += delete(file)?;
             }
-            None => {
-                fs::remove_dir_all(&self.path)
-                    .map_err(|source| HubError::io("delete", &self.path, source))?;
-                bytes = self.bytes;
-            }
+        } else {
+            fs::remove_dir_all(&self.path)
+                .map_err(|source| HubError::io("delete", &self.path, source))?;
+            bytes = self.bytes;
         }
         remove_empty_parents(&self.path, &self.cache);
         Ok(Removed { bytes, path: self.path })

@@ -49,6 +49,7 @@ impl Memory {
 
 #[cfg(target_os = "linux")]
 fn huge_pages(bytes: &mut [u8]) {
+    // SAFETY: the declaration is that of madvise(2).
     unsafe extern "C" {
         fn madvise(start: *mut u8, len: usize, advice: i32) -> i32;
     }

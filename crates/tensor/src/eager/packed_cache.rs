@@ -3,8 +3,8 @@
 //! A file is a page with the header, then the packed memory. The header names the layout (format,
 //! shape and place of every matrix) and the content that was packed, as a hash of all its bytes. A
 //! cache is used if both agree. The content is not hashed again while the model's files are, by
-//! length, times and number, in the state in which they were hashed. The packed bytes themselves are
-//! not checked again: whoever can change them can change the model beside them.
+//! length, times and number, in the state in which they were hashed. The packed bytes themselves
+//! are not checked again: whoever can change them can change the model beside them.
 //!
 //! Little-endian: magic, version u32, count of files u32, the files' stamps (5 x u64 each, at most
 //! 64), layout hash and content hash of 32 bytes, length of the packed memory u64; zeros up to a
