@@ -374,6 +374,60 @@ fn hostile_components_stay_within_the_bound() {
     let _ = run("four trees", &file);
 }
 
+/// A small `tokenizer.json` that splits by these patterns, one after the other.
+fn patterns_json(sources: &[String]) -> Vec<u8> {
+    let split =
+        |source| json!({"type": "Split", "pattern": {"Regex": source}, "behavior": "Isolated"});
+    let splits: Vec<Value> = sources.iter().map(split).collect();
+    let file = json!({
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": []},
+    });
+    serde_json::to_vec(&file).unwrap()
+}
+
+/// Compiled patterns are not in proportion to their source. The text makes every engine's caches
+/// grow.
+#[test]
+fn hostile_patterns_stay_within_the_bound() {
+    let scripts = |c: char| c.is_alphabetic();
+    let text: String =
+        ('\u{20}'..'\u{3000}').filter(|c| scripts(*c)).flat_map(|c| [c, ' ']).collect();
+    let run = |name: &str, sources: &[String]| {
+        let file = patterns_json(sources);
+        check(name, file.len(), || {
+            let tokenizer = Tokenizer::from_tokenizer_json(&file, None)?;
+            tokenizer.encode(text.as_bytes(), &[], AddSpecial::Yes, ParseSpecial::Yes);
+            Ok(use_it(&tokenizer))
+        })
+    };
+    let one = |name: &str, source: String| run(name, &[source]);
+    assert_eq!(one("a letter", r"\p{L}".to_owned()), Ok(3));
+    assert_eq!(one("ten letters", r"\p{L}{10}".to_owned()), Ok(3));
+    assert_eq!(one("a lookahead", r"\p{L}+(?=x)|\s(?!\p{N}{3})".to_owned()), Ok(3));
+    assert_eq!(run("real patterns", &vec![REAL.to_owned(); 5]), Ok(3));
+    assert!(one("300 letters", r"\p{L}{300}".to_owned()).unwrap_err().contains("limit"));
+}
+
+/// As large as patterns in the wild are.
+const REAL: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"(?i:'s|'t|'re|'ve)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
+/// The patterns of families go through the same compiler.
+#[test]
+fn families_stay_within_the_bound() {
+    for family in
+        ["deepseek-v3", "deepseek-llm", "jais-2", "afmoe", "chameleon", "youtu", "kimi-k2"]
+    {
+        let file = Gguf::default().text("tokenizer.ggml.model", "gpt2");
+        let file = file.text("tokenizer.ggml.pre", family);
+        let file = file.texts("tokenizer.ggml.tokens", 256, |i| format!("{i}"));
+        assert_eq!(gguf(family, &file.write(family).0), Ok(256), "{family}");
+    }
+}
+
 #[test]
 fn hostile_lists_stay_within_the_bound() {
     let _ = other("empty pieces", &[0x0A, 0].repeat(FILE_BYTES / 2), Tokenizer::from_sentencepiece);
