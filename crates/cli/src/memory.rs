@@ -444,13 +444,15 @@ fn hostile_lists_stay_within_the_bound() {
     let _ = other("llama2.c zeros", &vec![0; FILE_BYTES], |b| {
         Tokenizer::from_llama2c(b, b.len() / 8 - 1)
     });
-    let lines: String = (0..FILE_BYTES / 7).map(|i| format!("{i:x}\n")).collect();
+    let lines = (0..FILE_BYTES / 7).map(|i| format!("{i:x}\n")).collect::<Vec<_>>().concat();
     let _ = other("vocab.txt", lines.as_bytes(), |lines| Tokenizer::from_bert_vocab(lines, true));
     let empty = "\n".repeat(FILE_BYTES);
     let _ = other("lines", empty.as_bytes(), |lines| Tokenizer::from_bert_vocab(lines, true));
-    let ranks: String = (0..FILE_BYTES / 16).map(|i| format!("{:08} {i}\n", i)).collect();
+    let ranks = (0..FILE_BYTES / 16).map(|i| format!("{i:08} {i}\n"));
+    let ranks = ranks.collect::<Vec<_>>().concat();
     let _ = other("ranks", ranks.as_bytes(), |ranks| Tokenizer::from_tiktoken(ranks, "gpt-2"));
-    let zeros: String = (1..1025).map(|i| format!("{} {}\n", zeros_base64(i), i - 1)).collect();
+    let zeros = (1..1025).map(|i| format!("{} {}\n", zeros_base64(i), i - 1));
+    let zeros = zeros.collect::<Vec<_>>().concat();
     let _ = other("long ranks", zeros.as_bytes(), |it| Tokenizer::from_tiktoken(it, "gpt-2"));
     let merges = "a b\n".repeat(FILE_BYTES / 4);
     let vocab = br#"{"a": 0, "b": 1, "ab": 2}"#;

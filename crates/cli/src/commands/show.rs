@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use lucid_checkpoint::Checkpoint;
 use lucid_model::Config;
 use lucid_sys::Memory;
-use lucid_tensor::{MetaArray, MetaValue, WeightSource as _};
+use lucid_tensor::{MetaValue, WeightSource as _};
 use lucid_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
