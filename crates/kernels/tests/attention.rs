@@ -146,7 +146,9 @@ impl Case {
     fn formats(&self) -> Vec<KvDType> {
         let all = [KvDType::F32, KvDType::F16, KvDType::BF16, KvDType::Q8_0, KvDType::Q4_0];
         let fits = |kv: &KvDType| {
-            self.shape.head_dim % kv.block_len() == 0 && self.shape.value_dim % kv.block_len() == 0
+            [self.shape.head_dim, self.shape.value_dim]
+                .iter()
+                .all(|dim| dim.is_multiple_of(kv.block_len()))
         };
         all.into_iter().filter(fits).collect()
     }

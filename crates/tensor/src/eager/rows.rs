@@ -85,8 +85,12 @@ mod tests {
         let (mut a, mut b) = (vec![0.0; rows * width], vec![0.0; rows * width]);
         for_each_pair(&pool, [&mut a, &mut b], width, |row, a, b| {
             assert_eq!((a.len(), b.len()), (width, width));
-            a.iter_mut().for_each(|x| *x += row as f32 + 1.0);
-            b.iter_mut().for_each(|x| *x -= row as f32 + 1.0);
+            for x in a.iter_mut() {
+                *x += row as f32 + 1.0;
+            }
+            for x in b.iter_mut() {
+                *x -= row as f32 + 1.0;
+            }
         });
         for_each(&pool, &mut a, width, |row, a| a.iter_mut().for_each(|x| *x += row as f32));
         for (row, (a, b)) in a.chunks(width).zip(b.chunks(width)).enumerate() {
