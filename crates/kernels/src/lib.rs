@@ -2,8 +2,9 @@
 //!
 //! Invariants: (1) the scalar kernel is the specification, and every level gives its bits; (2) a
 //! sum along a row runs in one fixed order: sixteen lanes, fused multiply-add, the tree i+8, i+4,
-//! i+2, i+1; it depends on that row's length alone; (3) a tail is padded with zeros, never dropped;
-//! (4) lengths that do not match are our bugs and panic.
+//! i+2, i+1, or one chain where a lane is an element of the result; it depends on that row alone;
+//! (3) a tail is padded with zeros, never dropped; (4) lengths that do not match are our bugs and
+//! panic.
 
 mod attention;
 mod band;
