@@ -236,21 +236,47 @@ fn tiny_bfloat16_are_flushed_alike() {
             (0..count).map(|_| random.unit() * scale(&mut random)).collect()
         };
         let (weights, x) = (tiny(rows * cols, 100), tiny(batch * cols, 60));
-        let mut source = vec![0; 2 * rows * cols];
-        quantize_row(DType::BF16, &weights, &mut source).expect("can be written");
-        let packed = pack(DType::BF16, &source, rows, cols);
-        let class = ActivationClass::Bf16;
-        let bytes = rounded(Level::Scalar, class, &x, batch, cols);
-        let activations = Activations { class, bytes: &bytes, batch, cols };
-        let products = |level| {
-            let bias = vec![0.0; rows];
-            bits(&product(level, activations, DType::BF16, &packed, &bias, &[0, rows]))
-        };
-        let expected = products(Level::Scalar);
-        for (name, level) in Level::variants() {
-            assert!(products(level) == expected, "{name} batch {batch}");
-        }
+        flushed_alike(&weights, &x, batch);
     }
+}
+
+/// A sum that is fine as far as a panel's piece goes, and too small only by what a later piece with
+/// larger numbers takes from it: 2^-110 + 2^-127 - 2^-110.
+#[test]
+fn a_tiny_rest_is_flushed_alike() {
+    let (rows, cols) = (40, 256);
+    let power = |exponent: i32| 2.0f32.powi(exponent);
+    let row = |start: [f32; 3]| {
+        let mut row = vec![0.0; cols];
+        (row[0], row[2], row[200]) = (start[0], start[1], start[2]);
+        row
+    };
+    let weights = row([power(-55), power(-64), -power(-55)]).repeat(rows);
+    for batch in [1, 4, 12, 30] {
+        let x = row([power(-55), power(-63), power(-55)]).repeat(batch);
+        let found = flushed_alike(&weights, &x, batch);
+        assert!(found.iter().all(|&bits| bits == 0), "{found:?}");
+    }
+}
+
+/// Products in bfloat16 of rows of 256, with the same bits on all levels.
+fn flushed_alike(weights: &[f32], x: &[f32], batch: usize) -> Vec<u32> {
+    let (cols, class) = (256, ActivationClass::Bf16);
+    let rows = weights.len() / cols;
+    let mut source = vec![0; 2 * rows * cols];
+    quantize_row(DType::BF16, weights, &mut source).expect("can be written");
+    let packed = pack(DType::BF16, &source, rows, cols);
+    let bytes = rounded(Level::Scalar, class, x, batch, cols);
+    let activations = Activations { class, bytes: &bytes, batch, cols };
+    let products = |level| {
+        let bias = vec![0.0; rows];
+        bits(&product(level, activations, DType::BF16, &packed, &bias, &[0, rows]))
+    };
+    let expected = products(Level::Scalar);
+    for (name, level) in Level::variants() {
+        assert!(products(level) == expected, "{name} batch {batch}");
+    }
+    expected
 }
 
 /// Ties, zeros, numbers too small to scale, and such as are none.

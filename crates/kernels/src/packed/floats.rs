@@ -6,10 +6,11 @@
 //! as zero. Multiply-adds do not, yet mostly cannot differ: a product of two bfloat16 is a multiple
 //! of 2^(a + b - 14) if none of them is below 2^a and 2^b, and so is every sum of such products,
 //! rounded or not. Where this multiple is 2^-126 at least, no sum is below it but zero. Where it is
-//! not, sums are flushed step by step.
+//! not, sums are flushed step by step, and so is whatever is added to them later: larger numbers may
+//! cancel and leave the small ones.
 
 use super::layout::Layout;
-use super::sweep::{CHUNK_TILES, Lanes, Shape, Sweep, opaque};
+use super::sweep::{BLOCK_GROUPS, CHUNK_TILES, Lanes, Shape, Sweep, opaque};
 use super::{ACTIVATION_TILE, Activations, PackedRows, Sink, activation_bytes};
 use crate::simd::{LANES, Simd};
 #[cfg(target_arch = "x86_64")]
@@ -24,6 +25,8 @@ type Line = [u8; 64];
 /// Pairs of a panel, and groups where there are 32 registers: 24 KiB.
 const PIECE: usize = 96;
 const PANEL_GROUPS: usize = 2;
+/// Of a block.
+const PANELS_MAX: usize = BLOCK_GROUPS;
 
 /// The least sum of two biased exponents (the smallest of all weights and of all activations) with
 /// which no sum is subnormal: (a - 127) + (b - 127) - 14 >= -126.
@@ -233,6 +236,7 @@ impl<'a, S: Compiled, W: Format> Job<'a, S, W> {
         for first in (0..self.groups.len()).step_by(N) {
             let mut sums = [[[0.0; LANES]; N]; ACTIVATION_TILE];
             let sums = &mut sums.as_flattened_mut()[..batch * N];
+            let mut flushes = false;
             for from in (0..self.pairs).step_by(PIECE) {
                 let units = from..(from + PIECE).min(self.pairs);
                 let lines = self.lines::<N>(first, units.clone());
@@ -243,10 +247,11 @@ impl<'a, S: Compiled, W: Format> Job<'a, S, W> {
                     }
                 }
                 let inputs = wide.inputs(self, 0, units);
-                if wide.safe(0, exponent) {
-                    cover::<S, Direct<W>, _, N, false>(self.s, lines, inputs, sums);
-                } else {
+                flushes |= !wide.safe(0, exponent);
+                if flushes {
                     cover::<S, Direct<W>, _, N, true>(self.s, lines, inputs, sums);
+                } else {
+                    cover::<S, Direct<W>, _, N, false>(self.s, lines, inputs, sums);
                 }
             }
             for (m, sums) in sums.chunks_exact(N).enumerate() {
@@ -268,7 +273,8 @@ impl<'a, S: Compiled, W: Format> Job<'a, S, W> {
         let [wide_a, wide_b, panel, sums] = cut(scratch, lines);
         let wide = WideInputs::new([wide_a, wide_b], PIECE);
         let panel = panel.as_chunks_mut().0;
-        let mut panels = Panels { job: self, panel, exponent: 0, wide };
+        let flushes = [[false; PANELS_MAX]; CHUNK_TILES];
+        let mut panels = Panels { job: self, panel, first: 0, exponent: 0, wide, flushes };
         shape.run(sink, sums, &mut panels);
     }
 }
@@ -278,9 +284,13 @@ struct Panels<'a, 'b, S, W> {
     job: &'b Job<'a, S, W>,
     /// `PIECE` pairs of each group.
     panel: &'b mut [[Lanes; 2]],
+    /// The panel's first group.
+    first: usize,
     /// The smallest of the panel's weights.
     exponent: u32,
     wide: WideInputs<'b>,
+    /// Whether the sums of a tile of the chunk with a panel of the block are flushed.
+    flushes: [[bool; PANELS_MAX]; CHUNK_TILES],
 }
 
 impl<S: Compiled, W: Format> Sweep for Panels<'_, '_, S, W> {
@@ -293,7 +303,7 @@ impl<S: Compiled, W: Format> Sweep for Panels<'_, '_, S, W> {
     #[inline(always)]
     fn fill(&mut self, first: usize, width: usize, units: Range<usize>) {
         let s = self.job.s;
-        self.exponent = EXPONENT_NONE;
+        (self.first, self.exponent) = (first, EXPONENT_NONE);
         for n in 0..width {
             let [lines] = self.job.lines::<1>(first + n, units.clone());
             for (line, out) in lines.iter().zip(&mut self.panel[n * PIECE..]) {
@@ -324,18 +334,23 @@ impl<S: Compiled, W: Format> Sweep for Panels<'_, '_, S, W> {
 impl<S: Compiled, W: Format> Panels<'_, '_, S, W> {
     #[inline(always)]
     fn multiply_groups<const N: usize>(
-        &self,
+        &mut self,
         tile: usize,
         units: Range<usize>,
         sums: &mut [Lanes],
     ) {
         let (s, count) = (self.job.s, units.len());
         let panel: [&[[Lanes; 2]]; N] = std::array::from_fn(|n| &self.panel[n * PIECE..][..count]);
+        // Those of a block are consecutive and no more than `PANELS_MAX`.
+        let flushes = &mut self.flushes[tile - self.wide.first_tile][self.first % PANELS_MAX];
+        *flushes &= units.start > 0;
+        *flushes |= !self.wide.safe(tile, self.exponent);
+        let flushes = *flushes;
         let inputs = self.wide.inputs(self.job, tile, units);
-        if self.wide.safe(tile, self.exponent) {
-            cover::<S, Panel, _, N, false>(s, panel, inputs, sums);
-        } else {
+        if flushes {
             cover::<S, Panel, _, N, true>(s, panel, inputs, sums);
+        } else {
+            cover::<S, Panel, _, N, false>(s, panel, inputs, sums);
         }
     }
 }

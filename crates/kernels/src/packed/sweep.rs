@@ -12,7 +12,7 @@ pub(super) type Lanes = [f32; PACKED_GROUP];
 
 /// Tiles of a chunk, and groups of a block: at most.
 pub(super) const CHUNK_TILES: usize = 48;
-const BLOCK_GROUPS: usize = 12;
+pub(super) const BLOCK_GROUPS: usize = 12;
 
 /// What is multiplied.
 #[derive(Clone, Copy)]

@@ -23,8 +23,9 @@ pub(super) use round::round;
 use small::Small;
 use std::ops::Range;
 
-/// Groups that share the broadcasts of activations. Three rows by four groups did 51 to 56 % of the
-/// int8 peak where six by two did 35 to 43 % and twelve by one 31 to 42 %: one thread, 512 rows.
+/// Groups that share the broadcasts of activations. Three rows by four groups did 51 to 54 % of the
+/// int8 peak on Q8_0 and Q4_K, where six by two did 36 to 43 % and twelve by one 31 to 41 %: one
+/// thread, 512 rows.
 const PANEL_GROUPS: usize = 4;
 
 /// How blocks are multiplied.
