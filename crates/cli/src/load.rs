@@ -197,14 +197,15 @@ pub(crate) fn engine_for(
             );
         }
     }
-    let kv_bytes = per_token.saturating_mul(length as u64);
-    let needed = checkpoint.file_bytes().saturating_add(kv_bytes);
-    let fits = memory.is_none_or(|memory| needed <= memory.available_bytes);
-    if let Some(memory) = memory {
-        warn_of_paging(checkpoint.file_bytes(), kv_bytes, length, memory);
-    }
+    let kv_bytes = per_token.saturating_mul((length * sequences) as u64);
+    let weights = checkpoint.file_bytes();
     // Packed weights are the program's own memory, which the system cannot take back.
-    let packs = !compute.no_pack && (fits || compute.pack);
+    let fits = |bytes: u64| memory.is_none_or(|memory| bytes <= memory.available_bytes);
+    let packs = !compute.no_pack
+        && (fits(weights.saturating_add(kv_bytes)) || compute.pack && fits(weights));
+    if let Some(memory) = memory {
+        warn_of_paging(weights, kv_bytes, length, packs, memory);
+    }
     let packing = if packs { Packing::Pack } else { Packing::Keep };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
@@ -250,15 +251,20 @@ fn default_context(trained: usize, per_token: u64, weights: u64, memory: Option<
 
 /// Weights that do not fit into memory are read from disk again for every token. Said before it
 /// starts.
-fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, memory: Memory) {
+fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, packs: bool, memory: Memory) {
     if weights.saturating_add(kv_bytes) <= memory.available_bytes {
         return;
     }
     if weights <= memory.available_bytes {
+        let outcome = if packs {
+            "Once the context fills up, the system may end the program"
+        } else {
+            "Weights stay unpacked, which is slower, and once the context fills up they are read \
+             from disk again and again"
+        };
         output::warn(format_args!(
             "the weights take {} and the keys and values of {context} tokens {}, but {} of memory \
-             are free. Weights are therefore not packed, which is slower, and once the context \
-             fills up they are read from disk again and again; a smaller --ctx would fit",
+             are free. {outcome}; a smaller --ctx would fit",
             style::bytes(weights),
             style::bytes(kv_bytes),
             style::bytes(memory.available_bytes),

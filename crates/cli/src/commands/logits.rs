@@ -18,7 +18,8 @@ pub(crate) fn run(args: &LogitsArgs, environment: &Environment) -> Result<i32> {
     load::check_output(&args.out)?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     // Exact unless asked otherwise: these numbers are there to be compared.
-    let compute = ComputeArgs { no_pack: !args.compute.pack, ..args.compute.clone() };
+    let compute =
+        ComputeArgs { no_pack: args.compute.no_pack || !args.compute.pack, ..args.compute.clone() };
     let mut engine = load::engine(&checkpoint, &compute)?;
     let (context, vocab_size) = (engine.options().context, engine.config().vocab_size);
     if tokens.len() > context {

@@ -23,9 +23,9 @@ const ALIGNMENT: usize = 4096;
 pub enum PackedFrom {
     /// Nothing is packed: not asked for, or no format has a fast kernel here.
     Nothing,
-    /// From the model's file; `cache` says why the cache could not be written, if it was asked for.
+    /// From the model's file.
     Model {
-        /// What the system said.
+        /// Why the cache could not be written, if it was asked for.
         cache_error: Option<String>,
     },
     /// Mapped from the cache.
