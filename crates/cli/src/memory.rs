@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::args::ShowArgs;
 use crate::commands::show;
 use crate::load;
+use crate::style::Paint;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -39,12 +41,15 @@ fn check<T>(name: &str, file_bytes: usize, read: impl FnOnce() -> Result<T>) -> 
 fn gguf(name: &str, path: &Path) -> Result<usize, String> {
     let file_bytes = std::fs::metadata(path).unwrap().len() as usize;
     check(name, file_bytes, || {
-        let facts = show::gather(Checkpoint::open(path)?)?;
-        let model = path.display().to_string();
-        let (metadata, template) = (true, false);
-        let args = ShowArgs { model, ctx: None, tensors: false, metadata, template, json: false };
-        assert!(!facts.rows(&args).is_empty());
-        drop(facts);
+        for json in [false, true] {
+            let facts = show::gather(Checkpoint::open(path)?)?;
+            let model = path.display().to_string();
+            let (tensors, metadata, template) = (true, true, true);
+            let args = ShowArgs { model, ctx: None, tensors, metadata, template, json };
+            let mut written = Count(0);
+            show::write(&facts, &args, Paint::new(false), &mut written)?;
+            assert!(written.0 > 0, "nothing is shown");
+        }
         let tokenizer = load::tokenizer(&Checkpoint::open(path)?, None)?;
         Ok(use_it(&tokenizer))
     })
@@ -59,6 +64,20 @@ fn other(
     check(name, file.len(), || Ok(use_it(&read(file)?)))
 }
 
+/// How much is written.
+struct Count(usize);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn use_it(tokenizer: &Tokenizer) -> usize {
     let ids = tokenizer.encode(TEXT.as_bytes(), &[], AddSpecial::Yes, ParseSpecial::Yes);
     assert!(ids.iter().all(|&id| tokenizer.piece(id).is_some()));
@@ -68,6 +87,7 @@ fn use_it(tokenizer: &Tokenizer) -> usize {
 /// A GGUF file in the making, which need not be sane.
 #[derive(Default)]
 struct Gguf {
+    tensors: u64,
     keys: u64,
     body: Vec<u8>,
 }
@@ -107,8 +127,25 @@ impl Gguf {
         it
     }
 
+    /// Tensors of one number each, after all keys.
+    fn tensors(mut self, count: usize) -> Self {
+        self.tensors = count as u64;
+        for index in 0..count {
+            let name = format!("{index:05}");
+            self.body.extend((name.len() as u64).to_le_bytes());
+            self.body.extend(name.as_bytes());
+            // Dimensions, f32, place.
+            self.body.extend([&[1, 0, 0, 0][..], &1u64.to_le_bytes(), &[0; 4]].concat());
+            self.body.extend((index as u64 * 32).to_le_bytes());
+        }
+        let head = 24;
+        self.body.resize((head + self.body.len()).next_multiple_of(32) - head + count * 32, 0);
+        self
+    }
+
     fn write(self, name: &str) -> TempFile {
-        let head = [&b"GGUF\x03\0\0\0"[..], &[0; 8], &self.keys.to_le_bytes()].concat();
+        let (tensors, keys) = (self.tensors.to_le_bytes(), self.keys.to_le_bytes());
+        let head = [&b"GGUF\x03\0\0\0"[..], &tensors, &keys].concat();
         TempFile::new(&format!("{name}.gguf"), &[head, self.body].concat())
     }
 }
@@ -213,6 +250,44 @@ fn hostile_gguf_settings_stay_within_the_bound() {
     assert!(run("too many scores", file).unwrap_err().contains("scores"));
     let file = small("llama").numbers(KINDS, 1, FILE_BYTES, &[1]);
     assert!(run("too many kinds", file).unwrap_err().contains("token_type"));
+}
+
+/// Whatever `show` prints, it prints as it reads.
+#[test]
+fn hostile_gguf_lists_stay_within_the_bound() {
+    let run = |name: &str, file: Gguf| gguf(name, &file.write(name).0);
+    let letters = |i: usize| ["a", "b", "ab"][i].to_owned();
+    let small = || vocabulary("gpt2", 3, letters);
+    for (kind, bytes) in [(0, 1), (1, 1), (3, 2), (4, 4), (6, 4), (7, 1), (10, 8), (12, 8)] {
+        let file = small().numbers("list", kind, FILE_BYTES / bytes, &vec![1; bytes]);
+        assert_eq!(run(&format!("a list of kind {kind}"), file), Ok(3));
+    }
+    let file = small().texts("list", FILE_BYTES / 9, |i| ["\u{1}", "\""][i % 2].to_owned());
+    assert_eq!(run("a list of texts", file), Ok(3));
+    let file = small().text("text", &"\u{1}".repeat(FILE_BYTES));
+    assert_eq!(run("a text", file), Ok(3));
+    let _ = run("a key", small().key(&"\u{1}".repeat(FILE_BYTES), &[4, 0]));
+    let keys = |count| (0..count).fold(small(), |it, i| it.key(&format!("{i:08x}"), &[4, 0]));
+    let texts = |count| (0..count).fold(small(), |it, i| it.text(&format!("{i:08x}"), ""));
+    let tensors = |count| small().tensors(count);
+    let kinds: [(_, &dyn Fn(usize) -> Gguf, bool); 3] =
+        [("keys", &keys, false), ("texts", &texts, false), ("tensors", &tensors, true)];
+    for (name, file, fits) in kinds {
+        assert_eq!(run(&format!("50,000 {name}"), file(50_000)), Ok(3));
+        let many = run(&format!("500,000 {name}"), file(500_000));
+        assert!(many.map_or_else(|error| !fits && error.contains("memory"), |_| fits), "{name}");
+    }
+    for name in ["attention.head_count_kv", "attention.head_count", "feed_forward_length"] {
+        let key = format!("llama.{name}");
+        let numbers = [("block_count", 1_000_000), ("embedding_length", 64), ("vocab_size", 3)];
+        let file = small().text("general.architecture", "llama");
+        let numbers = numbers.into_iter().chain([("attention.head_count", 4)]);
+        let numbers = numbers.filter(|(other, _)| *other != name);
+        let file =
+            numbers.fold(file, |it, (name, number)| it.key(&format!("llama.{name}"), &[4, number]));
+        let file = file.numbers(&key, 0, FILE_BYTES, &[1]);
+        assert_eq!(run(&key, file), Ok(3));
+    }
 }
 
 /// The folder of shared vocabularies, or `None` with a note.
@@ -402,11 +477,52 @@ fn hostile_patterns_stay_within_the_bound() {
         })
     };
     let one = |name: &str, source: String| run(name, &[source]);
+    let many = |name: &str, source: &dyn Fn(usize) -> String| {
+        run(name, &(0..50).map(source).collect::<Vec<_>>())
+    };
     assert_eq!(one("a letter", r"\p{L}".to_owned()), Ok(3));
     assert_eq!(one("ten letters", r"\p{L}{10}".to_owned()), Ok(3));
     assert_eq!(one("a lookahead", r"\p{L}+(?=x)|\s(?!\p{N}{3})".to_owned()), Ok(3));
     assert_eq!(run("real patterns", &vec![REAL.to_owned(); 5]), Ok(3));
-    assert!(one("300 letters", r"\p{L}{300}".to_owned()).unwrap_err().contains("limit"));
+    for (name, source) in [
+        ("300 letters", r"\p{L}{300}"),
+        ("300 letters, folded", r"(?i)\p{L}{300}"),
+        ("nested repeats", r"((\w{50}){50}){50}"),
+        ("nested repeats of a letter", r"((a{100}){100}){100}"),
+        ("dots", r"(.{1000}){10}"),
+        ("optional letters", r"(?:\p{L}?){1000}"),
+        ("300 letters and a lookahead", r"\p{L}{300}(?=x)"),
+        ("nested lookaheads", r"(?:(?:\p{L}{100}(?=\w{100})){30}){30}"),
+    ] {
+        assert!(one(name, source.to_owned()).unwrap_err().contains("limit"), "{name}");
+    }
+    // Refused or not: within the bound.
+    for unit in [r"\p{L}", r"[\p{L}]", "[^a]", r"[\p{L}a&&\w]", "()", "(a)", "$", r"\b", "é|", "k"]
+    {
+        for (flags, head) in [("", ""), ("folded", "(?i)")] {
+            for length in [1000, 2000, 16_000] {
+                let source = format!("{head}{}a", unit.repeat(length / unit.len()));
+                let _ = one(&format!("{length} of {unit}, {flags}"), source.clone());
+                let _ = one(&format!("{length} of {unit}, {flags}, ahead"), source + "(?=x)");
+            }
+            let class = format!("{head}[{}]", unit.repeat(2000));
+            let _ = one(&format!("a class of {unit}, {flags}"), class);
+        }
+    }
+    let _ = one("open classes", format!("{}a{}", "[".repeat(200), "]".repeat(200)));
+    for part in [r"a(?=x)", r"\p{L}a(?!x)", r"(?<=\p{L})b", r"(?>\w\d)c", r"[a\p{N}]+(?=\w)|"] {
+        for count in [8, 16, 60, 200] {
+            let parts = |i: usize| part.replace('a', &format!("a{{{i}}}"));
+            let source: String = (0..count).map(parts).collect();
+            let _ = one(&format!("{count} of {part}"), source + "b");
+        }
+    }
+    let _ = many("50 letters", &|_| r"\p{L}".to_owned());
+    let _ = many("50 of many letters", &|i| format!(r"\p{{L}}{{{}}}", i + 1));
+    let _ = many("50 of 40 letters", &|_| r"\w{40}".to_owned());
+    let _ = many("50 lookaheads", &|i| format!(r"\p{{L}}{{{}}}(?=x)", i + 1));
+    let _ = many("50 classes", &|_| r"[\p{L}\p{N}]+".repeat(8));
+    let _ = many("50 folded classes", &|_| format!("(?i){}", r"[\p{L}\p{N}]+".repeat(8)));
 }
 
 /// As large as patterns in the wild are.

@@ -41,9 +41,19 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
 
 /// Writes a value as indented JSON, as it comes.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<()> {
+    write(|out| json_to(out, value))
+}
+
+/// Writes much, a piece at a time.
+pub(crate) fn write(writing: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
-    sent(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+    sent(writing(&mut out).and_then(|()| out.flush()))
+}
+
+/// A value as indented JSON.
+pub(crate) fn json_to(mut out: &mut dyn Write, value: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")
 }
 
 fn sent(written: io::Result<()>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `lucid show MODEL`: the two files, and what they need.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
 use lucid_checkpoint::Checkpoint;
@@ -44,43 +45,51 @@ pub(crate) struct Facts {
 pub(crate) fn run(args: &ShowArgs, environment: &Environment) -> Result<i32> {
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let facts = gather(checkpoint)?;
+    output::write(|out| write(&facts, args, Paint::new(environment.colour), out))?;
+    Ok(0)
+}
+
+/// What `args` asks for. Lists are as long as their file, and go out an entry at a time.
+pub(crate) fn write(
+    facts: &Facts,
+    args: &ShowArgs,
+    paint: Paint,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let checkpoint = &facts.checkpoint;
     if args.json {
-        let metadata = args.metadata.then(|| facts.checkpoint.metadata());
-        output::json(&Report { value: &facts.to_json(args), metadata })?;
-        return Ok(0);
+        let value = facts.to_json(args);
+        let metadata = args.metadata.then(|| checkpoint.metadata());
+        let tensors = args.tensors.then_some(checkpoint);
+        return output::json_to(out, &Report { value: &value, metadata, tensors });
     }
-    let paint = Paint::new(environment.colour);
     for (label, value) in facts.rows(args) {
         // Values come from the file: its names, and errors that repeat them.
         let value = style::harmless(&value);
-        output::line(format!("{}  {value}", paint.cyan(format!("{label:<14}"))))?;
+        writeln!(out, "{}  {value}", paint.cyan(format!("{label:<14}")))?;
     }
     if args.metadata {
-        output::line(paint.bold("\nmetadata"))?;
-        for (key, value) in facts.checkpoint.metadata().iter() {
-            let key = style::visible(key.as_bytes()).replace('·', " ");
-            output::line(format!("{key} = {}", short(value)))?;
+        writeln!(out, "{}", paint.bold("\nmetadata"))?;
+        for (key, value) in checkpoint.metadata().iter() {
+            writeln!(out, "{} = {}", short_text(key), short(value))?;
         }
     }
     if args.tensors {
-        output::line(paint.bold("\ntensors"))?;
-        for name in facts.checkpoint.tensor_names() {
-            let Some(view) = facts.checkpoint.tensor(&name) else { continue };
+        writeln!(out, "{}", paint.bold("\ntensors"))?;
+        for name in checkpoint.tensor_names() {
+            let Some(view) = checkpoint.tensor(&name) else { continue };
             let size = style::bytes(view.data.len() as u64);
-            let name = style::visible(name.as_bytes());
-            output::line(format!(
-                "{name:<40} {:<7} {size:>8}  {:?}",
-                view.dtype.name(),
-                view.shape
-            ))?;
+            let (name, kind) = (style::visible(name.as_bytes()), view.dtype.name());
+            writeln!(out, "{name:<40} {kind:<7} {size:>8}  {:?}", view.shape)?;
         }
     }
     if args.template {
-        output::line(paint.bold("\nchat template"))?;
+        writeln!(out, "{}", paint.bold("\nchat template"))?;
         let template = facts.template();
-        output::line(template.map_or("(none)".to_owned(), |source| style::harmless(&source)))?;
+        let shown = template.map_or("(none)".to_owned(), |source| style::harmless(&source));
+        writeln!(out, "{shown}")?;
     }
-    Ok(0)
+    Ok(())
 }
 
 pub(crate) fn gather(checkpoint: Checkpoint) -> Result<Facts> {
@@ -253,19 +262,6 @@ impl Facts {
         if args.template {
             value["template"] = json!(self.template());
         }
-        if args.tensors {
-            let names = self.checkpoint.tensor_names();
-            let views = names.iter().filter_map(|name| self.checkpoint.tensor(name));
-            let rows = views.map(|view| {
-                json!({
-                    "name": view.name,
-                    "type": view.dtype.name(),
-                    "shape": view.shape,
-                    "offset": view.offset,
-                })
-            });
-            value["tensors"] = rows.collect();
-        }
         value
     }
 }
@@ -293,18 +289,20 @@ fn config_json(config: &Config) -> Value {
 
 /// A value on one line; long ones are cut.
 fn short(value: &MetaValue) -> String {
-    const LENGTH_MAX: usize = 70;
     match value {
-        MetaValue::Text(text) => {
-            let count = text.chars().count();
-            let cut: String = text.chars().take(LENGTH_MAX).collect();
-            let shown = style::visible(cut.as_bytes()).replace('·', " ");
-            if count > LENGTH_MAX { format!("{shown}… ({count} characters)") } else { shown }
-        }
+        MetaValue::Text(text) => short_text(text),
         MetaValue::Array(array) => format!("[{}, {} of them]", value.kind(), array.len()),
         MetaValue::Unsigned(value) => value.to_string(),
         MetaValue::Signed(value) => value.to_string(),
         MetaValue::Float(value) => value.to_string(),
         MetaValue::Bool(value) => value.to_string(),
     }
+}
+
+fn short_text(text: &str) -> String {
+    const LENGTH_MAX: usize = 70;
+    let count = text.chars().count();
+    let cut: String = text.chars().take(LENGTH_MAX).collect();
+    let shown = style::visible(cut.as_bytes()).replace('·', " ");
+    if count > LENGTH_MAX { format!("{shown}… ({count} characters)") } else { shown }
 }

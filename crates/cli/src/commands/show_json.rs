@@ -1,37 +1,57 @@
-//! A model's metadata as JSON, written as it is read: its lists are as long as their file.
+//! What `show` knows as JSON. A model's metadata and tensors are written as they are read: these
+//! lists are as long as their file.
 
-use lucid_tensor::{MetaArray, MetaValue, Metadata};
+use lucid_checkpoint::Checkpoint;
+use lucid_tensor::{MetaArray, MetaValue, Metadata, WeightSource as _};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// An object and, where asked for, all metadata as one more entry of it.
+/// An object and, where asked for, metadata and tensors as further entries of it.
 pub(super) struct Report<'a> {
     pub(super) value: &'a Value,
     pub(super) metadata: Option<&'a Metadata>,
+    pub(super) tensors: Option<&'a Checkpoint>,
 }
 
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(metadata) = self.metadata else { return self.value.serialize(serializer) };
-        let entries = self.value.as_object().into_iter().flatten();
-        let entries = entries.map(|(key, value)| (key.as_str(), Part::Value(value)));
-        serializer.collect_map(entries.chain([("metadata", Part::Metadata(metadata))]))
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in self.value.as_object().into_iter().flatten() {
+            map.serialize_entry(key, value)?;
+        }
+        if let Some(checkpoint) = self.tensors {
+            map.serialize_entry("tensors", &Tensors(checkpoint))?;
+        }
+        if let Some(metadata) = self.metadata {
+            map.serialize_entry("metadata", &Entries(metadata))?;
+        }
+        map.end()
     }
 }
 
-enum Part<'a> {
-    Value(&'a Value),
-    Metadata(&'a Metadata),
+struct Tensors<'a>(&'a Checkpoint);
+
+impl Serialize for Tensors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names = self.0.tensor_names();
+        let views = names.iter().filter_map(|name| self.0.tensor(name));
+        serializer.collect_seq(views.map(|view| {
+            json!({
+                "name": view.name,
+                "type": view.dtype.name(),
+                "shape": view.shape,
+                "offset": view.offset,
+            })
+        }))
+    }
 }
 
-impl Serialize for Part<'_> {
+struct Entries<'a>(&'a Metadata);
+
+impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Value(value) => value.serialize(serializer),
-            Self::Metadata(metadata) => {
-                serializer.collect_map(metadata.iter().map(|(key, value)| (key, Entry(value))))
-            }
-        }
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, Entry(value))))
     }
 }
 
