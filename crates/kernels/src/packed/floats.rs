@@ -6,8 +6,8 @@
 //! as zero. Multiply-adds do not, yet mostly cannot differ: a product of two bfloat16 is a multiple
 //! of 2^(a + b - 14) if none of them is below 2^a and 2^b, and so is every sum of such products,
 //! rounded or not. Where this multiple is 2^-126 at least, no sum is below it but zero. Where it is
-//! not, sums are flushed step by step, from then on: larger numbers that follow may cancel and leave
-//! the small ones.
+//! not, sums are flushed step by step, and so is all that is added to them later: larger numbers
+//! may cancel and leave the small ones.
 
 use super::layout::Layout;
 use super::sweep::{BLOCK_GROUPS, CHUNK_TILES, Lanes, Shape, Sweep, opaque};
