@@ -9,11 +9,15 @@
 //! by a worker that has joined, and the caller does not leave (nor unwind) before the run is closed
 //! and nobody is active.
 //!
-//! Which thread takes which item is left to chance, so results must not depend on it.
+//! Items are shared out in advance: each thread begins with its own consecutive part and then helps
+//! the others with theirs. What a thread writes in one run lies near the processor that reads it in
+//! the next run of the same shape. Which thread takes which item in the end is left to chance, so
+//! results must not depend on it.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,7 +56,7 @@ impl ThreadPool {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         // With more threads than processors, spinning only takes time from those that work.
         let spin = if threads <= available { SPIN } else { Duration::ZERO };
-        let shared = Arc::new(Shared::new(spin));
+        let shared = Arc::new(Shared::new(spin, threads));
         let mut workers = Vec::new();
         for slot in 1..threads {
             let shared = Arc::clone(&shared);
@@ -70,9 +74,9 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
-    /// Calls `f(scratch, index, item)` once for each item and returns when all are done. Items are
-    /// claimed one by one in ascending order; each thread that takes part has one element of
-    /// `scratch` to itself.
+    /// Calls `f(scratch, index, item)` once for each item and returns when all are done. Thread `t`
+    /// of `n` first claims, one by one in ascending order, the items from `t / n` to `(t + 1) / n`
+    /// of them, then what others have left; it has one element of `scratch` to itself.
     ///
     /// # Panics
     /// `scratch` has fewer elements than the pool has threads. A panic in `f` is passed on once all
@@ -98,8 +102,11 @@ impl ThreadPool {
             }
             return;
         }
+        for (slot, next) in self.shared.next.iter().enumerate() {
+            next.0.store(part(items.len(), slot, self.threads()).start, Ordering::Relaxed);
+        }
         let run = Run {
-            next: Line(AtomicUsize::new(0)),
+            next: &self.shared.next[..self.threads()],
             scratch: scratch.as_mut_ptr(),
             items: items.as_mut_ptr(),
             len: items.len(),
@@ -165,13 +172,20 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Keeps a counter that all threads write away from what they only read.
+/// Keeps a counter that threads write away from all else.
+#[derive(Debug)]
 #[repr(align(128))]
 struct Line<T>(T);
 
+/// The items that thread `slot` begins with.
+fn part(len: usize, slot: usize, threads: usize) -> Range<usize> {
+    len * slot / threads..len * (slot + 1) / threads
+}
+
 /// One run, on its caller's stack.
 struct Run<'run, S, T, F> {
-    next: Line<AtomicUsize>,
+    /// The next item of each thread's part.
+    next: &'run [Line<AtomicUsize>],
     scratch: *mut S,
     items: *mut T,
     len: usize,
@@ -200,18 +214,25 @@ where
     let caught = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: inside `scratch`, and this slot is ours.
         let scratch = unsafe { &mut *run.scratch.add(slot) };
-        loop {
-            let index = run.next.0.fetch_add(1, Ordering::Relaxed);
-            if index >= run.len {
-                break;
+        let threads = run.next.len();
+        for owner in (slot..threads).chain(0..slot) {
+            let end = part(run.len, owner, threads).end;
+            loop {
+                let index = run.next[owner].0.fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                // SAFETY: inside `items`; parts are disjoint, and the counter of each gives an
+                // index out once.
+                let item = unsafe { &mut *run.items.add(index) };
+                (run.f)(scratch, index, item);
             }
-            // SAFETY: inside `items`; the counter gives each index out once.
-            let item = unsafe { &mut *run.items.add(index) };
-            (run.f)(scratch, index, item);
         }
     }));
     if let Err(panic) = caught {
-        run.next.0.fetch_max(run.len, Ordering::Relaxed);
+        for next in run.next {
+            next.0.fetch_max(run.len, Ordering::Relaxed);
+        }
         // Kept, all of them: dropping a payload may panic too, and that is for the caller to bear.
         run.panics.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
     }
@@ -221,6 +242,9 @@ where
 struct Shared {
     state: AtomicU64,
     job: UnsafeCell<Job>,
+    /// For each thread, the next item of its part of the run; at least one, as many as there may be
+    /// threads.
+    next: Box<[Line<AtomicUsize>]>,
     /// Workers that are parked, or about to.
     parked: AtomicUsize,
     spin: Duration,
@@ -240,11 +264,12 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn new(spin: Duration) -> Self {
+    fn new(spin: Duration, threads: usize) -> Self {
         unsafe fn nothing(_: *const (), _: usize) {}
         Self {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { data: std::ptr::null(), call: nothing }),
+            next: (0..threads).map(|_| Line(AtomicUsize::new(0))).collect(),
             parked: AtomicUsize::new(0),
             spin,
             mutex: Mutex::new(()),

@@ -7,20 +7,38 @@ use std::sync::Barrier;
 /// Enough to shake out races natively; Miri explores fewer, but checks each.
 const RUNS: usize = if cfg!(miri) { 20 } else { 20_000 };
 
-/// One run of `len` items: each visited once, in ascending order within each scratch, all work
-/// accounted for.
+/// One run of `len` items: each visited once, by each thread its own part first and all in
+/// ascending order from there around, all work accounted for.
 fn check(pool: &ThreadPool, len: usize) {
     let mut items: Vec<(usize, u64)> = (0..len).map(|index| (index, 0)).collect();
-    let mut scratch = vec![(0usize, None); pool.threads()];
-    pool.for_each_with(&mut scratch, &mut items, |(count, last), index, item| {
-        assert!(last.is_none_or(|last| last < index), "claimed out of order");
+    let mut scratch: Vec<_> = (0..pool.threads()).map(|slot| (slot, 0, None)).collect();
+    pool.for_each_with(&mut scratch, &mut items, |(slot, count, last), index, item| {
+        let first = part(len, *slot, pool.threads()).start;
+        let place = if index < first { index + len } else { index };
+        assert!(last.is_none_or(|last| last < place), "claimed out of order");
         assert_eq!(item.0, index);
-        *last = Some(index);
+        *last = Some(place);
         *count += 1;
         item.1 += 1;
     });
     assert!(items.iter().all(|item| item.1 == 1));
-    assert_eq!(scratch.iter().map(|(count, _)| count).sum::<usize>(), len);
+    assert_eq!(scratch.iter().map(|(_, count, _)| count).sum::<usize>(), len);
+}
+
+#[test]
+fn each_thread_begins_with_its_own_part() {
+    let pool = ThreadPool::new(4);
+    let all = Barrier::new(4);
+    let mut scratch: Vec<_> = (0..4).map(|slot| (slot, false)).collect();
+    pool.for_each_with(&mut scratch, &mut [(); 11], |(slot, begun), index, ()| {
+        if !*begun {
+            *begun = true;
+            assert!(part(11, *slot, 4).contains(&index), "thread {slot} began with {index}");
+            // Nobody goes on to the others' items before all have begun.
+            all.wait();
+        }
+    });
+    assert!(scratch.iter().all(|(_, begun)| *begun));
 }
 
 #[test]
