@@ -67,14 +67,15 @@ pub(crate) struct ComputeArgs {
     /// Number format of cached keys and values [default: f32 for f32 models, else f16]
     #[arg(long, value_enum)]
     pub(crate) kv: Option<KvChoice>,
-    /// Pack weights in memory, round activations to bytes: several times faster, a little less
-    /// exact. The default, except for `lucid logits` and weights larger than memory
+    /// Regroup weights and round activations to bytes: several times faster, a little less exact.
+    /// The default, except for `lucid logits`; given, what was regrouped is kept in memory even if
+    /// the keys and values of the whole context may not fit beside it
     #[arg(long, overrides_with = "no_pack", hide_short_help = true)]
     pub(crate) pack: bool,
     /// Compute in f32 on the weights as they lie in the file, which is mapped and not copied
     #[arg(long)]
     pub(crate) no_pack: bool,
-    /// Keep the packed weights on disk beside the model, and map them the next time
+    /// Keep the regrouped weights on disk beside the model, and map them the next time
     #[arg(long, conflicts_with = "no_pack")]
     pub(crate) cache_packed: bool,
     /// Instruction set [default: the best that this processor has]

@@ -157,9 +157,18 @@ pub(crate) fn name(checkpoint: &Checkpoint) -> String {
     checkpoint.files().first().map_or_else(String::new, |file| file.display().to_string())
 }
 
+/// When weights are packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// In passing: the first token comes soon.
+    Later,
+    /// At once: for those who measure what comes then.
+    Now,
+}
+
 /// Starts an engine for one sequence.
 pub(crate) fn engine(checkpoint: &Checkpoint, compute: &ComputeArgs) -> Result<Engine> {
-    engine_for(checkpoint, compute, 1)
+    engine_for(checkpoint, compute, 1, When::Later)
 }
 
 /// Starts an engine for so many sequences of the full context, and warns on standard error where
@@ -168,6 +177,7 @@ pub(crate) fn engine_for(
     checkpoint: &Checkpoint,
     compute: &ComputeArgs,
     sequences: usize,
+    when: When,
 ) -> Result<Engine> {
     let context = || name(checkpoint);
     let config = Config::read(checkpoint).with_context(context)?;
@@ -201,30 +211,46 @@ pub(crate) fn engine_for(
     let weights = checkpoint.file_bytes();
     // Packed weights are the program's own memory, which the system cannot take back.
     let fits = |bytes: u64| memory.is_none_or(|memory| bytes <= memory.available_bytes);
-    let packs = !compute.no_pack
-        && (fits(weights.saturating_add(kv_bytes)) || compute.pack && fits(weights));
+    let keeps = fits(weights.saturating_add(kv_bytes)) || compute.pack && fits(weights);
+    let packing = match (compute.no_pack, keeps) {
+        (true, _) => Packing::Keep,
+        (false, true) => Packing::Pack,
+        (false, false) => Packing::InPassing,
+    };
     if let Some(memory) = memory {
-        warn_of_paging(weights, kv_bytes, length, packs, memory);
+        warn_of_paging(weights, kv_bytes, length, packing, memory);
     }
-    let packing = if packs { Packing::Pack } else { Packing::Keep };
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let level = level(compute.simd)?;
     let kv_blocks = kv_blocks_for(length) * sequences;
     let options = EngineOptions { context: length, kv_blocks, kv_dtype, level, packing };
-    let cache = (compute.cache_packed && packing == Packing::Pack).then(|| cache_path(checkpoint));
-    let mut bar = Bar::new("packing weights");
-    let mut progress = |done: u64, total: u64| bar.show(done, total);
-    let loaded = Engine::load_watched(checkpoint, pool, options, cache.as_deref(), &mut progress);
-    bar.clear();
-    let (engine, from) = loaded.with_context(context)?;
-    if let (PackedFrom::Model { cache_error: Some(error) }, Some(path)) = (from, cache) {
-        output::warn(format_args!(
-            "the packed weights could not be kept at {}: {error}. This run does not need them",
-            path.display()
-        ));
+    let mut engine = Engine::load(checkpoint, pool, options).with_context(context)?;
+    if compute.cache_packed || when == When::Now {
+        let cache = compute.cache_packed.then(|| cache_path(checkpoint));
+        pack(&mut engine, cache.as_deref()).with_context(context)?;
     }
     Ok(engine)
+}
+
+fn pack(engine: &mut Engine, cache: Option<&Path>) -> Result<()> {
+    let mut bar = Bar::new("packing weights");
+    let mut progress = |done: u64, total: u64| bar.show(done, total);
+    let packed = engine.pack(cache, &mut progress);
+    bar.clear();
+    let Some(path) = cache else { return packed.map(|_| ()).map_err(Into::into) };
+    match packed? {
+        PackedFrom::Model { cache_error: Some(error) } => output::warn(format_args!(
+            "the packed weights could not be kept at {}: {error}. This run does not need them",
+            path.display()
+        )),
+        PackedFrom::Nothing => output::warn(
+            "--cache-packed has no effect: nothing is packed, since the weights are f32, \
+             this processor has no fast kernel for them, or they do not fit into memory",
+        ),
+        PackedFrom::Model { cache_error: None } | PackedFrom::Cache => {}
+    }
+    Ok(())
 }
 
 /// Where packed weights are kept: beside the model's first file.
@@ -251,16 +277,20 @@ fn default_context(trained: usize, per_token: u64, weights: u64, memory: Option<
 
 /// Weights that do not fit into memory are read from disk again for every token. Said before it
 /// starts.
-fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, packs: bool, memory: Memory) {
+fn warn_of_paging(weights: u64, kv_bytes: u64, context: usize, packing: Packing, memory: Memory) {
     if weights.saturating_add(kv_bytes) <= memory.available_bytes {
         return;
     }
     if weights <= memory.available_bytes {
-        let outcome = if packs {
-            "Once the context fills up, the system may end the program"
-        } else {
-            "Weights stay unpacked, which is slower, and once the context fills up they are read \
-             from disk again and again"
+        let outcome = match packing {
+            Packing::Pack => "Once the context fills up, the system may end the program",
+            Packing::InPassing => {
+                "Weights are regrouped for each token anew, which is slower, and once the context \
+                 fills up they are read from disk again and again"
+            }
+            Packing::Keep => {
+                "Once the context fills up, weights are read from disk again and again"
+            }
         };
         output::warn(format_args!(
             "the weights take {} and the keys and values of {context} tokens {}, but {} of memory \

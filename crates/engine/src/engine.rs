@@ -28,7 +28,7 @@ pub struct EngineOptions {
     pub kv_dtype: KvDType,
     /// Instruction set.
     pub level: Level,
-    /// Whether weights are packed when they are loaded.
+    /// What happens to weights.
     pub packing: Packing,
 }
 
@@ -121,32 +121,16 @@ struct Slot {
 }
 
 impl Engine {
-    /// Binds the weights, and packs them if the options say so; otherwise matrices stay in the
-    /// mapped file and nothing of them is read yet.
+    /// Binds the weights. Matrices stay in the mapped file and nothing of them is read yet.
     ///
     /// # Errors
     /// The description or a tensor is refused, or the KV format does not suit the heads; the error
-    /// names it. There is no memory to pack.
+    /// names it.
     pub fn load(
         source: &dyn WeightSource,
         pool: Arc<ThreadPool>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
-        Self::load_watched(source, pool, options, None, &mut |_, _| {}).map(|(engine, _)| engine)
-    }
-
-    /// As `load`, with a cache of packed weights at `cache` (mapped if it fits, else written), and
-    /// telling `progress` how many bytes are packed, and of how many.
-    ///
-    /// # Errors
-    /// As for `load`. A cache that cannot be written is no error; the second value says so.
-    pub fn load_watched(
-        source: &dyn WeightSource,
-        pool: Arc<ThreadPool>,
-        options: EngineOptions,
-        cache: Option<&Path>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Self, PackedFrom), EngineError> {
         let config = Config::read(source)?;
         let kv = KvShape {
             dtype: options.kv_dtype,
@@ -163,8 +147,7 @@ impl Engine {
         let mut eager =
             Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
         let transformer = Transformer::bind(source, &mut eager)?;
-        let packed_from = eager.pack(cache, progress).map_err(ModelError::from)?;
-        let engine = Self {
+        Ok(Self {
             transformer,
             eager,
             blocks: BlockAllocator::new(options.kv_blocks),
@@ -172,8 +155,22 @@ impl Engine {
             slots: Vec::new(),
             pass: Pass::default(),
             bounds: Vec::new(),
-        };
-        Ok((engine, packed_from))
+        })
+    }
+
+    /// Packs all weights now (with `Packing::Pack`; else there is nothing to do), instead of a part
+    /// in each pass that follows: for those who measure, and for a cache of packed weights at
+    /// `cache`, which is mapped if it fits and else written. `progress` is told how many bytes are
+    /// packed, and of how many.
+    ///
+    /// # Errors
+    /// There is no memory for them. A cache that cannot be written is no error; the value says so.
+    pub fn pack(
+        &mut self,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PackedFrom, EngineError> {
+        Ok(self.eager.pack(cache, progress).map_err(ModelError::from)?)
     }
 
     /// The model's hyper-parameters.

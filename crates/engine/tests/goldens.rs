@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use lucid_checkpoint::Checkpoint;
 use lucid_engine::{
-    Engine, EngineOptions, Feed, HookRows, KvDType, Level, Packing, Site, Wanted, kv_blocks_for,
+    Engine, EngineOptions, Feed, HookRows, KvDType, Level, PackedFrom, Packing, Site, Wanted,
+    kv_blocks_for,
 };
 use lucid_sys::ThreadPool;
 use lucid_tensor::{MetaArray, MetaValue, Metadata, TensorView, WeightSource};
@@ -377,7 +378,9 @@ fn packed_weights_agree_and_keep_their_order_of_sums() {
         return;
     }
     let exact = whole(&mut load(Packing::Keep, 1), &tokens);
-    let packed = whole(&mut load(Packing::Pack, 1), &tokens);
+    let mut engine = load(Packing::Pack, 1);
+    assert_eq!(engine.pack(None, &mut |_, _| {}).unwrap(), PackedFrom::Model { cache_error: None });
+    let packed = whole(&mut engine, &tokens);
     // This asks whether the right numbers are multiplied, not how noisy they are: other weights
     // would differ by 100 %. The noise of a product is bounded in `kernels/tests/packed.rs`; how
     // this sharp little network amplifies it (3 %) says nothing about a trained one.
@@ -386,6 +389,8 @@ fn packed_weights_agree_and_keep_their_order_of_sums() {
     println!("packed Q8_0: logits differ by {found:.1e}");
     assert!(found > 0.0 && found <= 1e-1, "packed logits differ by {found:e}");
     assert_eq!(packed, whole(&mut load(Packing::Pack, 3), &tokens), "threads");
+    // Of many passes the first one regroups, and those after it pack for good.
     assert_eq!(packed, chunked(&mut load(Packing::Pack, 2), &tokens, 7), "chunks");
+    assert_eq!(packed, chunked(&mut load(Packing::InPassing, 2), &tokens, 7), "in passing");
     std::fs::remove_dir_all(&scratch).unwrap();
 }

@@ -55,8 +55,8 @@ fn load(model: &Path, cache: &Path) -> (PackedFrom, Vec<u32>) {
     let pool = Arc::new(ThreadPool::new(2));
     let mut steps = Vec::new();
     let mut progress = |done, total| steps.push((done, total));
-    let (mut engine, from) =
-        Engine::load_watched(&checkpoint, pool, options, Some(cache), &mut progress).unwrap();
+    let mut engine = Engine::load(&checkpoint, pool, options).unwrap();
+    let from = engine.pack(Some(cache), &mut progress).unwrap();
     assert!(steps.is_sorted(), "progress goes back: {steps:?}");
     let sequence = engine.open();
     let feed = Feed { sequence, tokens: &[1, 2, 3, 4, 5], wanted: Wanted::Last };

@@ -15,14 +15,14 @@ pub fn scale(level: Level, x: &mut [f32], factor: f32) {
     dispatch!(level, scale_lanes, x, factor);
 }
 
-/// `out = silu(gate) * up`, the gated activation of Llama (Shazeer, arXiv:2002.05202).
-pub fn silu_mul(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    dispatch!(level, silu_mul_lanes, gate, up, out);
+/// `up = silu(gate) * up`, the gated activation of Llama (Shazeer, arXiv:2002.05202).
+pub fn silu_mul(level: Level, gate: &[f32], up: &mut [f32]) {
+    dispatch!(level, silu_mul_lanes, gate, up);
 }
 
-/// `out = gelu_tanh(gate) * up`, the gated activation of Gemma.
-pub fn gelu_tanh_mul(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    dispatch!(level, gelu_tanh_mul_lanes, gate, up, out);
+/// `up = gelu_tanh(gate) * up`, the gated activation of Gemma.
+pub fn gelu_tanh_mul(level: Level, gate: &[f32], up: &mut [f32]) {
+    dispatch!(level, gelu_tanh_mul_lanes, gate, up);
 }
 
 /// `x = cap * tanh(x / cap)`.
@@ -53,6 +53,20 @@ pub(crate) fn zip<S: Simd>(
     }
     if !out_tail.is_empty() {
         s.store_partial(f(s.load_partial(a_tail), s.load_partial(b_tail)), out_tail);
+    }
+}
+
+/// `x[i] = f(a[i], x[i])`, a tail in zero-padded lanes.
+#[inline(always)]
+fn update<S: Simd>(s: S, a: &[f32], x: &mut [f32], f: impl Fn(S::F, S::F) -> S::F) {
+    assert_eq!(a.len(), x.len(), "operands of different lengths");
+    let (a_body, a_tail) = a.as_chunks::<LANES>();
+    let (x_body, x_tail) = x.as_chunks_mut::<LANES>();
+    for (a, x) in a_body.iter().zip(x_body) {
+        s.store(f(s.load(a), s.load(x)), x);
+    }
+    if !x_tail.is_empty() {
+        s.store_partial(f(s.load_partial(a_tail), s.load_partial(x_tail)), x_tail);
     }
 }
 
@@ -89,24 +103,22 @@ fn scale_lanes<S: Simd>(s: S, x: &mut [f32], factor: f32) {
 }
 
 #[inline(always)]
-fn silu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    zip(
+fn silu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &mut [f32]) {
+    update(
         s,
         gate,
         up,
-        out,
         #[inline(always)]
         |gate, up| s.mul(math::silu(s, gate), up),
     );
 }
 
 #[inline(always)]
-fn gelu_tanh_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    zip(
+fn gelu_tanh_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &mut [f32]) {
+    update(
         s,
         gate,
         up,
-        out,
         #[inline(always)]
         |gate, up| s.mul(math::gelu_tanh(s, gate), up),
     );

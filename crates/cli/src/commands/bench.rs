@@ -72,7 +72,7 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<i32> {
     let context = tests.iter().map(|test| test.depth + test.tokens).max().unwrap_or(1);
     let sequences = tests.iter().map(|test| test.sequences).max().unwrap_or(1);
     let compute = ComputeArgs { ctx: Some(context as u32), ..args.compute.clone() };
-    let engine = load::engine_for(&checkpoint, &compute, sequences)?;
+    let engine = load::engine_for(&checkpoint, &compute, sequences, load::When::Now)?;
     let cost = Cost::new(&checkpoint, &config, engine.options().kv_dtype);
     let mut runner = Runner::new(engine, &listening, progress);
     let mut outcomes = Vec::new();

@@ -114,13 +114,23 @@ impl Layout {
                 lines.iter_mut().for_each(part_halves);
             }
         }
-        if self.rest == 0 {
-            return;
+        match self.rest {
+            0 => {}
+            1 => self.pack_rests::<1>(rows, rests),
+            2 => self.pack_rests::<2>(rows, rests),
+            rest => unreachable!("a rest of {rest} bytes"),
         }
-        for (index, rests) in rests.chunks_exact_mut(PACKED_GROUP * self.rest).enumerate() {
-            for (lane, rest) in rests.chunks_exact_mut(self.rest).enumerate() {
-                let from = lane * stride + index * self.block_bytes + self.rest_at;
-                rest.copy_from_slice(&rows[from..][..self.rest]);
+    }
+
+    /// The rests of a block side by side, of all blocks. (Of a length that the compiler knows: a
+    /// call to copy two bytes took longer than all else.)
+    fn pack_rests<const REST: usize>(self, rows: &[u8], rests: &mut [u8]) {
+        let (rests, _) = rests.as_chunks_mut::<REST>();
+        for (lane, row) in rows.chunks_exact(self.row_bytes()).enumerate() {
+            let rests = rests[lane..].iter_mut().step_by(PACKED_GROUP);
+            for (block, rest) in row.chunks_exact(self.block_bytes).zip(rests) {
+                let from = block[self.rest_at..].as_chunks::<REST>().0;
+                *rest = from[0];
             }
         }
     }

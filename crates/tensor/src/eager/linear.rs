@@ -4,14 +4,16 @@
 //! Packed weights are multiplied with rounded activations; an input is rounded once for all weights
 //! of a projection that want it so.
 
-use lucid_kernels::{self as kernels, ActivationClass, Activations, ColumnBand, Level};
+use lucid_kernels::{
+    self as kernels, ActivationClass, Activations, ColumnBand, Level, PackedRows, WeightRows,
+};
 use lucid_sys::ThreadPool;
 
 use super::Scratch;
 use super::aligned::Aligned;
 use super::arena::Draft;
 use super::weights::{Matrix, Rows, WeightId, WeightTable};
-use crate::ops::Linear;
+use crate::ops::{Activation, Linear};
 
 /// Bands per thread: enough that a thread that was held up does not hold up the others.
 const BANDS_PER_THREAD: usize = 8;
@@ -20,10 +22,47 @@ const BANDS_PER_THREAD: usize = 8;
 /// kernels multiply together.
 const BAND_ROWS_MIN: usize = 64;
 
-struct Task<'a> {
+/// A band of a projection.
+struct Product<'a> {
     matrix: &'a Matrix,
     bias: Option<&'a [f32]>,
     band: ColumnBand<'a>,
+}
+
+/// What products are made from.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    level: Level,
+    /// `[batch, cols]`.
+    x: &'a [f32],
+    cols: usize,
+    rounded: &'a RoundedInputs,
+}
+
+impl Product<'_> {
+    fn run(&mut self, input: Input<'_>, scratch: &mut Scratch) {
+        let Input { level, x, cols, rounded } = input;
+        let columns = self.band.columns();
+        let (batch, count) = (self.band.rows(), columns.len());
+        let bias = self.bias.map(|bias| &bias[columns.clone()]);
+        let (band, working) = (&mut self.band, &mut scratch.weights);
+        let rows = match self.matrix.rows(columns) {
+            Rows::File(rows) => {
+                kernels::matmul(level, x, batch, rows, bias, band, working);
+                return;
+            }
+            Rows::InPassing(WeightRows { dtype, bytes, cols }) => {
+                let size = kernels::packed_bytes(dtype, count, cols).expect("a packed format");
+                scratch.packed.resize(size);
+                kernels::pack_rows(dtype, bytes, count, cols, scratch.packed.as_mut_slice());
+                PackedRows { dtype, bytes: scratch.packed.as_slice(), cols }
+            }
+            Rows::Packed(rows) => rows,
+        };
+        let class = kernels::activation_class(rows.dtype).expect("a packed format");
+        let input = rounded.activations(class, batch, cols);
+        kernels::packed_matmul(level, input, rows, bias, band, working);
+    }
 }
 
 /// Rounded copies of a projection's input, one per class; the buffers are kept.
@@ -81,6 +120,23 @@ pub(super) struct Machine<'a> {
     pub(super) rounded: &'a mut RoundedInputs,
 }
 
+impl Machine<'_> {
+    /// Rounds `x` as the matrices want it and does all tasks.
+    fn run<T: Send>(
+        self,
+        x: &[f32],
+        matrices: &[&Matrix],
+        tasks: &mut [T],
+        work: impl Fn(Input<'_>, &mut Scratch, &mut T) + Sync,
+    ) {
+        let Machine { level, pool, scratch, rounded } = self;
+        let cols = matrices[0].cols;
+        rounded.round(level, pool, x, cols, matrices.iter().copied());
+        let input = Input { level, x, cols, rounded };
+        pool.for_each_with(scratch, tasks, |scratch, _, task| work(input, scratch, task));
+    }
+}
+
 /// `outs[i] = x weights[i]^T + bias[i]`.
 pub(super) fn run<const N: usize>(
     machine: Machine<'_>,
@@ -89,41 +145,76 @@ pub(super) fn run<const N: usize>(
     weights: &[Linear<WeightId>; N],
     outs: &mut [Draft; N],
 ) {
-    let Machine { level, pool, scratch, rounded } = machine;
-    let cols = table.matrix(weights[0].weight).cols;
-    let matrices = weights.iter().map(|linear| table.matrix(linear.weight));
-    rounded.round(level, pool, x, cols, matrices);
+    let threads = machine.pool.threads();
+    let matrices = weights.map(|linear| table.matrix(linear.weight));
     let mut tasks = Vec::new();
-    for (linear, out) in weights.iter().zip(outs) {
-        let matrix = table.matrix(linear.weight);
-        let bias = linear.bias.map(|bias| table.vector(bias));
-        let (batch, width) = out.shape();
-        assert_eq!((x.len(), width), (batch * matrix.cols, matrix.rows), "shapes of a projection");
-        let bounds = bounds(matrix.rows, pool.threads());
-        let bands = kernels::column_bands(out.data_mut(), batch, width, &bounds);
-        tasks.extend(bands.into_iter().map(|band| Task { matrix, bias, band }));
+    for ((linear, matrix), out) in weights.iter().zip(matrices).zip(outs) {
+        let bounds = bounds(&[matrix], threads);
+        let bands = bounds.len() - 1;
+        let products = products(table, x, *linear, out, &bounds).enumerate();
+        tasks.extend(products.map(|(index, product)| (index * threads / bands, product)));
     }
-    let rounded = &*rounded;
-    pool.for_each_with(scratch, &mut tasks, |scratch, _, task| {
-        let columns = task.band.columns();
-        let batch = task.band.rows();
-        let bias = task.bias.map(|bias| &bias[columns.clone()]);
-        let (band, scratch) = (&mut task.band, &mut scratch.weights);
-        match task.matrix.rows(columns) {
-            Rows::File(rows) => kernels::matmul(level, x, batch, rows, bias, band, scratch),
-            Rows::Packed(rows) => {
-                let class = kernels::activation_class(rows.dtype).expect("a packed format");
-                let input = rounded.activations(class, batch, cols);
-                kernels::packed_matmul(level, input, rows, bias, band, scratch);
+    // The same share of each matrix for the same thread in each pass, as when it was packed.
+    tasks.sort_by_key(|(thread, _)| *thread);
+    machine.run(x, &matrices, &mut tasks, |input, scratch, (_, product)| {
+        product.run(input, scratch);
+    });
+}
+
+/// `outs[0] = x gate^T`, `outs[1] = activation(outs[0]) * (x up^T)`, with biases. A thread that has
+/// both of a band combines them while they are in its cache.
+pub(super) fn run_gated(
+    machine: Machine<'_>,
+    table: &WeightTable,
+    x: &[f32],
+    [gate, up]: [Linear<WeightId>; 2],
+    activation: Activation,
+    [gates, hidden]: &mut [Draft; 2],
+) {
+    let matrices = [gate, up].map(|linear| table.matrix(linear.weight));
+    let bounds = bounds(&matrices, machine.pool.threads());
+    let gates = products(table, x, gate, gates, &bounds);
+    let mut tasks: Vec<_> = gates.zip(products(table, x, up, hidden, &bounds)).collect();
+    machine.run(x, &matrices, &mut tasks, |input, scratch, (gate, up)| {
+        gate.run(input, scratch);
+        up.run(input, scratch);
+        for row in 0..up.band.rows() {
+            let (gate, up) = (gate.band.row_mut(row), up.band.row_mut(row));
+            match activation {
+                Activation::Silu => kernels::silu_mul(input.level, gate, up),
+                Activation::GeluTanh => kernels::gelu_tanh_mul(input.level, gate, up),
             }
         }
     });
 }
 
-/// Ascending band borders over `rows`, from 0 to `rows`.
-fn bounds(rows: usize, threads: usize) -> Vec<usize> {
+/// The bands of a projection of `x` into `out`.
+fn products<'a>(
+    table: &'a WeightTable,
+    x: &[f32],
+    linear: Linear<WeightId>,
+    out: &'a mut Draft,
+    bounds: &[usize],
+) -> impl Iterator<Item = Product<'a>> {
+    let matrix = table.matrix(linear.weight);
+    let bias = linear.bias.map(|bias| table.vector(bias));
+    let (batch, width) = out.shape();
+    assert_eq!((x.len(), width), (batch * matrix.cols, matrix.rows), "shapes of a projection");
+    let bands = kernels::column_bands(out.data_mut(), batch, width, bounds);
+    bands.into_iter().map(move |band| Product { matrix, bias, band })
+}
+
+/// Ascending band borders over the rows of matrices of one shape, from 0 to their number.
+fn bounds(matrices: &[&Matrix], threads: usize) -> Vec<usize> {
+    let in_passing = matrices.iter().filter_map(|matrix| matrix.rows_in_passing()).min();
+    band_bounds(matrices[0].rows, threads, in_passing.unwrap_or(usize::MAX))
+}
+
+/// The same, bands having `most` rows where that is not too few.
+fn band_bounds(rows: usize, threads: usize, most: usize) -> Vec<usize> {
     let bands = if threads == 1 { 1 } else { threads * BANDS_PER_THREAD };
-    let step = rows.div_ceil(bands).next_multiple_of(BAND_ROWS_MIN).max(BAND_ROWS_MIN);
+    let step = rows.div_ceil(bands).next_multiple_of(BAND_ROWS_MIN);
+    let step = step.min(most / BAND_ROWS_MIN * BAND_ROWS_MIN).max(BAND_ROWS_MIN);
     let mut bounds: Vec<usize> = (0..rows).step_by(step).collect();
     bounds.push(rows);
     bounds
@@ -131,15 +222,17 @@ fn bounds(rows: usize, threads: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::bounds;
+    use super::band_bounds;
 
     #[test]
     fn bounds_cover_all_rows_once() {
         for rows in [1, 15, 16, 17, 100, 4096] {
-            for threads in [1, 2, 7] {
-                let bounds = bounds(rows, threads);
+            for (threads, most) in [(1, usize::MAX), (2, 300), (7, 1)] {
+                let bounds = band_bounds(rows, threads, most);
                 assert_eq!((bounds[0], *bounds.last().unwrap()), (0, rows));
                 assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{bounds:?}");
+                let widest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+                assert!(widest <= most.max(64), "{bounds:?}");
             }
         }
     }

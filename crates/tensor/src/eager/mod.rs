@@ -46,8 +46,13 @@ pub enum Packing {
     /// They stay where their file is mapped: nothing to wait for, and nothing to hold when they are
     /// larger than memory. Arithmetic is f32 on widened weights.
     Keep,
-    /// Formats with packed kernels are regrouped in memory by `Eager::pack`, at their own bits, and
-    /// multiplied with activations rounded to bytes (bfloat16 for BF16).
+    /// Formats with packed kernels are regrouped for each product, at their own bits, a few rows at
+    /// a time, and multiplied with activations rounded to bytes (bfloat16 for BF16). The memory is
+    /// the file's alone.
+    InPassing,
+    /// The same, and what was regrouped is kept, to the same numbers: a part of the matrices from
+    /// each pass on after the first one, so that the first token comes soon, or all of them by
+    /// `Eager::pack`.
     Pack,
 }
 
@@ -90,6 +95,8 @@ struct Rotary {
 #[derive(Default)]
 struct Scratch {
     weights: Vec<f32>,
+    /// Rows regrouped in passing.
+    packed: aligned::Aligned<u8>,
     attention: kernels::AttentionScratch,
     /// Results of runs of a context, while they wait to be merged; the first thread's only.
     partials: Vec<f32>,
@@ -108,6 +115,8 @@ pub struct Eager {
     scratch: Vec<Scratch>,
     rounded: linear::RoundedInputs,
     hook: Option<Hook>,
+    /// Whether a pass has begun before.
+    begun: bool,
 }
 
 impl Eager {
@@ -126,12 +135,14 @@ impl Eager {
             scratch,
             rounded: linear::RoundedInputs::default(),
             hook: None,
+            begun: false,
         }
     }
 
     /// Packs the bound matrices on all threads (with `Packing::Pack`; else there is nothing to do).
-    /// A cache at `cache` is mapped if it was made of the same weights, and written if not.
-    /// `progress` is told how many bytes are done, and of how many.
+    /// Nothing but speed depends on whether it is called. A cache at `cache` is mapped if it was
+    /// made of the same weights, and written if not. `progress` is told how many bytes are done,
+    /// and of how many.
     ///
     /// # Errors
     /// The system has no memory for them.
@@ -159,6 +170,9 @@ impl Eager {
                 (row.position as usize) < table.len() * crate::KV_BLOCK_LEN,
                 "row beyond its table"
             );
+        }
+        if std::mem::replace(&mut self.begun, true) {
+            self.weights.pack_part(&self.pool);
         }
         self.pass.clone_from(pass);
         self.arena.clear();
@@ -378,22 +392,19 @@ impl Ops for Eager {
         down: Linear<WeightId>,
         activation: Activation,
     ) -> EagerValue {
-        let [gate, up] = self.linear(x, [gate, up]);
-        let mut hidden = self.arena.take(x.rows(), gate.width());
-        let width = gate.width();
-        let (gates, ups) = (self.arena.read(gate), self.arena.read(up));
-        rows::for_each(&self.pool, hidden.data_mut(), width, |row, hidden| {
-            let part = row * width..(row + 1) * width;
-            let (gate, up) = (&gates[part.clone()], &ups[part]);
-            match activation {
-                Activation::Silu => kernels::silu_mul(self.level, gate, up, hidden),
-                Activation::GeluTanh => kernels::gelu_tanh_mul(self.level, gate, up, hidden),
-            }
-        });
-        let hidden = self.arena.put(hidden);
+        let width = self.weights.matrix(gate.weight).rows;
+        let mut outs = [self.arena.take(x.rows(), width), self.arena.take(x.rows(), width)];
+        let x = self.arena.read(x);
+        let machine = linear::Machine {
+            level: self.level,
+            pool: &self.pool,
+            scratch: &mut self.scratch,
+            rounded: &mut self.rounded,
+        };
+        linear::run_gated(machine, &self.weights, x, [gate, up], activation, &mut outs);
+        let [gate, hidden] = outs.map(|out| self.arena.put(out));
         let [out] = self.linear(hidden, [down]);
         self.arena.free(gate);
-        self.arena.free(up);
         self.arena.free(hidden);
         out
     }

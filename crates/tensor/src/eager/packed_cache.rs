@@ -37,7 +37,7 @@ impl Identity {
     pub(super) fn new(pending: &[Pending], len: usize) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut files: Vec<&Bytes> = Vec::new();
-        for Pending { view, rows, cols, bytes } in pending {
+        for Pending { view, rows, cols, bytes, .. } in pending {
             hasher.update(view.name.as_bytes());
             hasher.update(format!("\0{}\0{rows}\0{cols}\0{bytes}\0", view.dtype).as_bytes());
             if !files.iter().any(|file| file.same_memory(&view.data)) {

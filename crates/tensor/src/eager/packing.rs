@@ -1,4 +1,4 @@
-//! Packs all bound matrices into one piece of memory, or maps them from a cache beside the model.
+//! Packs bound matrices into one piece of memory, or maps them from a cache beside the model.
 //!
 //! One piece, because huge pages then cover matrices whatever their size, and because it is what
 //! the cache holds. While a matrix is packed its pages of the file are given back, so weights are
@@ -14,6 +14,9 @@ use crate::{TensorError, TensorView};
 
 /// Groups of sixteen rows that a thread packs at a time.
 const BAND_GROUPS: usize = 8;
+
+/// What is held twice at most: the file's pages are given back as often.
+const AT_ONCE_BYTES: usize = 16 << 20;
 
 /// Where matrices begin in the packed memory: a page, so that none shares one with another.
 const ALIGNMENT: usize = 4096;
@@ -37,6 +40,8 @@ const PADDING_FREE: usize = 1 << 16;
 
 /// A matrix that waits to be packed.
 pub(super) struct Pending {
+    /// Its number among the bound parameters.
+    pub(super) parameter: usize,
     pub(super) view: TensorView,
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -47,7 +52,13 @@ pub(super) struct Pending {
 impl Pending {
     /// `None` where the level has no fast kernel for the format, there is nothing to multiply, or
     /// padding to whole groups of rows would inflate it.
-    pub(super) fn new(level: Level, view: &TensorView, rows: usize, cols: usize) -> Option<Self> {
+    pub(super) fn new(
+        parameter: usize,
+        level: Level,
+        view: &TensorView,
+        rows: usize,
+        cols: usize,
+    ) -> Option<Self> {
         if rows == 0 || cols == 0 || !kernels::packed_kernel(level, view.dtype) {
             return None;
         }
@@ -55,21 +66,29 @@ impl Pending {
         if bytes > view.data.len() + view.data.len() / 50 + PADDING_FREE {
             return None;
         }
-        Some(Self { view: view.clone(), rows, cols, bytes })
+        Some(Self { parameter, view: view.clone(), rows, cols, bytes })
     }
 
     /// Packs into `out`, on all threads.
     fn pack(&self, pool: &ThreadPool, out: &mut [u8]) {
-        let row_bytes = self.view.data.len() / self.rows;
+        let source = &self.view.data;
+        let row_bytes = source.len() / self.rows;
         let band_bytes = BAND_GROUPS * kernels::PACKED_GROUP * row_bytes;
-        let bands = self.view.data.chunks(band_bytes).zip(out.chunks_mut(band_bytes));
-        let mut tasks: Vec<_> = bands.collect();
+        let mut tasks: Vec<_> = source.chunks(band_bytes).zip(out.chunks_mut(band_bytes)).collect();
         let dtype: DType = self.view.dtype;
-        pool.for_each(&mut tasks, |_, (source, out)| {
-            kernels::pack_rows(dtype, source, source.len() / row_bytes, self.cols, out);
-        });
-        // The file's pages have served their turn.
-        self.view.data.advise(Access::Done);
+        let at_once = (AT_ONCE_BYTES / band_bytes).max(pool.threads());
+        let mut start = 0;
+        for tasks in tasks.chunks_mut(at_once) {
+            pool.for_each(tasks, |_, (source, out)| {
+                kernels::pack_rows(dtype, source, source.len() / row_bytes, self.cols, out);
+            });
+            // The file's pages have served their turn.
+            let end = start + tasks.iter().map(|(source, _)| source.len()).sum::<usize>();
+            if let Some(done) = source.slice(start..end) {
+                done.advise(Access::Done);
+            }
+            start = end;
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! Bound parameters: matrices stay where their file is mapped until they are packed, vectors become
 //! f32.
+//!
+//! A matrix that is to be packed is multiplied as a packed one from the first pass on: regrouped in
+//! cache, a few rows at a time. So when it is packed for good changes no number, and the first
+//! token need not wait for it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,14 +15,23 @@ use super::Packing;
 use super::packing::{PackedFrom, Pending, pack_all};
 use crate::{TensorError, TensorView};
 
+/// What is regrouped for a product at a time: it stays in the second-level cache.
+const IN_PASSING_BYTES: usize = 256 << 10;
+
+/// What a pass packs for good: this share of all, and not less than so many bytes.
+const PARTS: usize = 4;
+const PART_BYTES_MIN: usize = 32 << 20;
+
 /// A handle on a bound parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightId(usize);
 
 /// Where a matrix's elements lie.
 enum Storage {
-    /// As the file has them.
+    /// As the file has them, and multiplied so.
     File(Bytes),
+    /// As the file has them; regrouped for each product.
+    InPassing(Bytes),
     /// Regrouped for the kernels, at the file's own bits.
     Packed(Bytes),
 }
@@ -35,6 +48,7 @@ pub(super) struct Matrix {
 /// What a kernel multiplies with.
 pub(super) enum Rows<'a> {
     File(WeightRows<'a>),
+    InPassing(WeightRows<'a>),
     Packed(PackedRows<'a>),
 }
 
@@ -43,9 +57,11 @@ impl Matrix {
     pub(super) fn rows(&self, rows: Range<usize>) -> Rows<'_> {
         let (dtype, cols) = (self.dtype, self.cols);
         match &self.storage {
-            Storage::File(data) => {
+            Storage::File(data) | Storage::InPassing(data) => {
                 let bytes = &data[rows.start * self.row_bytes..rows.end * self.row_bytes];
-                Rows::File(WeightRows { dtype, bytes, cols })
+                let rows = WeightRows { dtype, bytes, cols };
+                let as_is = matches!(self.storage, Storage::File(_));
+                if as_is { Rows::File(rows) } else { Rows::InPassing(rows) }
             }
             Storage::Packed(data) => {
                 let end = rows.end.next_multiple_of(kernels::PACKED_GROUP);
@@ -58,7 +74,7 @@ impl Matrix {
     /// One row in f32.
     pub(super) fn widen_row(&self, level: Level, row: usize, out: &mut [f32]) {
         match &self.storage {
-            Storage::File(data) => {
+            Storage::File(data) | Storage::InPassing(data) => {
                 let bytes = &data[row * self.row_bytes..(row + 1) * self.row_bytes];
                 kernels::dequantize_row(level, self.dtype, bytes, out);
             }
@@ -68,11 +84,19 @@ impl Matrix {
         }
     }
 
-    /// The activations that a packed matrix is multiplied with.
+    /// The activations that the matrix is multiplied with, unless they are f32.
     pub(super) fn activation_class(&self) -> Option<ActivationClass> {
         match self.storage {
             Storage::File(_) => None,
-            Storage::Packed(_) => kernels::activation_class(self.dtype),
+            Storage::InPassing(_) | Storage::Packed(_) => kernels::activation_class(self.dtype),
+        }
+    }
+
+    /// How many rows are best regrouped at a time, if they are for each product.
+    pub(super) fn rows_in_passing(&self) -> Option<usize> {
+        match self.storage {
+            Storage::InPassing(_) => Some((IN_PASSING_BYTES / self.row_bytes.max(1)).max(1)),
+            Storage::File(_) | Storage::Packed(_) => None,
         }
     }
 }
@@ -88,8 +112,10 @@ pub(super) struct WeightTable {
     parameters: Vec<Parameter>,
     /// One handle on each file that was bound from: vocabularies lie there too, packed or not.
     files: Vec<Bytes>,
-    /// Matrices that wait for `pack`, by index.
-    pending: Vec<(usize, Pending)>,
+    /// Matrices that wait to be packed for good.
+    pending: Vec<Pending>,
+    /// Bytes of all that were bound to be.
+    pending_total: usize,
 }
 
 impl WeightTable {
@@ -131,35 +157,65 @@ impl WeightTable {
             kernels::dequantize_row(level, view.dtype, &view.data, &mut vector);
             Parameter::Vector(vector)
         } else {
-            if packing == Packing::Pack
-                && let Some(pending) = Pending::new(level, view, rows, cols)
-            {
-                self.pending.push((self.parameters.len(), pending));
+            let parameter = self.parameters.len();
+            let pending = match packing {
+                Packing::Keep => None,
+                Packing::InPassing | Packing::Pack => {
+                    Pending::new(parameter, level, view, rows, cols)
+                }
+            };
+            let storage = match pending {
+                Some(_) => Storage::InPassing(view.data.clone()),
+                None => Storage::File(view.data.clone()),
+            };
+            if let (Some(pending), Packing::Pack) = (pending, packing) {
+                self.pending_total += pending.bytes;
+                self.pending.push(pending);
             }
-            let storage = Storage::File(view.data.clone());
             let row_bytes = expected / rows.max(1);
             Parameter::Matrix(Matrix { dtype: view.dtype, rows, cols, storage, row_bytes })
         });
         Ok(WeightId(self.parameters.len() - 1))
     }
 
-    /// Packs the matrices that were bound to be packed.
+    /// Packs all matrices that still wait for it.
     pub(super) fn pack(
         &mut self,
         pool: &ThreadPool,
         cache: Option<&Path>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<PackedFrom, TensorError> {
-        let (indices, pending): (Vec<_>, Vec<_>) = self.pending.drain(..).unzip();
-        let (parts, from) = pack_all(pool, &pending, cache, progress)?;
+        let (parts, from) = pack_all(pool, &self.pending, cache, progress)?;
         // A cache that was mapped is a file like the others.
         self.files.extend(parts.first().cloned());
-        for (index, part) in indices.into_iter().zip(parts) {
-            if let Parameter::Matrix(matrix) = &mut self.parameters[index] {
+        self.replace(parts);
+        Ok(from)
+    }
+
+    /// Packs some of the matrices that wait for it. Where there is no memory for that, what waits
+    /// stays as it is.
+    pub(super) fn pack_part(&mut self, pool: &ThreadPool) {
+        let share = (self.pending_total / PARTS).max(PART_BYTES_MIN);
+        let mut bytes = 0;
+        let some = self.pending.iter().take_while(|matrix| {
+            let before = bytes;
+            bytes += matrix.bytes;
+            before < share
+        });
+        let count = some.count();
+        match pack_all(pool, &self.pending[..count], None, &mut |_, _| {}) {
+            Ok((parts, _)) => self.replace(parts),
+            Err(_) => self.pending.clear(),
+        }
+    }
+
+    /// The first matrices that wait are these.
+    fn replace(&mut self, parts: Vec<Bytes>) {
+        for (pending, part) in self.pending.drain(..parts.len()).zip(parts) {
+            if let Parameter::Matrix(matrix) = &mut self.parameters[pending.parameter] {
                 matrix.storage = Storage::Packed(part);
             }
         }
-        Ok(from)
     }
 
     /// Whether a file that weights came from, or the packed cache, has changed since it was mapped.
