@@ -153,9 +153,9 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
-def first_token(lucid, path, arguments):
-    """Seconds and peak bytes of a whole Lucid process that says one token."""
-    command = [str(lucid), "run", str(path), "a b", "--raw", "-n", "1", "--temp", "0",
+def first_token(lucid, path, arguments, tokens=1):
+    """Seconds and peak bytes of a whole Lucid process that says so many tokens."""
+    command = [str(lucid), "run", str(path), "a b", "--raw", "-n", str(tokens), "--temp", "0",
                "-t", str(arguments.t)] + simd(arguments)
     start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -201,12 +201,19 @@ def measure(arguments, lucid, peer):
 
 def start_row(arguments, lucid, peer, name, path, turns):
     collected = []
-    for turn in range(turns):
-        say(f"{name} first token: turn {turn + 1} of {turns}")
-        seconds, peak = first_token(lucid, path, arguments)
-        command = [peer, str(ROOT / "bench" / "peer.py"), str(path), "--first-token",
-                   "-t", str(arguments.t)]
-        theirs = run_json(command)["seconds"]
+    command = [peer, str(ROOT / "bench" / "peer.py"), str(path), "--first-token",
+               "-t", str(arguments.t)]
+    for turn in range(2 * turns):
+        say(f"{name} first token: turn {turn + 1} of {2 * turns}")
+        # Each side is first in turn: fresh memory is dear, and the first one may find none left
+        # over by a process before it.
+        if turn % 2:
+            theirs = run_json(command)["seconds"]
+        seconds, _ = first_token(lucid, path, arguments)
+        # Weights are packed for good in the passes after the first.
+        _, peak = first_token(lucid, path, arguments, tokens=8)
+        if turn % 2 == 0:
+            theirs = run_json(command)["seconds"]
         memory = peak / path.stat().st_size if peak else None
         collected.append(dict(ratio=theirs / seconds, memory=memory, lucid_seconds=seconds,
                               llama_cpp_seconds=theirs))
