@@ -5,11 +5,9 @@
 //! to even. A NaN or an infinity makes its block's scale NaN or infinite, and so the products.
 
 #[cfg(target_arch = "x86_64")]
-use super::{vector, vnni};
+use super::vector;
 use crate::dispatch::dispatch;
 use crate::simd::Simd;
-#[cfg(target_arch = "x86_64")]
-use crate::x86_64::avx512_vnni::Avx512Vnni;
 use crate::{DType, Level};
 use half::bf16;
 
@@ -116,28 +114,6 @@ pub fn quantize_activations(
     let tile_bytes = activation_bytes(class, ACTIVATION_TILE, cols);
     let tiles = x.chunks(ACTIVATION_TILE * cols).zip(out.chunks_mut(tile_bytes));
     for (x, out) in tiles {
-        #[cfg(target_arch = "x86_64")]
-        if let (Level::Avx512(_), ActivationClass::Blocks32, Some(v)) =
-            (level, class, Avx512Vnni::detect())
-        {
-            let rows = x.len() / cols;
-            v.vectorize(
-                #[inline(always)]
-                || {
-                    for (m, x) in x.chunks_exact(cols).enumerate() {
-                        small_row(
-                            x,
-                            out,
-                            rows,
-                            m,
-                            #[inline(always)]
-                            |x| vnni::round(v, x),
-                        );
-                    }
-                },
-            );
-            continue;
-        }
         match (level, class) {
             #[cfg(target_arch = "x86_64")]
             (Level::Avx2(token), ActivationClass::Blocks32) => {
@@ -146,6 +122,10 @@ pub fn quantize_activations(
             #[cfg(target_arch = "x86_64")]
             (Level::Avx2(token), ActivationClass::Blocks256) => {
                 vector::round::large_tile(token, x, cols, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512(token), ActivationClass::Blocks32) => {
+                vector::round::small_tile_512(token, x, cols, out);
             }
             _ => dispatch!(level, quantize_tile, class, x, cols, out),
         }
@@ -185,7 +165,7 @@ fn quantize_tile<S: Simd>(_: S, class: ActivationClass, x: &[f32], cols: usize, 
 
 /// A row of blocks of 32, each rounded by `round`.
 #[inline(always)]
-fn small_row(
+pub(super) fn small_row(
     x: &[f32],
     out: &mut [u8],
     rows: usize,
@@ -229,12 +209,7 @@ fn small_block(x: &[f32; 32]) -> ([i8; 32], f32, i32) {
 
 /// Writes row `m` of `rows` to a record.
 #[inline(always)]
-pub(super) fn put_small(
-    (q, scale, sum): ([i8; 32], f32, i32),
-    out: &mut [u8],
-    rows: usize,
-    m: usize,
-) {
+fn put_small((q, scale, sum): ([i8; 32], f32, i32), out: &mut [u8], rows: usize, m: usize) {
     out[m * blocks32::LEN..][..32].copy_from_slice(&q.map(|q| q as u8));
     let mut put = |field: usize, bytes: [u8; 4]| {
         out[rows * field + 4 * m..][..4].copy_from_slice(&bytes);

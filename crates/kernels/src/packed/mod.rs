@@ -12,6 +12,8 @@
 //! The specification is `spec.rs`; every level gives its bits.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod blocks;
 mod floats;
 mod layout;
@@ -20,8 +22,6 @@ mod sweep;
 mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod vector;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 
 pub use activations::{
     ACTIVATION_TILE, ActivationClass, Activations, activation_bytes, activation_class,
@@ -49,8 +49,6 @@ pub fn packed_kernel(level: Level, dtype: DType) -> bool {
     match level {
         Level::Scalar => false,
         _ if matches!(dtype, DType::BF16 | DType::F16) => true,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512(token) if token.extensions() && vnni::has_kernel(dtype) => true,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2(_) | Level::Avx512(_) => vector::has_kernel(level, dtype),
     }
@@ -82,7 +80,8 @@ pub fn packed_matmul(
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512(token)
-            if token.extensions() && vnni::multiply(activations, weights, &mut sink, scratch) => {}
+            if class == ActivationClass::Bf16
+                && bf16::multiply(token, activations, weights, &mut sink, scratch) => {}
         #[cfg(target_arch = "x86_64")]
         Level::Avx2(_) | Level::Avx512(_)
             if matches!(class, ActivationClass::Bf16 | ActivationClass::F32)

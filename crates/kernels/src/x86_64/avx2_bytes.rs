@@ -1,24 +1,25 @@
 //! Byte products with 256-bit registers: AVX2, with AVX-VNNI or without.
 
 use super::avx2::Avx2;
-use super::byte_vector::{BIAS, ByteVector};
+use super::byte_vector::{BIAS, ByteVector, In16, In32, Sums};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-/// Proof that this CPU has AVX2, FMA and F16C, and AVX-VNNI if so marked.
+/// Proof that this CPU has AVX2, FMA and F16C, and AVX-VNNI for sums `In32`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ymm<const VNNI: bool>(());
+pub(crate) struct Ymm<S>(PhantomData<S>);
 
-impl Ymm<false> {
+impl Ymm<In16> {
     pub(crate) fn new(_: Avx2) -> Self {
-        Self(())
+        Self(PhantomData)
     }
 }
 
-impl Ymm<true> {
+impl Ymm<In32> {
     /// Only if this CPU has AVX-VNNI and the token does not keep to AVX2.
     pub(crate) fn detect(avx2: Avx2) -> Option<Self> {
-        (avx2.extensions() && is_x86_feature_detected!("avxvnni")).then_some(Self(()))
+        (avx2.extensions() && is_x86_feature_detected!("avxvnni")).then_some(Self(PhantomData))
     }
 }
 
@@ -31,11 +32,11 @@ macro_rules! op {
     };
 }
 
-impl<const VNNI: bool> ByteVector for Ymm<VNNI> {
+impl<S: Sums> ByteVector for Ymm<S> {
     type I = __m256i;
     type F = __m256;
     const PARTS: usize = 2;
-    const DOT_32: bool = VNNI;
+    type Sums = S;
 
     #[inline]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -49,8 +50,8 @@ impl<const VNNI: bool> ByteVector for Ymm<VNNI> {
         fn vnni<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
-        // SAFETY: the token proves that the CPU has the three features, and AVX-VNNI if VNNI.
-        unsafe { if VNNI { vnni(f) } else { plain(f) } }
+        // SAFETY: the token proves that the CPU has the three features, and AVX-VNNI if IN_32.
+        unsafe { if S::IN_32 { vnni(f) } else { plain(f) } }
     }
 
     #[inline(always)]
@@ -117,11 +118,11 @@ impl<const VNNI: bool> ByteVector for Ymm<VNNI> {
 
     #[inline(always)]
     fn begin_run(self, sum: __m256i) -> __m256i {
-        if VNNI { sum } else { self.splat(0) }
+        if S::IN_32 { sum } else { self.splat(0) }
     }
     #[inline(always)]
     fn dot(self, run: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
-        if VNNI {
+        if S::IN_32 {
             // SAFETY: the token proves AVX-VNNI; registers only.
             unsafe { _mm256_dpbusd_avx_epi32(run, unsigned, signed) }
         } else {
@@ -136,11 +137,11 @@ impl<const VNNI: bool> ByteVector for Ymm<VNNI> {
     }
     #[inline(always)]
     fn end_run(self, run: __m256i, sum: __m256i) -> __m256i {
-        if VNNI { run } else { self.dot_words(sum, run, op!(_mm256_set1_epi16, 1)) }
+        if S::IN_32 { run } else { self.dot_words(sum, run, op!(_mm256_set1_epi16, 1)) }
     }
     #[inline(always)]
     fn dot_words(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        if VNNI {
+        if S::IN_32 {
             // SAFETY: the token proves AVX-VNNI; registers only.
             unsafe { _mm256_dpwssd_avx_epi32(sum, a, b) }
         } else {
@@ -198,6 +199,10 @@ impl<const VNNI: bool> ByteVector for Ymm<VNNI> {
         op!(_mm256_cvtepi32_ps, a)
     }
     #[inline(always)]
+    fn bias(self, a: __m256i) -> __m256i {
+        self.add(a, self.splat(BIAS))
+    }
+    #[inline(always)]
     fn unbias(self, a: __m256i) -> __m256 {
         let bias = self.as_f32(self.splat(BIAS));
         op!(_mm256_sub_ps, self.as_f32(a), bias)
@@ -229,7 +234,7 @@ const ORDER: i32 = 0b11_01_10_00;
 
 /// Rounding of activations, 32 at a time.
 #[expect(clippy::unused_self, reason = "the token is the proof")]
-impl<const VNNI: bool> Ymm<VNNI> {
+impl<S: Sums> Ymm<S> {
     /// In each lane the larger of `max` and the magnitudes of four numbers, as bits: a NaN is above
     /// all.
     #[inline(always)]

@@ -1,7 +1,6 @@
 //! Products of pairs of bfloat16 into f32 sums: AVX-512 BF16, on top of AVX-512.
 
 use super::avx512::Avx512;
-use super::avx512_vnni::F;
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
 
@@ -14,9 +13,9 @@ pub(crate) type Pairs = __m512bh;
 
 #[expect(clippy::unused_self, reason = "the token is the proof")]
 impl Avx512Bf16 {
-    pub(crate) fn detect() -> Option<Self> {
-        let has = Avx512::detect().is_some() && is_x86_feature_detected!("avx512bf16");
-        has.then_some(Self(()))
+    /// Only if this CPU has them and the token does not keep to AVX-512.
+    pub(crate) fn detect(avx512: Avx512) -> Option<Self> {
+        (avx512.extensions() && is_x86_feature_detected!("avx512bf16")).then_some(Self(()))
     }
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.
@@ -51,23 +50,23 @@ impl Avx512Bf16 {
         unsafe { std::mem::transmute(_mm512_set1_epi32(pair)) }
     }
     #[inline(always)]
-    pub(crate) fn zero(self) -> F {
+    pub(crate) fn zero(self) -> __m512 {
         // SAFETY: the token proves AVX-512 F; registers only.
         unsafe { _mm512_setzero_ps() }
     }
     /// The products of the high halves, then of the low ones, added to each lane.
     #[inline(always)]
-    pub(crate) fn dot(self, sum: F, a: Pairs, b: Pairs) -> F {
+    pub(crate) fn dot(self, sum: __m512, a: Pairs, b: Pairs) -> __m512 {
         // SAFETY: the token proves AVX-512 BF16; registers only.
         unsafe { _mm512_dpbf16_ps(sum, a, b) }
     }
     #[inline(always)]
-    pub(crate) fn load_f32(self, from: &[f32; 16]) -> F {
+    pub(crate) fn load_f32(self, from: &[f32; 16]) -> __m512 {
         // SAFETY: the token proves AVX-512 F; `from` holds 16 floats; the load is an unaligned one.
         unsafe { _mm512_loadu_ps(from.as_ptr()) }
     }
     #[inline(always)]
-    pub(crate) fn store_f32(self, value: F, to: &mut [f32; 16]) {
+    pub(crate) fn store_f32(self, value: __m512, to: &mut [f32; 16]) {
         // SAFETY: the token proves AVX-512 F; `to` holds 16 floats; the store is an unaligned one.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
     }

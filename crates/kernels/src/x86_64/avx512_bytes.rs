@@ -1,17 +1,25 @@
-//! Byte products with 512-bit registers on CPUs that have AVX-512 but not its VNNI (Skylake).
+//! Byte products with 512-bit registers: AVX-512, with VNNI or without (Skylake).
 
 use super::avx512::Avx512;
-use super::byte_vector::{BIAS, ByteVector};
+use super::byte_vector::{BIAS, ByteVector, In16, In32, Sums};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-/// Proof that this CPU has AVX-512 F, BW, VL and DQ.
+/// Proof that this CPU has AVX-512 F, BW, VL and DQ, and VNNI for sums `In32`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Zmm(Avx512);
+pub(crate) struct Zmm<S>(PhantomData<S>);
 
-impl Zmm {
-    pub(crate) fn new(avx512: Avx512) -> Self {
-        Self(avx512)
+impl Zmm<In16> {
+    pub(crate) fn new(_: Avx512) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl Zmm<In32> {
+    /// Only if this CPU has VNNI and the token does not keep to AVX-512.
+    pub(crate) fn detect(avx512: Avx512) -> Option<Self> {
+        (avx512.extensions() && is_x86_feature_detected!("avx512vnni")).then_some(Self(PhantomData))
     }
 }
 
@@ -24,15 +32,26 @@ macro_rules! op {
     };
 }
 
-impl ByteVector for Zmm {
+impl<S: Sums> ByteVector for Zmm<S> {
     type I = __m512i;
     type F = __m512;
     const PARTS: usize = 1;
-    const DOT_32: bool = false;
+    type Sums = S;
 
     #[inline]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        self.0.vectorize(f)
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+        fn plain<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+        fn vnni<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves that the CPU has all of these features, VNNI if IN_32.
+        unsafe { if S::IN_32 { vnni(f) } else { plain(f) } }
     }
 
     #[inline(always)]
@@ -89,13 +108,18 @@ impl ByteVector for Zmm {
     }
 
     #[inline(always)]
-    fn begin_run(self, _: __m512i) -> __m512i {
-        self.splat(0)
+    fn begin_run(self, sum: __m512i) -> __m512i {
+        if S::IN_32 { sum } else { self.splat(0) }
     }
     #[inline(always)]
     fn dot(self, run: __m512i, unsigned: __m512i, signed: __m512i) -> __m512i {
-        let pairs = op!(_mm512_maddubs_epi16, unsigned, signed);
-        op!(_mm512_add_epi16, run, pairs)
+        if S::IN_32 {
+            // SAFETY: the token proves AVX-512 VNNI; registers only.
+            unsafe { _mm512_dpbusd_epi32(run, unsigned, signed) }
+        } else {
+            let pairs = op!(_mm512_maddubs_epi16, unsigned, signed);
+            op!(_mm512_add_epi16, run, pairs)
+        }
     }
     #[inline(always)]
     fn dot_signed(self, run: __m512i, a: __m512i, b: __m512i) -> __m512i {
@@ -105,11 +129,16 @@ impl ByteVector for Zmm {
     }
     #[inline(always)]
     fn end_run(self, run: __m512i, sum: __m512i) -> __m512i {
-        self.dot_words(sum, run, op!(_mm512_set1_epi16, 1))
+        if S::IN_32 { run } else { self.dot_words(sum, run, op!(_mm512_set1_epi16, 1)) }
     }
     #[inline(always)]
     fn dot_words(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        self.add(sum, op!(_mm512_madd_epi16, a, b))
+        if S::IN_32 {
+            // SAFETY: the token proves AVX-512 VNNI; registers only.
+            unsafe { _mm512_dpwssd_epi32(sum, a, b) }
+        } else {
+            self.add(sum, op!(_mm512_madd_epi16, a, b))
+        }
     }
 
     #[inline(always)]
@@ -162,7 +191,14 @@ impl ByteVector for Zmm {
         op!(_mm512_cvtepi32_ps, a)
     }
     #[inline(always)]
+    fn bias(self, a: __m512i) -> __m512i {
+        if S::IN_32 { a } else { self.add(a, self.splat(BIAS)) }
+    }
+    #[inline(always)]
     fn unbias(self, a: __m512i) -> __m512 {
+        if S::IN_32 {
+            return self.to_f32(a);
+        }
         let bias = self.as_f32(self.splat(BIAS));
         op!(_mm512_sub_ps, self.as_f32(a), bias)
     }
@@ -185,5 +221,34 @@ impl ByteVector for Zmm {
     #[inline(always)]
     fn fnma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         op!(_mm512_fnmadd_ps, a, b, c)
+    }
+}
+
+/// Rounding of activations, 32 at a time.
+#[expect(clippy::unused_self, reason = "the token is the proof")]
+impl<S: Sums> Zmm<S> {
+    /// The bits of the largest magnitude; a NaN is above all.
+    #[inline(always)]
+    pub(crate) fn max_magnitude(self, a: __m512, b: __m512) -> u32 {
+        let magnitude = self.splat(0x7fff_ffff);
+        let (a, b) = (self.and(self.as_bytes(a), magnitude), self.and(self.as_bytes(b), magnitude));
+        let max = op!(_mm512_max_epu32, a, b);
+        op!(_mm512_reduce_max_epu32, max)
+    }
+    #[inline(always)]
+    pub(crate) fn sum_i32(self, a: __m512i, b: __m512i) -> i32 {
+        let sum = op!(_mm512_add_epi32, a, b);
+        op!(_mm512_reduce_add_epi32, sum)
+    }
+    /// To the nearest, ties to even; a NaN is zero.
+    #[inline(always)]
+    pub(crate) fn round_to_i32(self, a: __m512) -> __m512i {
+        let numbers = op!(_mm512_cmp_ps_mask::<_CMP_ORD_Q>, a, a);
+        op!(_mm512_maskz_cvtps_epi32, numbers, a)
+    }
+    #[inline(always)]
+    pub(crate) fn store_low_bytes(self, a: __m512i, to: &mut [i8; 16]) {
+        // SAFETY: the token proves AVX-512 F; `to` holds 16 bytes; the store is an unaligned one.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(a)) };
     }
 }

@@ -1,12 +1,83 @@
-//! What packed products need of an instruction set without AVX-512 VNNI: vectors of 8 or 16 lanes
-//! of 32 bits, and sums of products of bytes. The implementing type is a token: to hold one proves
-//! that the CPU has the instructions.
+//! What packed products need of an instruction set: vectors of 8 or 16 lanes of 32 bits, and sums
+//! of products of bytes. The implementing type is a token: to hold one proves that the CPU has the
+//! instructions.
 //!
 //! Where no instruction forms such sums in 32 bits, they are formed in 16 and widened after some
-//! steps; how many steps cannot overflow is the caller's knowledge (`begin_run`).
+//! steps; how many steps cannot overflow is the format's knowledge (`Narrow`).
+
+use std::fmt::Debug;
 
 /// The bits of 1.5 * 2^23: as f32, integers from these on are as many more.
 pub(crate) const BIAS: i32 = 0x4b40_0000;
+
+/// How wide the sums of products of bytes are.
+pub(crate) trait Sums: Copy + Debug {
+    const IN_32: bool;
+    /// What bytes are then that are `N` where sums are narrow.
+    type Narrow<N: Narrow>: Narrow;
+}
+
+/// By instructions that take the sums along (VNNI).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct In32;
+
+impl Sums for In32 {
+    const IN_32: bool = true;
+    type Narrow<N: Narrow> = Whole;
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct In16;
+
+impl Sums for In16 {
+    const IN_32: bool = false;
+    type Narrow<N: Narrow> = N;
+}
+
+/// What a format's bytes are where sums of their products are 16 bits wide.
+pub(crate) trait Narrow {
+    /// So many steps of four products cannot overflow.
+    const RUN: usize;
+    /// The unsigned bytes of the specification are these times a power of two.
+    const SHIFT: u32;
+    /// These are signed; the bytes of the specification are 128 more.
+    const SIGNED: bool;
+}
+
+/// Those of the specification, where sums are wide.
+pub(crate) struct Whole;
+
+impl Narrow for Whole {
+    const RUN: usize = 8;
+    const SHIFT: u32 = 0;
+    const SIGNED: bool = false;
+}
+
+/// Unsigned bytes up to `MAX`, which the specification has times `2^SHIFT`.
+pub(crate) struct Unsigned<const MAX: usize, const SHIFT: u32>;
+
+impl<const MAX: usize, const SHIFT: u32> Narrow for Unsigned<MAX, SHIFT> {
+    const RUN: usize = {
+        // A pair of products is at most 2 * 127 * MAX.
+        let run = 32767 / (254 * MAX);
+        // A power of two, since sub-blocks are.
+        if run >= 8 { 8 } else { 1 << run.ilog2() }
+    };
+    const SHIFT: u32 = SHIFT;
+    const SIGNED: bool = false;
+}
+
+/// |-128| * 127 * 2 is just below 2^15.
+pub(crate) struct Signed;
+
+impl Narrow for Signed {
+    const RUN: usize = 1;
+    const SHIFT: u32 = 0;
+    const SIGNED: bool = true;
+}
+
+/// `N` as sums of `V` want it.
+pub(crate) type NarrowOf<V, N> = <<V as ByteVector>::Sums as Sums>::Narrow<N>;
 
 /// Vectors whose lanes are rows of a packed matrix.
 pub(crate) trait ByteVector: Copy {
@@ -16,8 +87,10 @@ pub(crate) trait ByteVector: Copy {
     type F: Copy;
     /// Vectors in a line of 64 bytes.
     const PARTS: usize;
-    /// Whether products of bytes are summed in 32 bits.
-    const DOT_32: bool;
+    /// How wide the sums of products of bytes are.
+    type Sums: Sums;
+    /// Whether that is 32 bits.
+    const DOT_32: bool = Self::Sums::IN_32;
 
     /// Runs `f`, and what inlines into it, compiled for these instructions.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
@@ -67,8 +140,10 @@ pub(crate) trait ByteVector: Copy {
     fn high_bytes(self, a: Self::I) -> Self::I;
 
     fn to_f32(self, a: Self::I) -> Self::F;
-    /// `a - BIAS` where that is below 2^22 either way, exactly: an addition, while a conversion
-    /// would stand in the way of multiplications.
+    /// What `unbias` undoes.
+    fn bias(self, a: Self::I) -> Self::I;
+    /// An integer below 2^22 either way, exactly. A sum may begin with its bias: an addition is
+    /// left then, where a conversion would stand in the way of multiplications.
     fn unbias(self, a: Self::I) -> Self::F;
     fn as_f32(self, a: Self::I) -> Self::F;
     fn as_bytes(self, a: Self::F) -> Self::I;

@@ -5,5 +5,4 @@ pub(crate) mod avx2_bytes;
 pub(crate) mod avx512;
 pub(crate) mod avx512_bf16;
 pub(crate) mod avx512_bytes;
-pub(crate) mod avx512_vnni;
 pub(crate) mod byte_vector;

@@ -2,29 +2,28 @@
 
 use crate::packed::activations::activation_bytes;
 use crate::packed::layout::Layout;
-use crate::packed::{ACTIVATION_TILE, Activations, PackedRows};
+use crate::packed::sweep::{Lanes, opaque};
+use crate::packed::{ACTIVATION_TILE, Activations, PACKED_GROUP, PackedRows};
+use std::ops::Range;
 
-/// Products of the sixteen rows of a group with one row of activations.
-pub(super) type Lanes = [f32; 16];
-
-/// A product to form.
+/// The operands, cut to groups and tiles.
 #[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) layout: Layout,
-    weights: &'a [u8],
-    pub(super) x: Activations<'a>,
+pub(in crate::packed) struct Job<'a> {
+    pub(in crate::packed) layout: Layout,
+    pub(in crate::packed) weights: &'a [u8],
+    pub(in crate::packed) x: Activations<'a>,
     /// Bytes of a whole tile of activations.
-    pub(super) tile_bytes: usize,
+    pub(in crate::packed) tile_bytes: usize,
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(x: Activations<'a>, weights: PackedRows<'a>) -> Self {
+    pub(in crate::packed) fn new(x: Activations<'a>, weights: PackedRows<'a>) -> Self {
         let layout = Layout::new(weights.dtype, weights.cols).expect("a format that is packed");
         let tile_bytes = activation_bytes(x.class, ACTIVATION_TILE, x.cols);
         Job { layout, weights: weights.bytes, x, tile_bytes }
     }
 
-    pub(super) fn groups(self) -> usize {
+    pub(in crate::packed) fn groups(self) -> usize {
         self.weights.len() / self.layout.group_bytes()
     }
 
@@ -35,7 +34,7 @@ impl<'a> Job<'a> {
         let bytes = &self.weights[index * self.layout.group_bytes()..][..self.layout.group_bytes()];
         let (blocks, rests) = bytes.split_at(self.layout.rests_at());
         let count = self.layout.blocks;
-        Column { blocks: cast(blocks, count), rests: cast(rests, count) }
+        Column { blocks: cast(blocks, count), rests: cast(rests, count), next: &[] }
     }
 }
 
@@ -44,6 +43,8 @@ impl<'a> Job<'a> {
 pub(super) struct Column<'a, B, R> {
     pub(super) blocks: &'a [B],
     pub(super) rests: &'a [R],
+    /// The blocks that are read after these, so that they can be asked for in time; maybe none.
+    pub(super) next: &'a [B],
 }
 
 impl<B, R> Clone for Column<'_, B, R> {
@@ -54,30 +55,79 @@ impl<B, R> Clone for Column<'_, B, R> {
 
 impl<B, R> Copy for Column<'_, B, R> {}
 
-/// Bytes from what is multiplied to what is asked for: reading then need not stop at the end of a
-/// page, where the processor's own prefetching does.
-const AHEAD: usize = 4096;
-
-impl<B: ByteArray, R> Column<'_, B, R> {
-    /// Asks for what lies `AHEAD` of a block; past the end of the matrix this asks in vain, which
-    /// is no fault.
+impl<'a, B: ByteArray, R> Column<'a, B, R> {
+    /// Block `index`, counted on into those that come next; in the end, the last one.
     #[inline(always)]
-    pub(super) fn prefetch(&self, block: usize) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        let ahead = (&raw const self.blocks[block]).cast::<i8>().wrapping_add(AHEAD);
-        for line in 0..size_of::<B>() / 64 {
-            // SAFETY: a prefetch reads nothing that the program sees and never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64 * line)) };
+    pub(super) fn ahead(&self, index: usize) -> &'a B {
+        let beyond = index.checked_sub(self.blocks.len());
+        match beyond {
+            None => &self.blocks[index],
+            Some(index) => self.next.get(index).unwrap_or(&self.blocks[self.blocks.len() - 1]),
         }
+    }
+}
+
+/// Asks for lines that are read soon.
+#[inline(always)]
+pub(super) fn prefetch<B: ByteArray>(block: &B, lines: Range<usize>) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in lines {
+        let line = std::ptr::from_ref(block).cast::<i8>().wrapping_add(64 * line);
+        // SAFETY: a prefetch reads nothing that the program sees and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
     }
 }
 
 /// Some rows of a tile: the tile's activations, its number of rows, and where these begin.
 #[derive(Clone, Copy)]
-pub(super) struct TilePart<'a> {
-    pub(super) x: &'a [u8],
-    pub(super) tile_rows: usize,
-    pub(super) start: usize,
+pub(in crate::packed) struct TilePart<'a> {
+    pub(in crate::packed) x: &'a [u8],
+    pub(in crate::packed) tile_rows: usize,
+    pub(in crate::packed) start: usize,
+}
+
+impl TilePart<'_> {
+    /// The place in the tile of row `m` of `M`; the last may be one that does not exist, for which
+    /// the one before it stands.
+    #[inline(always)]
+    pub(super) fn row<const M: usize>(self, m: usize) -> usize {
+        let row = self.start + m;
+        if M > 4 && m + 1 == M { row.min(self.tile_rows - 1) } else { row }
+    }
+
+    #[inline(always)]
+    pub(super) fn check<const M: usize>(self) {
+        let rows = self.start + M - usize::from(M > 4);
+        assert!(rows <= self.tile_rows, "rows {} to {rows} of {}", self.start, self.tile_rows);
+    }
+
+    /// Bytes of the rows in a field of a record that begins with it, from `from` on in each.
+    #[inline(always)]
+    pub(super) fn bytes<const M: usize>(self, stride: usize, from: usize) -> RowBytes<M> {
+        let at = |m: usize| self.x.as_ptr().wrapping_add(stride * self.row::<M>(m) + from);
+        RowBytes { first: opaque(at(0)), last: opaque(at(M - 1)), stride }
+    }
+}
+
+/// Where rows of activations lie, each `stride` from the one before; the last, where it says.
+#[derive(Clone, Copy)]
+pub(super) struct RowBytes<const M: usize> {
+    first: *const u8,
+    last: *const u8,
+    stride: usize,
+}
+
+impl<const M: usize> RowBytes<M> {
+    /// Four bytes of row `m`.
+    ///
+    /// # Safety
+    /// They lie inside the record.
+    #[inline(always)]
+    pub(super) unsafe fn word(self, m: usize, at: usize) -> i32 {
+        let row = if m + 1 < M { self.first.wrapping_add(self.stride * m) } else { self.last };
+        // SAFETY: as the caller promises; the read is an unaligned one.
+        unsafe { row.wrapping_add(at).cast::<i32>().read_unaligned() }
+    }
 }
 
 /// Arrays of bytes.
@@ -98,6 +148,12 @@ fn cast<T: ByteArray>(bytes: &[u8], count: usize) -> &[T] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) }
 }
 
+/// The inverse of `cast`.
+pub(super) fn bytes_of<T: ByteArray>(blocks: &[T]) -> &[u8] {
+    // SAFETY: such a type is made of bytes, without padding.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), size_of_val(blocks)) }
+}
+
 /// As `cast`, for writing.
 pub(super) fn cast_mut<T: ByteArray>(bytes: &mut [u8], count: usize) -> &mut [T] {
     assert_eq!(bytes.len(), count * size_of::<T>(), "bytes of the blocks");
@@ -106,12 +162,12 @@ pub(super) fn cast_mut<T: ByteArray>(bytes: &mut [u8], count: usize) -> &mut [T]
 }
 
 /// Working memory of two kinds, from a 64-byte boundary.
-pub(super) fn workspace(
+pub(in crate::packed) fn workspace(
     scratch: &mut Vec<f32>,
     bytes: usize,
     sums: usize,
 ) -> (&mut [u8], &mut [Lanes]) {
-    let floats = bytes.div_ceil(64) * 16 + sums * 16;
+    let floats = bytes.div_ceil(64) * 16 + sums * PACKED_GROUP;
     if scratch.len() < floats + 16 {
         scratch.resize(floats + 16, 0.0);
     }

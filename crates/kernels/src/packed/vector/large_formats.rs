@@ -1,11 +1,11 @@
 //! Unpacking of the formats of 256 elements per block: words as in the file, lane = row.
 #![allow(non_camel_case_types, reason = "the formats' own names")]
 
-use super::Narrow;
 use super::large::{LargeFormat, Scales};
 use super::small_formats::lookup;
+use super::{Minimums, Offset};
 use crate::packed::blocks::TABLE_IQ4;
-use crate::x86_64::byte_vector::ByteVector;
+use crate::x86_64::byte_vector::{ByteVector, Signed, Unsigned};
 
 /// `(a >> shift) & mask` of each byte; `mask << shift` fits in a byte.
 #[inline(always)]
@@ -49,9 +49,8 @@ pub(super) struct Q4_K;
 impl LargeFormat for Q4_K {
     type Block = [[u8; 64]; 36];
     type Rest = [u8; 0];
-    const LEN: usize = 32;
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::unsigned(15, 0);
+    type Kind = Minimums<32>;
+    type Narrow = Unsigned<15, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {
@@ -72,9 +71,8 @@ pub(super) struct Q5_K;
 impl LargeFormat for Q5_K {
     type Block = [[u8; 64]; 44];
     type Rest = [u8; 0];
-    const LEN: usize = 32;
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::unsigned(31, 0);
+    type Kind = Minimums<32>;
+    type Narrow = Unsigned<31, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {
@@ -96,9 +94,8 @@ pub(super) struct Q6_K;
 impl LargeFormat for Q6_K {
     type Block = [[u8; 64]; 52];
     type Rest = [u8; 32];
-    const LEN: usize = 16;
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::unsigned(63, 0);
+    type Kind = Offset<16>;
+    type Narrow = Unsigned<63, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {
@@ -132,9 +129,8 @@ pub(super) struct Q2_K;
 impl LargeFormat for Q2_K {
     type Block = [[u8; 64]; 21];
     type Rest = [u8; 0];
-    const LEN: usize = 16;
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::unsigned(3, 0);
+    type Kind = Minimums<16>;
+    type Narrow = Unsigned<3, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {
@@ -160,9 +156,8 @@ pub(super) struct Q3_K;
 impl LargeFormat for Q3_K {
     type Block = [[u8; 64]; 27];
     type Rest = [u8; 32];
-    const LEN: usize = 16;
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::unsigned(7, 3);
+    type Kind = Offset<16>;
+    type Narrow = Unsigned<7, 3>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {
@@ -192,9 +187,8 @@ pub(super) struct IQ4_XS;
 impl LargeFormat for IQ4_XS {
     type Block = [[u8; 64]; 34];
     type Rest = [u8; 0];
-    const LEN: usize = 32;
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::SIGNED;
+    type Kind = Minimums<32>;
+    type Narrow = Signed;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, b: &Self::Block, part: usize, eighth: usize, i: usize) -> V::I {

@@ -1,35 +1,29 @@
-//! The packed product on CPUs without AVX-512 VNNI: AVX2 with AVX-VNNI or without, and plain
-//! AVX-512. Written once over `ByteVector`; a vector is 8 or 16 rows of the matrix, and a broadcast
-//! of four activations serves them all.
+//! The packed product of formats whose weights are bytes or less, written once over `ByteVector`:
+//! AVX2 and AVX-512, each with VNNI or without. A vector is 8 or 16 rows of the matrix, and a
+//! broadcast of four activations serves them all.
 //!
 //! A few rows of activations are multiplied with the weights as they are unpacked, in registers;
-//! more of them with a panel: a group unpacked once to a byte per weight, for all tiles. With 16
-//! registers a panel is one group (two columns of 8 rows) and meets six rows of activations at
-//! once: twelve sums, two vectors of weights, one broadcast. The sums of floats wait in the
-//! first-level cache meanwhile.
+//! more of them with a panel: some groups unpacked once to a byte per weight, for all tiles.
 
-mod groups;
+pub(super) mod groups;
 mod large;
 mod large_formats;
 pub(super) mod round;
 mod small;
 mod small_formats;
+mod tiles;
 
-use super::{ACTIVATION_TILE, Activations, PackedRows, Sink};
+use super::sweep::{Lanes, Shape, Sweep};
+use super::{Activations, PackedRows, Sink};
 use crate::x86_64::avx2_bytes::Ymm;
 use crate::x86_64::avx512_bytes::Zmm;
-use crate::x86_64::byte_vector::{BIAS, ByteVector};
+use crate::x86_64::byte_vector::{ByteVector, In16, In32, Narrow};
 use crate::{DType, Level};
-use groups::{ByteArray, Column, Job, Lanes, TilePart, cast_mut, workspace};
+use groups::{ByteArray, Column, Job, TilePart, bytes_of, cast_mut, workspace};
 use large::Large;
 use small::Small;
-
-/// Bytes of activations that the groups of a band are multiplied with in turn: they stay in the
-/// second-level cache.
-const CHUNK_BYTES: usize = 768 << 10;
-
-/// Vectors that share the broadcasts of activations.
-const COLUMNS: usize = 2;
+use std::ops::Range;
+use tiles::Tiles;
 
 /// How blocks are multiplied.
 trait Kernel<V: ByteVector> {
@@ -59,29 +53,26 @@ trait Kernel<V: ByteVector> {
     );
 }
 
-/// What a format's bytes are where sums of their products are 16 bits wide.
-#[derive(Clone, Copy)]
-struct Narrow {
-    /// So many steps of four products cannot overflow.
-    run: usize,
-    /// The unsigned bytes of the specification are these times a power of two.
-    shift: u32,
-    /// These are signed; the bytes of the specification are 128 more.
-    signed: bool,
+/// What the unsigned bytes of a format are offset by. Panels are made for kinds, not for formats.
+trait Kind {
+    /// Elements that share a scale.
+    const LEN: usize;
+    /// Whether each scale has a minimum beside it; otherwise all bytes have the same offset.
+    const MINIMUM: bool;
 }
 
-impl Narrow {
-    /// Unsigned bytes up to `max`, which the specification has times `2^shift`.
-    const fn unsigned(max: usize, shift: u32) -> Narrow {
-        // A pair of products is at most 2 * 127 * max.
-        let run = 32767 / (254 * max);
-        // A power of two, since sub-blocks are.
-        let run = if run >= 8 { 8 } else { 1 << run.ilog2() };
-        Narrow { run, shift, signed: false }
-    }
+struct Minimums<const LEN: usize>;
 
-    /// |-128| * 127 * 2 is just below 2^15.
-    const SIGNED: Narrow = Narrow { run: 1, shift: 0, signed: true };
+impl<const LEN: usize> Kind for Minimums<LEN> {
+    const LEN: usize = LEN;
+    const MINIMUM: bool = true;
+}
+
+struct Offset<const LEN: usize>;
+
+impl<const LEN: usize> Kind for Offset<LEN> {
+    const LEN: usize = LEN;
+    const MINIMUM: bool = false;
 }
 
 /// Whether the level has a kernel for the format.
@@ -102,16 +93,19 @@ pub(super) fn multiply(
     }
     match level {
         Level::Scalar => return false,
-        Level::Avx2(token) => match Ymm::<true>::detect(token) {
+        Level::Avx2(token) => match Ymm::<In32>::detect(token) {
             Some(v) => compiled(v, x, weights, sink, scratch),
-            None => compiled(Ymm::<false>::new(token), x, weights, sink, scratch),
+            None => compiled(Ymm::<In16>::new(token), x, weights, sink, scratch),
         },
-        Level::Avx512(token) => compiled(Zmm::new(token), x, weights, sink, scratch),
+        Level::Avx512(token) => match Zmm::<In32>::detect(token) {
+            Some(v) => compiled(v, x, weights, sink, scratch),
+            None => compiled(Zmm::<In16>::new(token), x, weights, sink, scratch),
+        },
     }
     true
 }
 
-fn compiled<V: ByteVector>(
+fn compiled<V: Tiles>(
     v: V,
     x: Activations<'_>,
     weights: PackedRows<'_>,
@@ -125,7 +119,7 @@ fn compiled<V: ByteVector>(
 }
 
 #[inline(always)]
-fn multiply_bytes<V: ByteVector>(
+fn multiply_bytes<V: Tiles>(
     v: V,
     x: Activations<'_>,
     weights: PackedRows<'_>,
@@ -154,174 +148,94 @@ fn multiply_bytes<V: ByteVector>(
 }
 
 #[inline(always)]
-fn multiply_groups<V: ByteVector, W: Kernel<V>>(
+fn multiply_groups<V: Tiles, W: Kernel<V>>(
     v: V,
     job: Job<'_>,
     sink: &mut Sink<'_, '_>,
     scratch: &mut Vec<f32>,
 ) {
-    match job.x.batch {
-        1 => few::<V, W, 1>(v, job, sink),
-        2 if V::DOT_32 => few::<V, W, 2>(v, job, sink),
-        _ => many::<V, W>(v, job, sink, scratch),
+    if v.few::<W>(job, sink) {
+        return;
     }
+    let shape = Shape {
+        batch: job.x.batch,
+        groups: job.groups(),
+        units: job.layout.blocks,
+        piece: W::PANEL_BLOCKS,
+        width: V::PANEL_GROUPS,
+    };
+    let blocks = V::PANEL_GROUPS * W::PANEL_BLOCKS;
+    let panel_bytes = blocks * size_of::<<W::Panel as Kernel<V>>::Block>();
+    let (panel, sums) = workspace(scratch, panel_bytes, shape.sums());
+    let panel = cast_mut::<<W::Panel as Kernel<V>>::Block>(panel, blocks);
+    shape.run(sink, sums, &mut Panels::<V, W> { v, job, panel });
 }
 
-/// The whole batch of one row or two at once, without a panel.
-#[inline(never)]
-fn few<V: ByteVector, W: Kernel<V>, const M: usize>(v: V, job: Job<'_>, sink: &mut Sink<'_, '_>) {
-    const N: usize = COLUMNS;
-    let (groups, step) = (job.groups(), N / V::PARTS);
-    for first in (0..groups).step_by(step) {
-        let mut sums = [[0.0; 16]; 2 * COLUMNS];
-        let sums = &mut sums[..M * step];
-        let rows = TilePart { x: job.x.bytes, tile_rows: M, start: 0 };
-        let columns = std::array::from_fn(|n| job.group(first + n / V::PARTS));
-        tile::<V, W, M, N>(v, columns, rows, sums);
-        for (m, sums) in sums.chunks_exact(step).enumerate() {
-            for (n, sums) in sums.iter().enumerate().take(groups - first) {
-                sink.write(m, first + n, sums);
-            }
-        }
-    }
-}
-
-/// A panel of groups at a time; a piece of their blocks is unpacked for all tiles of a chunk.
-#[inline(always)]
-fn many<V: ByteVector, W: Kernel<V>>(
+/// A product with panels.
+struct Panels<'a, V: Tiles, W: Kernel<V>> {
     v: V,
-    job: Job<'_>,
-    sink: &mut Sink<'_, '_>,
-    scratch: &mut Vec<f32>,
-) {
-    let step = COLUMNS / V::PARTS;
-    let (groups, batch) = (job.groups(), job.x.batch);
-    let chunk_tiles = (CHUNK_BYTES / job.tile_bytes).max(1);
-    let panel_bytes = step * W::PANEL_BLOCKS * size_of::<<W::Panel as Kernel<V>>::Block>();
-    let sums_len = step * batch.min(chunk_tiles * ACTIVATION_TILE);
-    let (panel, sums) = workspace(scratch, panel_bytes, sums_len);
-    let panel = cast_mut::<<W::Panel as Kernel<V>>::Block>(panel, step * W::PANEL_BLOCKS);
-    for (index, x) in job.x.bytes.chunks(chunk_tiles * job.tile_bytes).enumerate() {
-        let chunk_first = index * chunk_tiles * ACTIVATION_TILE;
-        let sums = &mut sums[..step * (batch - chunk_first).min(chunk_tiles * ACTIVATION_TILE)];
-        for first in (0..groups).step_by(step) {
-            sums.fill([0.0; 16]);
-            add_chunk::<V, W>(v, job, first, x, panel, sums);
-            for (m, sums) in sums.chunks_exact(step).enumerate() {
-                for (n, sums) in sums.iter().enumerate().take(groups - first) {
-                    sink.write(chunk_first + m, first + n, sums);
-                }
-            }
-        }
-    }
+    job: Job<'a>,
+    /// `PANEL_BLOCKS` of each group.
+    panel: &'a mut [<W::Panel as Kernel<V>>::Block],
 }
 
-/// Adds the products of the groups of a panel from `first` with the tiles `x`.
-#[inline(always)]
-fn add_chunk<V: ByteVector, W: Kernel<V>>(
-    v: V,
-    job: Job<'_>,
-    first: usize,
-    x: &[u8],
-    panel: &mut [<W::Panel as Kernel<V>>::Block],
-    sums: &mut [Lanes],
-) {
-    let step = COLUMNS / V::PARTS;
-    let rests = [[0u8; 0]; 64];
-    for from in (0..job.layout.blocks).step_by(W::PANEL_BLOCKS) {
-        let count = W::PANEL_BLOCKS.min(job.layout.blocks - from);
-        for (n, panel) in panel.chunks_exact_mut(W::PANEL_BLOCKS).enumerate() {
-            let group: Column<'_, W::Block, W::Rest> = job.group(first + n);
-            let blocks = group.blocks[from..].iter().zip(&group.rests[from..]);
+impl<V: Tiles, W: Kernel<V>> Sweep for Panels<'_, V, W> {
+    #[inline(always)]
+    fn start_piece(&mut self, _: Range<usize>, _: Range<usize>) {}
+
+    #[inline(always)]
+    fn fill(&mut self, first: usize, width: usize, units: Range<usize>) {
+        for (n, panel) in self.panel.chunks_exact_mut(W::PANEL_BLOCKS).enumerate().take(width) {
+            let group: Column<'_, W::Block, W::Rest> = self.job.group(first + n);
+            let blocks = group.blocks[units.clone()].iter().zip(&group.rests[units.clone()]);
             for ((block, rest), out) in blocks.zip(panel) {
-                W::unpack(v, block, rest, out);
+                W::unpack(self.v, block, rest, out);
             }
         }
-        let columns: [Column<'_, _, _>; COLUMNS] = std::array::from_fn(|n| Column {
-            blocks: &panel[n / V::PARTS * W::PANEL_BLOCKS..][..count],
+    }
+
+    #[inline(always)]
+    fn multiply(&mut self, tile: usize, width: usize, units: Range<usize>, sums: &mut [Lanes]) {
+        let (rests, count, tile_rows) = ([[0u8; 0]; 64], units.len(), sums.len() / width);
+        // Those past the width are not looked at.
+        let groups: [Column<'_, _, _>; tiles::PANEL_GROUPS_MAX] = std::array::from_fn(|n| Column {
+            blocks: &self.panel[n.min(width - 1) * W::PANEL_BLOCKS..][..count],
             rests: &rests[..count],
+            next: &[],
         });
-        let tiles = x.chunks(job.tile_bytes).zip(sums.chunks_mut(step * ACTIVATION_TILE));
-        for (tile, sums) in tiles {
-            let tile_rows = sums.len() / step;
-            let record = tile_rows * W::X_BYTES;
-            let x = &tile[from * record..][..count * record];
-            cover::<V, W::Panel>(v, columns, TilePart { x, tile_rows, start: 0 }, sums);
-        }
+        let record = tile_rows * W::X_BYTES;
+        let x = &self.job.x.bytes[tile * self.job.tile_bytes..][units.start * record..];
+        let rows = TilePart { x: &x[..count * record], tile_rows, start: 0 };
+        self.v.cover::<W::Panel>(&groups[..width], rows, sums);
+    }
+
+    #[inline(always)]
+    fn weights(&self, group: usize, units: Range<usize>) -> &[u8] {
+        let group: Column<'_, W::Block, W::Rest> = self.job.group(group);
+        bytes_of(&group.blocks[units])
     }
 }
 
-/// All rows of a tile, some at a time: sums of 16 bits need registers beside the wider ones. (Few
-/// sizes, since each is compiled for each format.)
+/// As f32: `start[m]` and the products of `len` steps of four: `weights(n, i)`, which are as `B`
+/// says, with `x(m, i)`. At most 32 products of an unsigned and a signed byte are below 2^22, so
+/// that they may start at a bias.
 #[inline(always)]
-fn cover<V: ByteVector, W: Kernel<V>>(
+fn products<V: ByteVector, B: Narrow, const M: usize, const N: usize>(
     v: V,
-    columns: [Column<'_, W::Block, W::Rest>; COLUMNS],
-    mut rows: TilePart<'_>,
-    sums: &mut [Lanes],
-) {
-    const N: usize = COLUMNS;
-    while rows.start < rows.tile_rows {
-        let sums = &mut sums[rows.start * (N / V::PARTS)..];
-        let step = match rows.tile_rows - rows.start {
-            6.. if V::DOT_32 => {
-                tile::<V, W, 6, N>(v, columns, rows, sums);
-                6
-            }
-            2.. if V::DOT_32 => {
-                tile::<V, W, 2, N>(v, columns, rows, sums);
-                2
-            }
-            4.. if !V::DOT_32 => {
-                tile::<V, W, 4, N>(v, columns, rows, sums);
-                4
-            }
-            _ => {
-                tile::<V, W, 1, N>(v, columns, rows, sums);
-                1
-            }
-        };
-        rows.start += step;
-    }
-}
-
-/// `M` rows of activations with `N` columns.
-#[inline(never)]
-fn tile<V: ByteVector, W: Kernel<V>, const M: usize, const N: usize>(
-    v: V,
-    columns: [Column<'_, W::Block, W::Rest>; N],
-    rows: TilePart<'_>,
-    sums: &mut [Lanes],
-) {
-    v.vectorize(
-        #[inline(always)]
-        || W::multiply::<M, N>(v, columns, rows, sums),
-    );
-}
-
-/// As f32: `start[m]` and the products of `len` steps of four: `weights(n, i)`, which are `narrow`
-/// unless `V::DOT_32`, with `x(m, i)`. At most 32 products of an unsigned and a signed byte are
-/// below 2^22, so that they may start at `BIAS`.
-#[inline(always)]
-fn products<V: ByteVector, const M: usize, const N: usize>(
-    v: V,
-    narrow: Narrow,
     len: usize,
     mut start: [V::I; M],
     weights: impl Fn(usize, usize) -> V::I,
     x: impl Fn(usize, usize) -> V::I,
 ) -> [[V::F; N]; M] {
     let zero = v.splat(0);
-    for start in &mut start {
-        *start = v.add(*start, v.splat(BIAS));
-    }
     let mut sums = [[zero; N]; M];
-    if V::DOT_32 {
-        for m in 0..M {
+    for m in 0..M {
+        start[m] = v.bias(start[m]);
+        if B::SHIFT == 0 {
             sums[m] = [start[m]; N];
         }
     }
-    let run = if V::DOT_32 { len } else { narrow.run.min(len) };
+    let run = B::RUN.min(len);
     for from in 0..len / run {
         let mut runs = sums;
         for m in 0..M {
@@ -337,10 +251,10 @@ fn products<V: ByteVector, const M: usize, const N: usize>(
             for (m, runs) in runs.iter_mut().enumerate() {
                 let x = x(m, i);
                 for n in 0..N {
-                    runs[n] = if V::DOT_32 || !narrow.signed {
-                        v.dot(runs[n], four[n], x)
-                    } else {
+                    runs[n] = if B::SIGNED {
                         v.dot_signed(runs[n], four[n], x)
+                    } else {
+                        v.dot(runs[n], four[n], x)
                     };
                 }
             }
@@ -354,11 +268,40 @@ fn products<V: ByteVector, const M: usize, const N: usize>(
     let mut floats = [[v.splat_f32(0.0); N]; M];
     for m in 0..M {
         for n in 0..N {
-            if !V::DOT_32 {
-                sums[m][n] = v.add(v.left(sums[m][n], narrow.shift), start[m]);
+            if B::SHIFT > 0 {
+                sums[m][n] = v.add(v.left(sums[m][n], B::SHIFT), start[m]);
             }
             floats[m][n] = v.unbias(sums[m][n]);
         }
     }
     floats
+}
+
+/// Part `n % PARTS` of group `n / PARTS` of each row.
+#[inline(always)]
+fn load_sums<V: ByteVector, const M: usize, const N: usize>(
+    v: V,
+    sums: &[Lanes],
+) -> [[V::F; N]; M] {
+    let mut loaded = [[v.splat_f32(0.0); N]; M];
+    for m in 0..M {
+        for n in 0..N {
+            loaded[m][n] = v.load_f32(&sums[(m * N + n) / V::PARTS], n % V::PARTS);
+        }
+    }
+    loaded
+}
+
+/// The inverse.
+#[inline(always)]
+fn store_sums<V: ByteVector, const M: usize, const N: usize>(
+    v: V,
+    loaded: [[V::F; N]; M],
+    sums: &mut [Lanes],
+) {
+    for m in 0..M {
+        for n in 0..N {
+            v.store_f32(loaded[m][n], &mut sums[(m * N + n) / V::PARTS], n % V::PARTS);
+        }
+    }
 }

@@ -1,29 +1,50 @@
-//! Rounding of activations to bytes with 256-bit registers. (Left to itself the compiler makes
-//! scalar code of so short blocks, and of their many sums.)
+//! Rounding of activations to bytes. (Left to itself the compiler makes scalar code of so short
+//! blocks and, with 256-bit registers, of their many sums.)
 
-use crate::packed::activations::{blocks32, blocks256, put_small, scales};
+use crate::packed::activations::{blocks256, scales, small_row};
 use crate::x86_64::avx2::Avx2;
 use crate::x86_64::avx2_bytes::Ymm;
-use crate::x86_64::byte_vector::ByteVector as _;
+use crate::x86_64::avx512::Avx512;
+use crate::x86_64::avx512_bytes::Zmm;
+use crate::x86_64::byte_vector::{ByteVector as _, In16};
 
 /// A tile of `Blocks32`.
 pub(in crate::packed) fn small_tile(token: Avx2, x: &[f32], cols: usize, out: &mut [u8]) {
     let v = Ymm::new(token);
-    let rows = x.len() / cols;
-    token.vectorize(
+    v.vectorize(
         #[inline(always)]
         || {
+            let rows = x.len() / cols;
             for (m, x) in x.chunks_exact(cols).enumerate() {
-                let blocks = x.as_chunks::<{ blocks32::LEN }>().0;
-                for (x, out) in blocks.iter().zip(out.chunks_exact_mut(rows * blocks32::BYTES)) {
-                    let max = v.largest(v.max_magnitudes(v.splat(0), x));
-                    let (scale, inverse) = scales(f32::from_bits(max));
-                    let bytes = v.round_bytes(x, inverse);
-                    let mut q = [0; 32];
-                    v.store_bytes(bytes, &mut q);
-                    let sum = v.sum(v.sums_of_four(bytes));
-                    put_small((q.map(|q| q as i8), scale, sum), out, rows, m);
-                }
+                small_row(
+                    x,
+                    out,
+                    rows,
+                    m,
+                    #[inline(always)]
+                    |x| small_block(v, x),
+                );
+            }
+        },
+    );
+}
+
+/// The same with 512-bit registers.
+pub(in crate::packed) fn small_tile_512(token: Avx512, x: &[f32], cols: usize, out: &mut [u8]) {
+    let v = Zmm::new(token);
+    v.vectorize(
+        #[inline(always)]
+        || {
+            let rows = x.len() / cols;
+            for (m, x) in x.chunks_exact(cols).enumerate() {
+                small_row(
+                    x,
+                    out,
+                    rows,
+                    m,
+                    #[inline(always)]
+                    |x| small_block_512(v, x),
+                );
             }
         },
     );
@@ -45,8 +66,33 @@ pub(in crate::packed) fn large_tile(token: Avx2, x: &[f32], cols: usize, out: &m
     );
 }
 
+/// The bytes, what their numbers are multiples of, and the sum of the bytes.
 #[inline(always)]
-fn large_block(v: Ymm<false>, x: &[f32; 256], out: &mut [u8], rows: usize, m: usize) {
+fn small_block(v: Ymm<In16>, x: &[f32; 32]) -> ([i8; 32], f32, i32) {
+    let max = v.largest(v.max_magnitudes(v.splat(0), x));
+    let (scale, inverse) = scales(f32::from_bits(max));
+    let bytes = v.round_bytes(x, inverse);
+    let mut q = [0; 32];
+    v.store_bytes(bytes, &mut q);
+    (q.map(|q| q as i8), scale, v.sum(v.sums_of_four(bytes)))
+}
+
+#[inline(always)]
+fn small_block_512(v: Zmm<In16>, x: &[f32; 32]) -> ([i8; 32], f32, i32) {
+    let halves = x.as_chunks::<16>().0;
+    let (a, b) = (v.load_f32(&halves[0], 0), v.load_f32(&halves[1], 0));
+    let (scale, inverse) = scales(f32::from_bits(v.max_magnitude(a, b)));
+    let inverse = v.splat_f32(inverse);
+    let (a, b) = (v.round_to_i32(v.mul(a, inverse)), v.round_to_i32(v.mul(b, inverse)));
+    let mut q = [0; 32];
+    let halves = q.as_chunks_mut::<16>().0;
+    v.store_low_bytes(a, &mut halves[0]);
+    v.store_low_bytes(b, &mut halves[1]);
+    (q, scale, v.sum_i32(a, b))
+}
+
+#[inline(always)]
+fn large_block(v: Ymm<In16>, x: &[f32; 256], out: &mut [u8], rows: usize, m: usize) {
     let parts = x.as_chunks::<32>().0;
     let mut max = v.splat(0);
     for part in parts {

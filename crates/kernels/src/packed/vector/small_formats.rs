@@ -1,10 +1,10 @@
 //! Unpacking of the formats of 32 elements per block: words as in the file, lane = row.
 #![allow(non_camel_case_types, reason = "the formats' own names")]
 
-use super::Narrow;
 use super::small::SmallFormat;
+use super::{Minimums, Offset};
 use crate::packed::blocks::{TABLE_IQ4, TABLE_MXFP4};
-use crate::x86_64::byte_vector::ByteVector;
+use crate::x86_64::byte_vector::{ByteVector, Signed, Unsigned};
 
 /// Nibble `i / 4` of word `i % 4`.
 #[inline(always)]
@@ -41,8 +41,8 @@ pub(super) struct Q4_0;
 impl SmallFormat for Q4_0 {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 32];
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::unsigned(15, 4);
+    type Kind = Offset<32>;
+    type Narrow = Unsigned<15, 4>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -62,8 +62,8 @@ pub(super) struct Q4_1;
 impl SmallFormat for Q4_1 {
     type Block = [[u8; 64]; 5];
     type Rest = [u8; 0];
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::unsigned(15, 0);
+    type Kind = Minimums<32>;
+    type Narrow = Unsigned<15, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -84,8 +84,8 @@ pub(super) struct Q5_0;
 impl SmallFormat for Q5_0 {
     type Block = [[u8; 64]; 5];
     type Rest = [u8; 32];
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::unsigned(31, 3);
+    type Kind = Offset<32>;
+    type Narrow = Unsigned<31, 3>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -103,8 +103,8 @@ pub(super) struct Q5_1;
 impl SmallFormat for Q5_1 {
     type Block = [[u8; 64]; 6];
     type Rest = [u8; 0];
-    const MINIMUM: bool = true;
-    const NARROW: Narrow = Narrow::unsigned(31, 0);
+    type Kind = Minimums<32>;
+    type Narrow = Unsigned<31, 0>;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -125,8 +125,8 @@ pub(super) struct Q8_0;
 impl SmallFormat for Q8_0 {
     type Block = [[u8; 64]; 8];
     type Rest = [u8; 32];
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::SIGNED;
+    type Kind = Offset<32>;
+    type Narrow = Signed;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -144,8 +144,8 @@ pub(super) struct IQ4_NL;
 impl SmallFormat for IQ4_NL {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 32];
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::SIGNED;
+    type Kind = Offset<32>;
+    type Narrow = Signed;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {
@@ -162,8 +162,8 @@ pub(super) struct MXFP4;
 impl SmallFormat for MXFP4 {
     type Block = [[u8; 64]; 4];
     type Rest = [u8; 16];
-    const MINIMUM: bool = false;
-    const NARROW: Narrow = Narrow::SIGNED;
+    type Kind = Offset<32>;
+    type Narrow = Signed;
 
     #[inline(always)]
     fn weights<V: ByteVector>(v: V, block: &Self::Block, part: usize, i: usize) -> V::I {

@@ -2,9 +2,10 @@
 //! activations meet two or four groups at once; a piece of the groups stays in the first-level
 //! cache for all tiles.
 
-use super::{Job, Lanes, TilePart, workspace};
-use crate::packed::sweep::{Shape, Sweep};
-use crate::packed::{Activations, PACKED_GROUP, PackedRows, Sink};
+use super::sweep::{Lanes, Shape, Sweep};
+use super::vector::groups::{Job, TilePart, workspace};
+use super::{Activations, PACKED_GROUP, PackedRows, Sink};
+use crate::x86_64::avx512::Avx512;
 use crate::x86_64::avx512_bf16::Avx512Bf16;
 use std::ops::Range;
 
@@ -18,13 +19,14 @@ const WIDENING_PAYS: usize = 24;
 /// what f32 multiply-adds do (170 of 345 GFLOP/s on two cores of Sapphire Rapids), on AMD's from
 /// Zen 4 on twice as much. Some rows wait for memory anyway, and these need no widening.
 pub(super) fn multiply(
+    token: Avx512,
     x: Activations<'_>,
     weights: PackedRows<'_>,
     sink: &mut Sink<'_, '_>,
     scratch: &mut Vec<f32>,
 ) -> bool {
-    let Some(v) = Avx512Bf16::detect() else { return false };
-    if x.batch > WIDENING_PAYS && !v.outpaces_f32() {
+    let Some(v) = Avx512Bf16::detect(token) else { return false };
+    if weights.cols == 0 || x.batch > WIDENING_PAYS && !v.outpaces_f32() {
         return false;
     }
     let job = Job::new(x, weights);
