@@ -1,5 +1,6 @@
 //! The operands cut to groups of sixteen rows and tiles of activations.
 
+use super::tiles::Tiles;
 use crate::packed::activations::activation_bytes;
 use crate::packed::layout::Layout;
 use crate::packed::sweep::{Lanes, opaque};
@@ -90,41 +91,48 @@ impl TilePart<'_> {
     /// The place in the tile of row `m` of `M`; the last may be one that does not exist, for which
     /// the one before it stands.
     #[inline(always)]
-    pub(super) fn row<const M: usize>(self, m: usize) -> usize {
+    pub(super) fn row<V: Tiles, const M: usize>(self, m: usize) -> usize {
         let row = self.start + m;
-        if M > 4 && m + 1 == M { row.min(self.tile_rows - 1) } else { row }
+        if M > V::EXACT_ROWS && m + 1 == M { row.min(self.tile_rows - 1) } else { row }
     }
 
     #[inline(always)]
-    pub(super) fn check<const M: usize>(self) {
-        let rows = self.start + M - usize::from(M > 4);
+    pub(super) fn check<V: Tiles, const M: usize>(self) {
+        let rows = self.start + M - usize::from(M > V::EXACT_ROWS);
         assert!(rows <= self.tile_rows, "rows {} to {rows} of {}", self.start, self.tile_rows);
     }
 
-    /// Bytes of the rows in a field of a record that begins with it, from `from` on in each.
+    /// Where in a record that begins with `stride` bytes of each row those from `from` on lie.
     #[inline(always)]
-    pub(super) fn bytes<const M: usize>(self, stride: usize, from: usize) -> RowBytes<M> {
-        let at = |m: usize| self.x.as_ptr().wrapping_add(stride * self.row::<M>(m) + from);
-        RowBytes { first: opaque(at(0)), last: opaque(at(M - 1)), stride }
+    pub(super) fn bytes<V: Tiles, const M: usize>(self, stride: usize, from: usize) -> RowBytes {
+        let at = |m: usize| {
+            let at = self.x.as_ptr().wrapping_add(stride * self.row::<V, M>(m) + from);
+            if V::BROADCASTS { opaque(at) } else { at }
+        };
+        let first = at(0);
+        let last = if M > V::EXACT_ROWS { (M - 1, at(M - 1)) } else { (M, first) };
+        RowBytes { first, last, stride }
     }
 }
 
-/// Where rows of activations lie, each `stride` from the one before; the last, where it says.
+/// Where rows of activations lie, each `stride` from the one before.
 #[derive(Clone, Copy)]
-pub(super) struct RowBytes<const M: usize> {
+pub(super) struct RowBytes {
     first: *const u8,
-    last: *const u8,
+    /// A row, maybe one past the last, that lies elsewhere.
+    last: (usize, *const u8),
     stride: usize,
 }
 
-impl<const M: usize> RowBytes<M> {
+impl RowBytes {
     /// Four bytes of row `m`.
     ///
     /// # Safety
     /// They lie inside the record.
     #[inline(always)]
     pub(super) unsafe fn word(self, m: usize, at: usize) -> i32 {
-        let row = if m + 1 < M { self.first.wrapping_add(self.stride * m) } else { self.last };
+        let (last, row) = self.last;
+        let row = if m == last { row } else { self.first.wrapping_add(self.stride * m) };
         // SAFETY: as the caller promises; the read is an unaligned one.
         unsafe { row.wrapping_add(at).cast::<i32>().read_unaligned() }
     }

@@ -1,6 +1,7 @@
 //! Products of blocks of 256.
 
 use super::groups::{ByteArray, Column, TilePart, prefetch, word};
+use super::tiles::Tiles;
 use super::{Kernel, Kind, load_sums, products, store_sums};
 use crate::packed::activations::{blocks256, sum_place};
 use crate::packed::sweep::Lanes;
@@ -115,7 +116,7 @@ impl<K: Kind, B: Narrow> LargeFormat for Panel<K, B> {
 /// The kernel of a format, or of a panel.
 pub(super) struct Large<W>(PhantomData<W>);
 
-impl<V: ByteVector, W: LargeFormat> Kernel<V> for Large<W> {
+impl<V: Tiles, W: LargeFormat> Kernel<V> for Large<W> {
     type Block = W::Block;
     type Rest = W::Rest;
     type Panel = Large<Panel<W::Kind, NarrowOf<V, W::Narrow>>>;
@@ -157,7 +158,7 @@ impl<V: ByteVector, W: LargeFormat> Kernel<V> for Large<W> {
         rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        rows.check::<M>();
+        rows.check::<V, M>();
         let mut sums = load_sums::<V, M, N>(v, out);
         for (b, x) in rows.x.chunks_exact(rows.tile_rows * blocks256::BYTES).enumerate() {
             one_block::<V, W, M, N>(v, &columns, b, TilePart { x, ..rows }, &mut sums);
@@ -208,7 +209,7 @@ fn start<B: Narrow, K: Kind>(
 
 /// Block `b` of each column, with a record of activations that has all rows of the tile.
 #[inline(always)]
-fn one_block<V: ByteVector, W: LargeFormat, const M: usize, const N: usize>(
+fn one_block<V: Tiles, W: LargeFormat, const M: usize, const N: usize>(
     v: V,
     columns: &[Column<'_, W::Block, W::Rest>; N],
     b: usize,
@@ -238,13 +239,13 @@ fn one_block<V: ByteVector, W: LargeFormat, const M: usize, const N: usize>(
                     prefetch(*block, lines * eighth / 8..lines * (eighth + 1) / 8);
                 }
             }
-            let q = rows.bytes::<M>(blocks256::LEN, 32 * eighth);
+            let q = rows.bytes::<V, M>(blocks256::LEN, 32 * eighth);
             for sub in 0..32 / len {
                 let index = 32 / len * eighth + sub;
                 let mut first = [v.splat(0); M];
                 for (m, first) in first.iter_mut().enumerate() {
                     *first = v.splat(start::<NarrowOf<V, W::Narrow>, W::Kind>(
-                        rows.row::<M>(m),
+                        rows.row::<V, M>(m),
                         index,
                         tile_rows,
                         at,
@@ -273,7 +274,7 @@ fn one_block<V: ByteVector, W: LargeFormat, const M: usize, const N: usize>(
         let part = n % V::PARTS;
         let (scale, minimum) = W::head(v, block[n], rest[n], part);
         for m in 0..M {
-            let row = rows.row::<M>(m);
+            let row = rows.row::<V, M>(m);
             let x_scale = v.as_f32(v.splat(at(tile_rows * blocks256::SCALE + 4 * row)));
             sums[m][n] = v.fma(parts[m][n], v.mul(scale, x_scale), sums[m][n]);
             if W::Kind::MINIMUM {

@@ -26,7 +26,7 @@ use std::ops::Range;
 use tiles::Tiles;
 
 /// How blocks are multiplied.
-trait Kernel<V: ByteVector> {
+trait Kernel<V: Tiles> {
     /// The words of a block, and its rest: arrays of bytes.
     type Block: ByteArray;
     type Rest: ByteArray;
@@ -231,7 +231,7 @@ fn products<V: ByteVector, B: Narrow, const M: usize, const N: usize>(
     let mut sums = [[zero; N]; M];
     for m in 0..M {
         start[m] = v.bias(start[m]);
-        if B::SHIFT == 0 {
+        if V::DOT_32 {
             sums[m] = [start[m]; N];
         }
     }
@@ -268,7 +268,7 @@ fn products<V: ByteVector, B: Narrow, const M: usize, const N: usize>(
     let mut floats = [[v.splat_f32(0.0); N]; M];
     for m in 0..M {
         for n in 0..N {
-            if B::SHIFT > 0 {
+            if !V::DOT_32 {
                 sums[m][n] = v.add(v.left(sums[m][n], B::SHIFT), start[m]);
             }
             floats[m][n] = v.unbias(sums[m][n]);

@@ -1,6 +1,7 @@
 //! Products of blocks of 32.
 
 use super::groups::{ByteArray, Column, TilePart, prefetch, word};
+use super::tiles::Tiles;
 use super::{Kernel, Kind, load_sums, products, store_sums};
 use crate::packed::activations::blocks32;
 use crate::packed::sweep::Lanes;
@@ -55,7 +56,7 @@ impl<K: Kind, B: Narrow> SmallFormat for Panel<K, B> {
 /// The kernel of a format, or of a panel.
 pub(super) struct Small<W>(PhantomData<W>);
 
-impl<V: ByteVector, W: SmallFormat> Kernel<V> for Small<W> {
+impl<V: Tiles, W: SmallFormat> Kernel<V> for Small<W> {
     type Block = W::Block;
     type Rest = W::Rest;
     type Panel = Small<Panel<W::Kind, NarrowOf<V, W::Narrow>>>;
@@ -82,7 +83,7 @@ impl<V: ByteVector, W: SmallFormat> Kernel<V> for Small<W> {
         rows: TilePart<'_>,
         out: &mut [Lanes],
     ) {
-        rows.check::<M>();
+        rows.check::<V, M>();
         let mut sums = load_sums::<V, M, N>(v, out);
         for (b, x) in rows.x.chunks_exact(rows.tile_rows * blocks32::BYTES).enumerate() {
             if W::AHEAD > 0 {
@@ -98,7 +99,7 @@ impl<V: ByteVector, W: SmallFormat> Kernel<V> for Small<W> {
 
 /// Block `b` of each column, with a record of activations that has all rows of the tile.
 #[inline(always)]
-fn one_block<V: ByteVector, W: SmallFormat, const M: usize, const N: usize>(
+fn one_block<V: Tiles, W: SmallFormat, const M: usize, const N: usize>(
     v: V,
     columns: [Column<'_, W::Block, W::Rest>; N],
     b: usize,
@@ -108,7 +109,7 @@ fn one_block<V: ByteVector, W: SmallFormat, const M: usize, const N: usize>(
     // SAFETY: the record has tile_rows * BYTES bytes (the caller cut it so), field after field with
     // all rows of each, and `row` gives numbers below tile_rows (the caller checked it).
     let at = |at: usize| v.splat(unsafe { word(rows.x, at) });
-    let field = |field: usize, m: usize| at(rows.tile_rows * field + 4 * rows.row::<M>(m));
+    let field = |field: usize, m: usize| at(rows.tile_rows * field + 4 * rows.row::<V, M>(m));
     // Here, since a check behind the products would have the compiler move them behind it.
     let block: [&W::Block; N] = std::array::from_fn(|n| &columns[n].blocks[b]);
     let rest: [&W::Rest; N] = std::array::from_fn(|n| &columns[n].rests[b]);
@@ -118,7 +119,7 @@ fn one_block<V: ByteVector, W: SmallFormat, const M: usize, const N: usize>(
             *first = field(blocks32::OFFSET, m);
         }
     }
-    let q = rows.bytes::<M>(blocks32::LEN, 0);
+    let q = rows.bytes::<V, M>(blocks32::LEN, 0);
     let products: [[V::F; N]; M] = products::<V, NarrowOf<V, W::Narrow>, M, N>(
         v,
         8,

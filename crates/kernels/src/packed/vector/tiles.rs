@@ -8,6 +8,8 @@ use crate::packed::{PACKED_GROUP, Sink};
 use crate::x86_64::avx2_bytes::Ymm;
 use crate::x86_64::avx512_bytes::Zmm;
 use crate::x86_64::byte_vector::{ByteVector, In16, In32, Sums};
+use std::arch::x86_64::__m512i;
+use std::mem::MaybeUninit;
 
 /// The largest of `PANEL_GROUPS`.
 pub(super) const PANEL_GROUPS_MAX: usize = 4;
@@ -16,6 +18,11 @@ pub(super) const PANEL_GROUPS_MAX: usize = 4;
 pub(super) trait Tiles: ByteVector {
     /// Groups of a panel, which share the broadcasts of activations.
     const PANEL_GROUPS: usize;
+    /// The last row of a tile of more may be one that does not exist.
+    const EXACT_ROWS: usize = usize::MAX;
+    /// Whether a multiplication itself reads and broadcasts, which is best from an address in one
+    /// register.
+    const BROADCASTS: bool = false;
 
     /// The whole product without a panel; false, and nothing done, if the batch is too large.
     fn few<W: Kernel<Self>>(self, job: Job<'_>, sink: &mut Sink<'_, '_>) -> bool;
@@ -91,6 +98,8 @@ impl Tiles for Zmm<In16> {
 /// 36 to 43 % and twelve by one 31 to 41 %: one thread, 512 rows.
 impl Tiles for Zmm<In32> {
     const PANEL_GROUPS: usize = 4;
+    const EXACT_ROWS: usize = 4;
+    const BROADCASTS: bool = true;
 
     #[inline(always)]
     fn few<W: Kernel<Self>>(self, job: Job<'_>, sink: &mut Sink<'_, '_>) -> bool {
@@ -127,7 +136,7 @@ impl Tiles for Zmm<In32> {
 /// The whole batch at once, without a panel: `M` rows, or one less, of which the last stands twice
 /// then.
 #[inline(never)]
-fn few<V: ByteVector, W: Kernel<V>, const M: usize, const N: usize>(
+fn few<V: Tiles, W: Kernel<V>, const M: usize, const N: usize>(
     v: V,
     job: Job<'_>,
     sink: &mut Sink<'_, '_>,
@@ -152,7 +161,7 @@ fn few<V: ByteVector, W: Kernel<V>, const M: usize, const N: usize>(
 
 /// All rows of a tile: `M` at a time, then `L`, then one; rather twice `L` than `M` and one.
 #[inline(always)]
-fn cover<V: ByteVector, W: Kernel<V>, const M: usize, const L: usize, const N: usize>(
+fn cover<V: Tiles, W: Kernel<V>, const M: usize, const L: usize, const N: usize>(
     v: V,
     groups: &[Column<'_, W::Block, W::Rest>],
     mut rows: TilePart<'_>,
@@ -177,7 +186,7 @@ fn cover<V: ByteVector, W: Kernel<V>, const M: usize, const L: usize, const N: u
 
 /// `M` rows of activations with `N` columns.
 #[inline(never)]
-fn tile<V: ByteVector, W: Kernel<V>, const M: usize, const N: usize>(
+fn tile<V: Tiles, W: Kernel<V>, const M: usize, const N: usize>(
     v: V,
     columns: [Column<'_, W::Block, W::Rest>; N],
     rows: TilePart<'_>,
@@ -185,6 +194,25 @@ fn tile<V: ByteVector, W: Kernel<V>, const M: usize, const N: usize>(
 ) {
     v.vectorize(
         #[inline(always)]
-        || W::multiply::<M, N>(v, columns, rows, sums),
+        || {
+            align_stack();
+            W::multiply::<M, N>(v, columns, rows, sums);
+        },
     );
+}
+
+/// Has the caller's stack begin at a line of the cache. The compiler learns too late that vectors
+/// are spilled there, and half of those that do not fit in a line would lie across two.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written in it")]
+fn align_stack() {
+    let line = MaybeUninit::<__m512i>::uninit();
+    // SAFETY: no instruction; the address has to exist, that is all.
+    unsafe {
+        std::arch::asm!(
+            "/* {0} */",
+            in(reg) line.as_ptr(),
+            options(nomem, nostack, preserves_flags)
+        );
+    }
 }
