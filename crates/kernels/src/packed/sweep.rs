@@ -142,7 +142,7 @@ fn prefetch_share(
     for group in groups.clone() {
         let lines = sweep.weights(group, units.clone()).as_chunks::<64>().0;
         let share = lines.len() * index / count..lines.len() * (index + 1) / count;
-        lines[share].iter().for_each(prefetch);
+        lines[share].iter().for_each(|line| prefetch(line.as_ptr()));
     }
 }
 
@@ -169,12 +169,12 @@ pub(super) fn opaque(at: *const u8) -> *const u8 {
 
 /// Asks for a line to come to the second-level cache.
 #[inline(always)]
-fn prefetch(line: &[u8; 64]) {
+pub(super) fn prefetch(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a prefetch reads nothing that the program sees and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
