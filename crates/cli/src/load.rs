@@ -195,19 +195,19 @@ pub(crate) fn engine_for(
         Some(ctx) => ctx as usize,
         None => default_context(config.context_length, per_token, checkpoint.file_bytes(), memory),
     };
-    if let (Some(memory), Some(ctx)) = (memory, compute.ctx) {
-        let kv_bytes = per_token.saturating_mul(u64::from(ctx));
-        if kv_bytes > memory.total_bytes {
-            bail!(
-                "a context of {ctx} tokens needs {} of keys and values, and this machine has {} \
-                 of memory; use a smaller --ctx{}",
-                style::bytes(kv_bytes),
-                style::bytes(memory.total_bytes),
-                if kv_dtype == KvDType::F32 { " or --kv f16" } else { "" },
-            );
-        }
+    let kv_tokens = length.saturating_mul(sequences);
+    let kv_bytes = per_token.saturating_mul(kv_tokens as u64);
+    if let (Some(memory), Some(_)) = (memory, compute.ctx)
+        && kv_bytes > memory.total_bytes
+    {
+        bail!(
+            "a context of {kv_tokens} tokens needs {} of keys and values, and this machine has {} \
+             of memory; use a smaller --ctx{}",
+            style::bytes(kv_bytes),
+            style::bytes(memory.total_bytes),
+            if kv_dtype == KvDType::F32 { " or --kv f16" } else { "" },
+        );
     }
-    let kv_bytes = per_token.saturating_mul((length * sequences) as u64);
     let weights = checkpoint.file_bytes();
     // Packed weights are the program's own memory, which the system cannot take back.
     let fits = |bytes: u64| memory.is_none_or(|memory| bytes <= memory.available_bytes);
@@ -218,7 +218,7 @@ pub(crate) fn engine_for(
         (false, false) => Packing::InPassing,
     };
     if let Some(memory) = memory {
-        warn_of_paging(weights, kv_bytes, length, packing, memory);
+        warn_of_paging(weights, kv_bytes, kv_tokens, packing, memory);
     }
     let threads = compute.threads.map_or_else(|| Topology::detect().default_threads(), usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
@@ -226,31 +226,45 @@ pub(crate) fn engine_for(
     let kv_blocks = kv_blocks_for(length) * sequences;
     let options = EngineOptions { context: length, kv_blocks, kv_dtype, level, packing };
     let mut engine = Engine::load(checkpoint, pool, options).with_context(context)?;
-    if compute.cache_packed || when == When::Now {
-        let cache = compute.cache_packed.then(|| cache_path(checkpoint));
-        pack(&mut engine, cache.as_deref()).with_context(context)?;
+    let cache = compute.cache_packed.then(|| cache_path(checkpoint));
+    match packing {
+        Packing::Pack if cache.is_some() || when == When::Now => {
+            pack(&mut engine, cache.as_deref());
+        }
+        Packing::InPassing if cache.is_some() => output::warn(
+            "--cache-packed has no effect: the weights do not fit into the memory that is free, \
+             beside the keys and values of the context; --pack tries all the same",
+        ),
+        Packing::Keep if compute.cache_packed => output::warn(
+            "--cache-packed has no effect without --pack here: products are computed in f32",
+        ),
+        Packing::Pack | Packing::InPassing | Packing::Keep => {}
     }
     Ok(engine)
 }
 
-fn pack(engine: &mut Engine, cache: Option<&Path>) -> Result<()> {
+/// Packs all weights now. Where that fails the run goes on without.
+fn pack(engine: &mut Engine, cache: Option<&Path>) {
     let mut bar = Bar::new("packing weights");
     let mut progress = |done: u64, total: u64| bar.show(done, total);
     let packed = engine.pack(cache, &mut progress);
     bar.clear();
-    let Some(path) = cache else { return packed.map(|_| ()).map_err(Into::into) };
-    match packed? {
-        PackedFrom::Model { cache_error: Some(error) } => output::warn(format_args!(
-            "the packed weights could not be kept at {}: {error}. This run does not need them",
-            path.display()
-        )),
-        PackedFrom::Nothing => output::warn(
-            "--cache-packed has no effect: nothing is packed, since the weights are f32, \
-             this processor has no fast kernel for them, or they do not fit into memory",
+    match (packed, cache) {
+        (Ok(PackedFrom::Model { cache_error: Some(error) }), Some(path)) => {
+            output::warn(format_args!(
+                "the packed weights could not be kept at {}: {error}. This run does not need them",
+                path.display()
+            ));
+        }
+        (Ok(PackedFrom::Nothing), Some(_)) => output::warn(
+            "--cache-packed has no effect: the weights are f32, or this processor has no fast \
+             kernel for them",
         ),
-        PackedFrom::Model { cache_error: None } | PackedFrom::Cache => {}
+        (Ok(_), _) => {}
+        (Err(error), _) => output::warn(format_args!(
+            "{error}. The run goes on; weights are regrouped for each pass, which is slower"
+        )),
     }
-    Ok(())
 }
 
 /// Where packed weights are kept: beside the model's first file.

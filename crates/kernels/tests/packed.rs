@@ -142,8 +142,20 @@ fn every_batch_up_to_forty() {
         [DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::Q2_K, DType::BF16, DType::F16]
     {
         for batch in 1..=40 {
-            check(&mut random, dtype, batch, 17, 256);
+            check(&mut random, dtype, batch, 50, 256);
         }
+    }
+}
+
+/// More than a panel, a block and a chunk: 16 blocks of 32, twelve groups, 48 tiles.
+#[test]
+fn sums_go_on_over_pieces_blocks_and_chunks() {
+    let mut random = Random(11);
+    for dtype in packed_types() {
+        check(&mut random, dtype, 29, 210, 1280);
+    }
+    for dtype in [DType::Q4_0, DType::Q5_1, DType::Q6_K, DType::Q4_K, DType::BF16, DType::F16] {
+        check(&mut random, dtype, 600, 50, 256);
     }
 }
 

@@ -102,7 +102,7 @@ impl ThreadPool {
             }
             return;
         }
-        for (slot, next) in self.shared.next.iter().enumerate() {
+        for (slot, next) in self.shared.next[..self.threads()].iter().enumerate() {
             next.0.store(part(items.len(), slot, self.threads()).start, Ordering::Relaxed);
         }
         let run = Run {
@@ -216,9 +216,11 @@ where
         let scratch = unsafe { &mut *run.scratch.add(slot) };
         let threads = run.next.len();
         for owner in (slot..threads).chain(0..slot) {
-            let end = part(run.len, owner, threads).end;
-            loop {
-                let index = run.next[owner].0.fetch_add(1, Ordering::Relaxed);
+            let (end, next) = (part(run.len, owner, threads).end, &run.next[owner].0);
+            // Looked at first: most parts are over when others come, and a line that nobody writes
+            // can be read by all.
+            while next.load(Ordering::Relaxed) < end {
+                let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= end {
                     break;
                 }

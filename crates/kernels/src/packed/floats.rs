@@ -111,8 +111,9 @@ fn smallest_exponent(bytes: &[u8]) -> u32 {
     u32::from(least >> 7)
 }
 
-/// The same, of what comes from memory: asks for the piece after it meanwhile. (Past the end of the
-/// matrix this asks in vain, which is no fault.)
+/// The same, of what comes from memory: asks for the piece after it meanwhile, which keeps the
+/// compiler from turning these loops round. (Past the end of the matrix this asks in vain, which is
+/// no fault.)
 #[inline(always)]
 fn smallest_exponent_ahead(lines: &[Line]) -> u32 {
     let mut least = [u16::MAX; 32];

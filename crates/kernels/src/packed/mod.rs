@@ -50,7 +50,7 @@ pub fn packed_kernel(level: Level, dtype: DType) -> bool {
         Level::Scalar => false,
         _ if matches!(dtype, DType::BF16 | DType::F16) => true,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2(_) | Level::Avx512(_) => vector::has_kernel(level, dtype),
+        Level::Avx2(_) | Level::Avx512(_) => vector::has_kernel(dtype),
     }
 }
 

@@ -19,8 +19,9 @@ use crate::ops::{Activation, Linear};
 const BANDS_PER_THREAD: usize = 8;
 
 /// The narrowest band, and what bands are multiples of: the four groups of sixteen rows that packed
-/// kernels multiply together.
+/// kernels multiply together. One group where more than that, regrouped, would not stay in cache.
 const BAND_ROWS_MIN: usize = 64;
+const BAND_ROWS_IN_PASSING: usize = kernels::PACKED_GROUP;
 
 /// A band of a projection.
 struct Product<'a> {
@@ -214,7 +215,8 @@ fn bounds(matrices: &[&Matrix], threads: usize) -> Vec<usize> {
 fn band_bounds(rows: usize, threads: usize, most: usize) -> Vec<usize> {
     let bands = if threads == 1 { 1 } else { threads * BANDS_PER_THREAD };
     let step = rows.div_ceil(bands).next_multiple_of(BAND_ROWS_MIN);
-    let step = step.min(most / BAND_ROWS_MIN * BAND_ROWS_MIN).max(BAND_ROWS_MIN);
+    let most = (most / BAND_ROWS_IN_PASSING).max(1) * BAND_ROWS_IN_PASSING;
+    let step = step.max(BAND_ROWS_MIN).min(most);
     let mut bounds: Vec<usize> = (0..rows).step_by(step).collect();
     bounds.push(rows);
     bounds
@@ -227,12 +229,12 @@ mod tests {
     #[test]
     fn bounds_cover_all_rows_once() {
         for rows in [1, 15, 16, 17, 100, 4096] {
-            for (threads, most) in [(1, usize::MAX), (2, 300), (7, 1)] {
+            for (threads, most) in [(1, usize::MAX), (2, 300), (2, 40), (7, 1)] {
                 let bounds = band_bounds(rows, threads, most);
                 assert_eq!((bounds[0], *bounds.last().unwrap()), (0, rows));
                 assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{bounds:?}");
                 let widest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-                assert!(widest <= most.max(64), "{bounds:?}");
+                assert!(widest <= most.max(16), "{bounds:?}");
             }
         }
     }

@@ -1,5 +1,4 @@
-//! The serving executor: computes each operation at once, on quantised weights as they lie in the
-//! file.
+//! The serving executor: computes each operation at once, on weights at their file's own bits.
 //!
 //! Invariant: every element of a result depends on its own row (and its sequence's past) alone,
 //! summed in an order that the shape fixes. Batch, chunking of a prompt and number of threads do
@@ -50,9 +49,9 @@ pub enum Packing {
     /// a time, and multiplied with activations rounded to bytes (bfloat16 for BF16). The memory is
     /// the file's alone.
     InPassing,
-    /// The same, and what was regrouped is kept, to the same numbers: a part of the matrices from
-    /// each pass on after the first one, so that the first token comes soon, or all of them by
-    /// `Eager::pack`.
+    /// The same, and what was regrouped is kept, to the same numbers: a part of the matrices in
+    /// each pass after the first one, so that the first token comes soon, or all of them by
+    /// `Eager::pack`. A part that does not fit into the memory that is free waits.
     Pack,
 }
 
@@ -141,8 +140,8 @@ impl Eager {
 
     /// Packs the bound matrices on all threads (with `Packing::Pack`; else there is nothing to do).
     /// Nothing but speed depends on whether it is called. A cache at `cache` is mapped if it was
-    /// made of the same weights, and written if not. `progress` is told how many bytes are done,
-    /// and of how many.
+    /// made of the same weights, and written if not; it holds all weights, so it plays no part once
+    /// a pass has begun. `progress` is told how many bytes are done, and of how many.
     ///
     /// # Errors
     /// The system has no memory for them.
@@ -151,6 +150,7 @@ impl Eager {
         cache: Option<&Path>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<PackedFrom, TensorError> {
+        let cache = cache.filter(|_| !self.begun);
         self.weights.pack(&self.pool, cache, progress)
     }
 

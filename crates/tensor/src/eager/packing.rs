@@ -1,8 +1,8 @@
 //! Packs bound matrices into one piece of memory, or maps them from a cache beside the model.
 //!
-//! One piece, because huge pages then cover matrices whatever their size, and because it is what
-//! the cache holds. While a matrix is packed its pages of the file are given back, so weights are
-//! never held twice.
+//! One piece for all that is packed at a time, because huge pages then cover matrices whatever
+//! their size, and because it is what the cache holds. While a matrix is packed its pages of the
+//! file are given back, band by band, so weights are not held twice.
 
 use std::path::Path;
 
@@ -14,9 +14,6 @@ use crate::{TensorError, TensorView};
 
 /// Groups of sixteen rows that a thread packs at a time.
 const BAND_GROUPS: usize = 8;
-
-/// What is held twice at most: the file's pages are given back as often.
-const AT_ONCE_BYTES: usize = 16 << 20;
 
 /// Where matrices begin in the packed memory: a page, so that none shares one with another.
 const ALIGNMENT: usize = 4096;
@@ -74,21 +71,21 @@ impl Pending {
         let source = &self.view.data;
         let row_bytes = source.len() / self.rows;
         let band_bytes = BAND_GROUPS * kernels::PACKED_GROUP * row_bytes;
-        let mut tasks: Vec<_> = source.chunks(band_bytes).zip(out.chunks_mut(band_bytes)).collect();
+        let mut bands: Vec<_> = out.chunks_mut(band_bytes).collect();
         let dtype: DType = self.view.dtype;
-        let at_once = (AT_ONCE_BYTES / band_bytes).max(pool.threads());
-        let mut start = 0;
-        for tasks in tasks.chunks_mut(at_once) {
-            pool.for_each(tasks, |_, (source, out)| {
-                kernels::pack_rows(dtype, source, source.len() / row_bytes, self.cols, out);
-            });
+        // In one run, so that each thread packs the share that it will read.
+        pool.for_each(&mut bands, |index, out| {
+            let start = index * band_bytes;
+            let end = source.len().min(start + band_bytes);
+            let rows = (end - start) / row_bytes;
+            kernels::pack_rows(dtype, &source[start..end], rows, self.cols, out);
             // The file's pages have served their turn.
-            let end = start + tasks.iter().map(|(source, _)| source.len()).sum::<usize>();
             if let Some(done) = source.slice(start..end) {
                 done.advise(Access::Done);
             }
-            start = end;
-        }
+        });
+        // A fault maps some pages around it, among them such as were given back.
+        source.advise(Access::Done);
     }
 }
 

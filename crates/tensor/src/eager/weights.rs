@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use lucid_kernels::{self as kernels, ActivationClass, DType, Level, PackedRows, WeightRows};
-use lucid_sys::{Bytes, ThreadPool};
+use lucid_sys::{Bytes, Memory, ThreadPool};
 
 use super::Packing;
 use super::packing::{PackedFrom, Pending, pack_all};
@@ -18,9 +18,10 @@ use crate::{TensorError, TensorView};
 /// What is regrouped for a product at a time: it stays in the second-level cache.
 const IN_PASSING_BYTES: usize = 256 << 10;
 
-/// What a pass packs for good: this share of all, and not less than so many bytes.
+/// What a pass packs for good: this share of all, but no more than can be waited for (some quarter
+/// of a second), and one matrix at least.
 const PARTS: usize = 4;
-const PART_BYTES_MIN: usize = 32 << 20;
+const PART_BYTES_MAX: usize = 256 << 20;
 
 /// A handle on a bound parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,20 +193,24 @@ impl WeightTable {
         Ok(from)
     }
 
-    /// Packs some of the matrices that wait for it. Where there is no memory for that, what waits
-    /// stays as it is.
+    /// Packs some of the matrices that wait for it. Where there is no memory for that now, what
+    /// waits stays as it is.
     pub(super) fn pack_part(&mut self, pool: &ThreadPool) {
-        let share = (self.pending_total / PARTS).max(PART_BYTES_MIN);
-        let mut bytes = 0;
-        let some = self.pending.iter().take_while(|matrix| {
-            let before = bytes;
+        let share = (self.pending_total / PARTS).min(PART_BYTES_MAX);
+        let (mut bytes, mut count) = (0, 0);
+        while let Some(matrix) = self.pending.get(count)
+            && (count == 0 || bytes + matrix.bytes <= share)
+        {
             bytes += matrix.bytes;
-            before < share
-        });
-        let count = some.count();
-        match pack_all(pool, &self.pending[..count], None, &mut |_, _| {}) {
-            Ok((parts, _)) => self.replace(parts),
-            Err(_) => self.pending.clear(),
+            count += 1;
+        }
+        // The system would hand out what it does not have, and end the program later.
+        let fits = |memory: Memory| bytes as u64 <= memory.available_bytes;
+        if count == 0 || !Memory::detect().is_none_or(fits) {
+            return;
+        }
+        if let Ok((parts, _)) = pack_all(pool, &self.pending[..count], None, &mut |_, _| {}) {
+            self.replace(parts);
         }
     }
 

@@ -75,9 +75,9 @@ impl<const LEN: usize> Kind for Offset<LEN> {
     const MINIMUM: bool = false;
 }
 
-/// Whether the level has a kernel for the format.
-pub(super) fn has_kernel(level: Level, dtype: DType) -> bool {
-    level != Level::Scalar && !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+/// Whether there is a kernel for the format, on all levels but the scalar one.
+pub(super) fn has_kernel(dtype: DType) -> bool {
+    !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
 /// False if there is no kernel for the level and the format.
@@ -88,7 +88,7 @@ pub(super) fn multiply(
     sink: &mut Sink<'_, '_>,
     scratch: &mut Vec<f32>,
 ) -> bool {
-    if weights.cols == 0 || !has_kernel(level, weights.dtype) {
+    if weights.cols == 0 || !has_kernel(weights.dtype) {
         return false;
     }
     match level {

@@ -204,7 +204,7 @@ fn tile<V: Tiles, W: Kernel<V>, const M: usize, const N: usize>(
 /// Has the caller's stack begin at a line of the cache. The compiler learns too late that vectors
 /// are spilled there, and half of those that do not fit in a line would lie across two.
 #[inline(always)]
-#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written in it")]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written in it")]
 fn align_stack() {
     let line = MaybeUninit::<__m512i>::uninit();
     // SAFETY: no instruction; the address has to exist, that is all.
