@@ -66,6 +66,13 @@ pub struct Sampler {
     random: random::Pcg32,
     history: History,
     dry: dry::Dry,
+    workspace: Workspace,
+}
+
+/// Working memory of a call, some tens of bytes per token of the vocabulary. Nothing in it outlives
+/// a call but its size, so samplers that take turns share one.
+#[derive(Clone, Debug, Default)]
+pub struct Workspace {
     tally: Tally,
     logits: Vec<f32>,
     candidates: Candidates,
@@ -87,9 +94,7 @@ impl Sampler {
             random: random::Pcg32::new(config.seed),
             history: History::new(limit),
             dry: dry::Dry::new(&config.dry),
-            tally: Tally::default(),
-            logits: Vec::new(),
-            candidates: Candidates::default(),
+            workspace: Workspace::default(),
             config,
         })
     }
@@ -107,18 +112,26 @@ impl Sampler {
     /// nothing to choose from: no logits, or all of them negative infinity (masked).
     pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, SamplerError> {
         let max = check(logits)?;
-        self.adjust(logits)?;
-        let (token, probability) = if self.config.temperature == 0.0 {
-            (argmax(&self.logits), 1.0)
-        } else {
-            self.filter();
-            self.draw()
-        };
-        let Some(token) = token else {
-            return Err(SamplerError::NoCandidate { vocab: logits.len() });
-        };
+        let mut workspace = std::mem::take(&mut self.workspace);
+        let chosen = self.pick(logits, &mut workspace);
+        self.workspace = workspace;
+        let (token, probability) = chosen?;
         let log_probability = f64::from(logits[token as usize]) - math::log_sum_exp(logits, max);
         Ok(Choice { token, probability, log_probability })
+    }
+
+    /// Chooses the same token as `sample` in borrowed memory, and says nothing of its probability,
+    /// which would take a sum over the vocabulary.
+    ///
+    /// # Errors
+    /// As `sample`.
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        workspace: &mut Workspace,
+    ) -> Result<TokenId, SamplerError> {
+        check(logits)?;
+        Ok(self.pick(logits, workspace)?.0)
     }
 
     /// Tells the penalties and DRY that the sequence goes on with `token`: tokens of the prompt and
@@ -135,10 +148,28 @@ impl Sampler {
 }
 
 impl Sampler {
-    /// The stages up to `dry`, into `self.logits`. They touch few tokens, so they work on the row
-    /// itself.
-    fn adjust(&mut self, logits: &[f32]) -> Result<(), SamplerError> {
-        let Self { config, history, dry, tally, logits: row, .. } = self;
+    /// The whole chain on checked logits: a token and its probability after it.
+    fn pick(
+        &mut self,
+        logits: &[f32],
+        workspace: &mut Workspace,
+    ) -> Result<(TokenId, f32), SamplerError> {
+        self.adjust(logits, workspace)?;
+        let (token, probability) = if self.config.temperature == 0.0 {
+            (argmax(&workspace.logits), 1.0)
+        } else {
+            self.filter(workspace);
+            self.draw(&mut workspace.candidates)
+        };
+        let token = token.ok_or(SamplerError::NoCandidate { vocab: logits.len() })?;
+        Ok((token, probability))
+    }
+
+    /// The stages up to `dry`, into the workspace's row. They touch few tokens, so they work on the
+    /// row itself.
+    fn adjust(&mut self, logits: &[f32], workspace: &mut Workspace) -> Result<(), SamplerError> {
+        let Self { config, history, dry, .. } = self;
+        let Workspace { tally, logits: row, .. } = workspace;
         row.clear();
         row.extend_from_slice(logits);
         tally.resize(logits.len());
@@ -149,9 +180,10 @@ impl Sampler {
     }
 
     /// The stages from `top_n_sigma` on, on the candidates.
-    fn filter(&mut self) {
-        let Self { config, candidates, random, .. } = self;
-        candidates.fill(&self.logits);
+    fn filter(&mut self, workspace: &mut Workspace) {
+        let Self { config, random, .. } = self;
+        let Workspace { logits, candidates, .. } = workspace;
+        candidates.fill(logits);
         top_n_sigma::apply(candidates, config.top_n_sigma);
         top_k::apply(candidates, config.top_k);
         typical::apply(candidates, config.typical_p);
@@ -162,9 +194,9 @@ impl Sampler {
     }
 
     /// One draw by inverting the cumulative distribution in the order of the candidates.
-    fn draw(&mut self) -> (Option<TokenId>, f32) {
+    fn draw(&mut self, candidates: &mut Candidates) -> (Option<TokenId>, f32) {
         let unit = self.random.next_unit();
-        let (weights, total) = self.candidates.weights();
+        let (weights, total) = candidates.weights();
         let (mut mass, wanted) = (0.0, unit * total);
         let drawn = weights.iter().position(|weight| {
             mass += weight;
@@ -174,7 +206,7 @@ impl Sampler {
         // an empty list.
         let index = drawn.unwrap_or_default();
         let probability = weights.get(index).map_or(0.0, |weight| weight / total);
-        let token = self.candidates.list.get(index).map(|candidate| candidate.token);
+        let token = candidates.list.get(index).map(|candidate| candidate.token);
         (token, probability as f32)
     }
 }
@@ -192,6 +224,30 @@ pub fn softmax_top(logits: &[f32], count: usize) -> Vec<(TokenId, f64)> {
     candidates.keep_top(count);
     let probability = |logit: f32| math::exp(f64::from(logit) - total);
     candidates.list.iter().map(|c| (c.token, probability(c.logit))).collect()
+}
+
+/// The natural logarithm of `token`'s probability in the model's own distribution, and those of the
+/// `count` most probable tokens, most probable first, the lower id among equals. A masked token's
+/// (negative infinity) is negative infinity; it is never among the most probable.
+///
+/// # Errors
+/// A logit that is NaN or positive infinity; no logits, or all of them masked.
+pub fn log_softmax(
+    logits: &[f32],
+    token: TokenId,
+    count: usize,
+    workspace: &mut Workspace,
+) -> Result<(f64, Vec<(TokenId, f64)>), SamplerError> {
+    let total = math::log_sum_exp(logits, check(logits)?);
+    let own = logits.get(token as usize).map_or(f64::NEG_INFINITY, |&logit| f64::from(logit));
+    let Workspace { candidates, .. } = workspace;
+    candidates.list.clear();
+    if count > 0 {
+        candidates.fill(logits);
+        candidates.keep_top(count);
+    }
+    let top = candidates.list.iter().map(|c| (c.token, f64::from(c.logit) - total));
+    Ok((own - total, top.collect()))
 }
 
 /// The largest logit, if there is one and no logit is NaN or positive infinity.

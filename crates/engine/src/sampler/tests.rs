@@ -12,11 +12,13 @@ fn logits_of(probabilities: &[f64]) -> Vec<f32> {
 
 /// The distribution over the vocabulary that the chain would draw from.
 fn distribution(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
-    sampler.adjust(logits).unwrap();
-    sampler.filter();
+    let mut workspace = Workspace::default();
+    sampler.adjust(logits, &mut workspace).unwrap();
+    sampler.filter(&mut workspace);
+    let candidates = &mut workspace.candidates;
     let mut result = vec![0.0; logits.len()];
-    let tokens: Vec<TokenId> = sampler.candidates.list.iter().map(|c| c.token).collect();
-    let (weights, total) = sampler.candidates.weights();
+    let tokens: Vec<TokenId> = candidates.list.iter().map(|c| c.token).collect();
+    let (weights, total) = candidates.weights();
     for (token, weight) in tokens.iter().zip(weights) {
         result[*token as usize] = weight / total;
     }
@@ -414,7 +416,8 @@ fn nothing_is_allocated_after_the_first_call() {
     let mut sampler = Sampler::new(config).unwrap();
     run(&mut sampler, 64);
     let room = |s: &Sampler| {
-        (s.logits.capacity(), s.candidates.list.capacity(), s.candidates.scored.capacity())
+        let Workspace { logits, candidates, .. } = &s.workspace;
+        (logits.capacity(), candidates.list.capacity(), candidates.scored.capacity())
     };
     let before = room(&sampler);
     run(&mut sampler, 64);
@@ -434,4 +437,30 @@ fn softmax_top_lists_the_most_probable() {
     assert_eq!(softmax_top(&[f32::NAN, f32::INFINITY], 9), [(1, 1.0)]);
     assert_eq!(softmax_top(&[], 9), []);
     assert_eq!(softmax_top(&[1.0], 0), []);
+}
+
+#[test]
+fn log_softmax_says_what_sample_says() {
+    let mut random = Pcg32::new(11);
+    let mut workspace = Workspace::default();
+    for round in 0..200 {
+        let logits = random_logits(&mut random, 3 + round);
+        let config = SamplerConfig { seed: round as u64, ..random_config(&mut random) };
+        let choice = Sampler::new(config.clone()).unwrap().sample(&logits).unwrap();
+        let mut other = Sampler::new(config).unwrap();
+        assert_eq!(other.choose(&logits, &mut workspace), Ok(choice.token));
+        let (own, top) = log_softmax(&logits, choice.token, 5, &mut workspace).unwrap();
+        assert_eq!(own.to_bits(), choice.log_probability.to_bits());
+        let probabilities = softmax_top(&logits, 5);
+        assert_eq!(top.len(), probabilities.len());
+        for (found, expected) in top.iter().zip(probabilities) {
+            assert_eq!(found.0, expected.0);
+            assert!((math::exp(found.1) - expected.1).abs() < 1e-12, "{top:?}");
+        }
+    }
+    let mut masked = |token| log_softmax(&[1.0, f32::NEG_INFINITY], token, 0, &mut workspace);
+    assert_eq!(masked(0), Ok((0.0, vec![])));
+    assert_eq!(masked(1), Ok((f64::NEG_INFINITY, vec![])));
+    assert_eq!(masked(2), Ok((f64::NEG_INFINITY, vec![])));
+    assert!(log_softmax(&[f32::NAN], 0, 1, &mut workspace).is_err());
 }
