@@ -16,6 +16,7 @@ use lucid_tensor::{
 
 use crate::EngineError;
 use crate::kv::BlockAllocator;
+use crate::prefix::{PrefixCache, Scope};
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -107,6 +108,7 @@ pub struct Engine {
     eager: Eager,
     options: EngineOptions,
     blocks: BlockAllocator,
+    prefixes: PrefixCache,
     slots: Vec<Slot>,
     pass: Pass,
     /// Of the last pass: where each feed's logits begin, and the end.
@@ -151,6 +153,7 @@ impl Engine {
             transformer,
             eager,
             blocks: BlockAllocator::new(options.kv_blocks),
+            prefixes: PrefixCache::default(),
             options,
             slots: Vec::new(),
             pass: Pass::default(),
@@ -186,6 +189,35 @@ impl Engine {
     /// An empty sequence. It costs nothing until it is fed.
     pub fn open(&mut self) -> SequenceId {
         self.insert(Sequence::default())
+    }
+
+    /// A sequence that begins with what is known of `tokens`: the blocks that sequences of the same
+    /// scope published. How much that is, `Engine::tokens` says; it is less than all of `tokens`,
+    /// so that there is something to compute logits from.
+    pub fn adopt(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
+        let most = &tokens[..tokens.len().saturating_sub(1)];
+        let table = self.prefixes.adopt(scope, most, &mut self.blocks);
+        let tokens = tokens[..table.len() * KV_BLOCK_LEN].to_vec();
+        self.insert(Sequence { tokens, table })
+    }
+
+    /// Lets later sequences of the scope adopt the full blocks of this one. They stay after its
+    /// end, until blocks are needed and they are the least recently used ones. A block belongs to
+    /// the first scope under which it is published.
+    ///
+    /// # Errors
+    /// There is no such sequence.
+    pub fn publish(&mut self, id: SequenceId, scope: &Scope) -> Result<(), EngineError> {
+        self.sequence(id)?;
+        if let Some(Sequence { tokens, table }) = &mut self.slots[id.slot as usize].sequence {
+            self.prefixes.publish(scope, tokens, table, &mut self.blocks);
+        }
+        Ok(())
+    }
+
+    /// Forgets all that was published.
+    pub fn forget_published(&mut self) {
+        self.prefixes.clear(&mut self.blocks);
     }
 
     /// A second sequence with the same past; the two share its blocks until one of them writes.
@@ -241,6 +273,16 @@ impl Engine {
     /// Bytes of keys and values that live sequences hold.
     pub fn kv_bytes(&self) -> usize {
         self.blocks.in_use() * self.eager.kv_block_bytes()
+    }
+
+    /// Bytes of keys and values that were published and belong to no live sequence.
+    pub fn published_bytes(&self) -> usize {
+        self.blocks.idle() * self.eager.kv_block_bytes()
+    }
+
+    /// How many published blocks were given up because others were needed.
+    pub fn evictions(&self) -> u64 {
+        self.prefixes.evictions()
     }
 
     /// Installs or removes a hook that reads or changes activations.
@@ -306,15 +348,17 @@ impl Engine {
             if let Some(block) = sequence.table.get_mut(first_written)
                 && self.blocks.is_shared(*block)
             {
-                let own = self.blocks.take()?;
+                let own = take_block(&mut self.blocks, &mut self.prefixes)?;
                 self.eager.reserve_kv(self.blocks.created());
                 self.eager.copy_kv(*block, own);
                 self.blocks.release(*block);
                 *block = own;
             }
             while sequence.table.len() * KV_BLOCK_LEN < len + feed.tokens.len() {
-                sequence.table.push(self.blocks.take()?);
+                sequence.table.push(take_block(&mut self.blocks, &mut self.prefixes)?);
             }
+            let mut written = sequence.table[first_written..].iter();
+            debug_assert!(!written.any(|&block| self.blocks.is_shared(block)), "a shared block");
         }
         Ok(())
     }
@@ -362,4 +406,13 @@ impl Engine {
         let slot = slot.filter(|slot| slot.generation == id.generation);
         slot.and_then(|slot| slot.sequence.as_ref()).ok_or(EngineError::Sequence(id.slot))
     }
+}
+
+/// A block with one owner; the prefix cache gives one up where none is free.
+fn take_block(
+    blocks: &mut BlockAllocator,
+    prefixes: &mut PrefixCache,
+) -> Result<KvBlockId, EngineError> {
+    let taken = blocks.take();
+    if taken.is_err() && prefixes.evict(blocks) { blocks.take() } else { taken }
 }

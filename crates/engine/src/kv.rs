@@ -1,8 +1,8 @@
-//! Which KV block belongs to whom: reference counts, so that forked sequences share what they have
-//! in common.
+//! Which KV block belongs to whom: reference counts, so that sequences and the prefix cache share
+//! what they have in common.
 //!
 //! Invariant: a block with more than one owner is never written; who wants to write copies it
-//! first.
+//! first. The cache is an owner like a sequence, so what it keeps is never written either.
 
 use lucid_tensor::KvBlockId;
 
@@ -13,13 +13,17 @@ use crate::EngineError;
 pub(crate) struct BlockAllocator {
     /// Owners per block; 0 means free.
     owners: Vec<u32>,
+    /// Whether the prefix cache is among the owners.
+    kept: Vec<bool>,
+    /// How many of them nobody else owns.
+    idle: usize,
     free: Vec<KvBlockId>,
     limit: usize,
 }
 
 impl BlockAllocator {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { owners: Vec::new(), free: Vec::new(), limit }
+        Self { owners: Vec::new(), kept: Vec::new(), idle: 0, free: Vec::new(), limit }
     }
 
     /// A block with one owner. Blocks come into being as they are first needed.
@@ -32,12 +36,15 @@ impl BlockAllocator {
             return Err(EngineError::OutOfBlocks { limit: self.limit });
         }
         self.owners.push(1);
+        self.kept.push(false);
         Ok(KvBlockId((self.owners.len() - 1) as u32))
     }
 
     /// One more owner.
     pub(crate) fn share(&mut self, block: KvBlockId) {
-        self.owners[block.0 as usize] += 1;
+        let index = block.0 as usize;
+        self.idle -= usize::from(self.is_idle(block));
+        self.owners[index] += 1;
     }
 
     /// One owner less; the last one frees the block.
@@ -46,8 +53,35 @@ impl BlockAllocator {
         assert!(*owners > 0, "a free block was released");
         *owners -= 1;
         if *owners == 0 {
+            assert!(!self.kept[block.0 as usize], "a block was taken from the prefix cache");
             self.free.push(block);
         }
+        self.idle += usize::from(self.is_idle(block));
+    }
+
+    /// The prefix cache becomes an owner.
+    pub(crate) fn keep(&mut self, block: KvBlockId) {
+        assert!(!self.kept[block.0 as usize], "a block stands twice in the prefix cache");
+        self.share(block);
+        self.kept[block.0 as usize] = true;
+    }
+
+    /// The prefix cache gives a block up.
+    pub(crate) fn discard(&mut self, block: KvBlockId) {
+        assert!(self.kept[block.0 as usize], "the prefix cache does not have this block");
+        self.idle -= usize::from(self.is_idle(block));
+        self.kept[block.0 as usize] = false;
+        self.release(block);
+    }
+
+    /// Whether the prefix cache is among the owners of a block.
+    pub(crate) fn is_kept(&self, block: KvBlockId) -> bool {
+        self.kept[block.0 as usize]
+    }
+
+    /// Whether only the prefix cache owns a block.
+    pub(crate) fn is_idle(&self, block: KvBlockId) -> bool {
+        self.kept[block.0 as usize] && self.owners[block.0 as usize] == 1
     }
 
     pub(crate) fn is_shared(&self, block: KvBlockId) -> bool {
@@ -59,9 +93,20 @@ impl BlockAllocator {
         self.owners.len()
     }
 
-    /// Blocks with an owner.
+    /// Blocks that a sequence owns.
     pub(crate) fn in_use(&self) -> usize {
-        self.owners.len() - self.free.len()
+        self.owners.len() - self.free.len() - self.idle
+    }
+
+    /// Blocks that only the prefix cache owns.
+    pub(crate) fn idle(&self) -> usize {
+        self.idle
+    }
+
+    #[cfg(test)]
+    /// Blocks that can be taken once the prefix cache has given up what it can.
+    pub(crate) fn available(&self) -> usize {
+        self.limit - self.in_use()
     }
 }
 
@@ -82,5 +127,25 @@ mod tests {
         assert_eq!(blocks.take(), Err(EngineError::OutOfBlocks { limit: 2 }));
         blocks.release(first);
         assert_eq!(blocks.take(), Ok(first));
+    }
+
+    #[test]
+    fn what_only_the_cache_owns_is_idle() {
+        let mut blocks = BlockAllocator::new(3);
+        let counts = |blocks: &BlockAllocator| (blocks.in_use(), blocks.idle(), blocks.available());
+        let block = blocks.take().unwrap();
+        blocks.keep(block);
+        assert!(blocks.is_shared(block));
+        assert_eq!(counts(&blocks), (1, 0, 2));
+        blocks.release(block);
+        assert_eq!(counts(&blocks), (0, 1, 3));
+        blocks.share(block);
+        assert_eq!(counts(&blocks), (1, 0, 2));
+        blocks.discard(block);
+        assert_eq!(counts(&blocks), (1, 0, 2));
+        blocks.keep(block);
+        blocks.release(block);
+        blocks.discard(block);
+        assert_eq!(counts(&blocks), (0, 0, 3));
     }
 }

@@ -6,9 +6,11 @@
 mod engine;
 mod error;
 mod kv;
+mod prefix;
 pub mod sampler;
 
 pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted, kv_blocks_for};
 pub use error::EngineError;
 pub use lucid_model::{Config, ModelError};
 pub use lucid_tensor::{Hook, HookRows, KvDType, Level, PackedFrom, Packing, Site};
+pub use prefix::{ClientId, Scope};

@@ -1,0 +1,307 @@
+//! Full KV blocks of sequences that were computed before, found again by their content: a radix
+//! tree whose edges are `KV_BLOCK_LEN` token ids. Source of the idea: Zheng et al., "SGLang",
+//! arXiv:2312.07104, section 3 (RadixAttention); here edges have one fixed length, as keys and
+//! values are kept by the block.
+//!
+//! Invariants: (1) an edge is found by comparing its scope, its parent and all its tokens, never by
+//! a hash alone; (2) who owns a block of the tree owns the blocks of all edges above it, so a block
+//! that only the tree owns has no descendant that anybody else owns, and everything idle can be
+//! evicted, leaves first; (3) nothing here iterates over a hash map, so what is evicted depends on
+//! the order of calls alone.
+
+mod scope;
+
+use std::collections::{BTreeSet, HashMap};
+
+use lucid_tensor::{KV_BLOCK_LEN, KvBlockId, TokenId};
+
+use crate::kv::BlockAllocator;
+
+pub use scope::{ClientId, Scope};
+
+/// The tree. See the module's text.
+#[derive(Debug, Default)]
+pub(crate) struct PrefixCache {
+    edges: HashMap<Edge, usize>,
+    /// Nodes by number; vacant ones are listed in `vacant`.
+    nodes: Vec<Option<Node>>,
+    vacant: Vec<usize>,
+    /// Nodes without children, least recently used first.
+    leaves: BTreeSet<(u64, usize)>,
+    /// Counts calls; says which use was later.
+    clock: u64,
+    evictions: u64,
+}
+
+/// What leads to a node: where from, and the tokens of its block.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Edge {
+    from: Origin,
+    tokens: [TokenId; KV_BLOCK_LEN],
+}
+
+/// Where an edge begins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    /// At the beginning of the sequences of a scope.
+    Start(Scope),
+    /// At a node's end. Its number is not given away while it has children.
+    Node(usize),
+}
+
+#[derive(Debug)]
+struct Node {
+    edge: Edge,
+    block: KvBlockId,
+    children: usize,
+    used: u64,
+}
+
+impl PrefixCache {
+    /// The blocks of the longest known beginning of `tokens`, in whole blocks. The caller becomes
+    /// an owner of each.
+    pub(crate) fn adopt(
+        &mut self,
+        scope: &Scope,
+        tokens: &[TokenId],
+        blocks: &mut BlockAllocator,
+    ) -> Vec<KvBlockId> {
+        self.clock += 1;
+        let mut found = Vec::new();
+        let mut from = Origin::Start(scope.clone());
+        for &tokens in tokens.as_chunks().0 {
+            let edge = Edge { from, tokens };
+            let Some(&node) = self.edges.get(&edge) else { break };
+            let block = self.touch(node);
+            blocks.share(block);
+            found.push(block);
+            from = Origin::Node(node);
+        }
+        found
+    }
+
+    /// Keeps the full blocks of a sequence. Where the tree has a block of the same content, the
+    /// sequence's `table` is made to use that one, which invariant (2) rests on.
+    pub(crate) fn publish(
+        &mut self,
+        scope: &Scope,
+        tokens: &[TokenId],
+        table: &mut [KvBlockId],
+        blocks: &mut BlockAllocator,
+    ) {
+        self.clock += 1;
+        let mut from = Origin::Start(scope.clone());
+        for (&tokens, block) in tokens.as_chunks().0.iter().zip(table) {
+            let edge = Edge { from, tokens };
+            let node = if let Some(&node) = self.edges.get(&edge) {
+                let known = self.touch(node);
+                if known != *block {
+                    blocks.share(known);
+                    blocks.release(*block);
+                    *block = known;
+                }
+                node
+            } else if blocks.is_kept(*block) {
+                break; // under another scope
+            } else {
+                blocks.keep(*block);
+                self.insert(edge, *block)
+            };
+            from = Origin::Node(node);
+        }
+    }
+
+    /// Gives up the least recently used block that only the tree owns. `false` if there is none.
+    pub(crate) fn evict(&mut self, blocks: &mut BlockAllocator) -> bool {
+        // Leaves in use are as many as live sequences at most, so this does not look far.
+        let block = |&(_, node): &(u64, usize)| self.node(node).block;
+        let idle = self.leaves.iter().find(|leaf| blocks.is_idle(block(leaf))).copied();
+        let Some((_, node)) = idle else { return false };
+        self.evictions += 1;
+        blocks.discard(self.remove(node));
+        true
+    }
+
+    /// Gives up all blocks; those of live sequences stay theirs.
+    pub(crate) fn clear(&mut self, blocks: &mut BlockAllocator) {
+        for node in std::mem::take(&mut self.nodes).into_iter().flatten() {
+            blocks.discard(node.block);
+        }
+        *self = Self { clock: self.clock, evictions: self.evictions, ..Self::default() };
+    }
+
+    /// How many blocks were given up because others were needed.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Notes that a node was used, and says which block it has.
+    fn touch(&mut self, index: usize) -> KvBlockId {
+        let clock = self.clock;
+        let node = self.node_mut(index);
+        let before = std::mem::replace(&mut node.used, clock);
+        let (block, leaf) = (node.block, node.children == 0);
+        if leaf {
+            self.leaves.remove(&(before, index));
+            self.leaves.insert((clock, index));
+        }
+        block
+    }
+
+    fn insert(&mut self, edge: Edge, block: KvBlockId) -> usize {
+        if let Origin::Node(parent) = edge.from {
+            let node = self.node_mut(parent);
+            node.children += 1;
+            let used = node.used;
+            self.leaves.remove(&(used, parent));
+        }
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.nodes.push(None);
+            self.nodes.len() - 1
+        });
+        self.edges.insert(edge.clone(), index);
+        self.leaves.insert((self.clock, index));
+        self.nodes[index] = Some(Node { edge, block, children: 0, used: self.clock });
+        index
+    }
+
+    /// Removes a leaf and returns its block.
+    fn remove(&mut self, index: usize) -> KvBlockId {
+        let node = self.nodes[index].take().expect("a leaf is a node");
+        self.edges.remove(&node.edge);
+        self.leaves.remove(&(node.used, index));
+        self.vacant.push(index);
+        if let Origin::Node(parent) = node.edge.from {
+            let above = self.node_mut(parent);
+            above.children -= 1;
+            if above.children == 0 {
+                let used = above.used;
+                self.leaves.insert((used, parent));
+            }
+        }
+        node.block
+    }
+
+    fn node(&self, index: usize) -> &Node {
+        self.nodes[index].as_ref().expect("edges and leaves name nodes")
+    }
+
+    fn node_mut(&mut self, index: usize) -> &mut Node {
+        self.nodes[index].as_mut().expect("edges and leaves name nodes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixture {
+        cache: PrefixCache,
+        blocks: BlockAllocator,
+    }
+
+    impl Fixture {
+        fn new(limit: usize) -> Self {
+            Self { cache: PrefixCache::default(), blocks: BlockAllocator::new(limit) }
+        }
+
+        /// Computes and publishes a sequence; returns its table.
+        fn sequence(&mut self, scope: &Scope, tokens: &[TokenId]) -> Vec<KvBlockId> {
+            let mut table = self.cache.adopt(scope, tokens, &mut self.blocks);
+            while table.len() < tokens.len().div_ceil(KV_BLOCK_LEN) {
+                while self.blocks.take().map(|block| table.push(block)).is_err() {
+                    assert!(self.cache.evict(&mut self.blocks), "no block is left");
+                }
+            }
+            self.cache.publish(scope, tokens, &mut table, &mut self.blocks);
+            table
+        }
+
+        fn end(&mut self, table: Vec<KvBlockId>) {
+            for block in table {
+                self.blocks.release(block);
+            }
+        }
+
+        /// How many blocks of these tokens are known.
+        fn known(&mut self, scope: &Scope, tokens: &[TokenId]) -> usize {
+            let found = self.cache.adopt(scope, tokens, &mut self.blocks);
+            let count = found.len();
+            self.end(found);
+            count
+        }
+    }
+
+    fn scope(client: u64, key: &[u8]) -> Scope {
+        Scope::new(ClientId(client), key)
+    }
+
+    /// Tokens of blocks that all have one number each.
+    fn tokens(blocks: &[TokenId]) -> Vec<TokenId> {
+        blocks.iter().flat_map(|&block| [block; KV_BLOCK_LEN]).collect()
+    }
+
+    #[test]
+    fn the_longest_known_beginning_is_found() {
+        let mut fixture = Fixture::new(9);
+        let a = scope(1, b"");
+        let table = fixture.sequence(&a, &tokens(&[1, 2, 3])[..150]);
+        assert_eq!(fixture.known(&a, &tokens(&[1, 2, 3])), 2);
+        assert_eq!(fixture.known(&a, &tokens(&[1, 9])), 1);
+        assert_eq!(fixture.known(&a, &tokens(&[2])), 0);
+        assert_eq!(fixture.known(&a, &tokens(&[1])[..63]), 0);
+        // One token differs, the last one of a block.
+        let mut other = tokens(&[1, 2]);
+        other[127] = 7;
+        assert_eq!(fixture.known(&a, &other), 1);
+        for stranger in [scope(2, b""), scope(1, b"x"), scope(0, b"")] {
+            assert_eq!(fixture.known(&stranger, &tokens(&[1, 2])), 0);
+        }
+        fixture.end(table);
+        assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (0, 2));
+        fixture.cache.clear(&mut fixture.blocks);
+        assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (0, 0));
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_no_parent_before_its_child() {
+        let mut fixture = Fixture::new(4);
+        let a = scope(1, b"");
+        let first = fixture.sequence(&a, &tokens(&[1, 2]));
+        let second = fixture.sequence(&a, &tokens(&[5]));
+        fixture.end(first);
+        fixture.end(second);
+        assert_eq!(fixture.known(&a, &tokens(&[1])), 1);
+        // Two free or idle places suffice: the child 2 is older than 5.
+        let third = fixture.sequence(&a, &tokens(&[6, 7]));
+        assert_eq!(fixture.known(&a, &tokens(&[1, 2])), 1);
+        assert_eq!(fixture.known(&a, &tokens(&[5])), 1);
+        // The block 1 was used before 5 now, and 6 and 7 are in use.
+        let fourth = fixture.sequence(&a, &tokens(&[8]));
+        assert_eq!(fixture.known(&a, &tokens(&[1])), 0);
+        assert_eq!(fixture.known(&a, &tokens(&[5])), 1);
+        fixture.sequence(&a, &tokens(&[9]));
+        assert!(!fixture.cache.evict(&mut fixture.blocks), "all blocks are in use");
+        fixture.end(third);
+        fixture.end(fourth);
+        assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (1, 3));
+        while fixture.cache.evict(&mut fixture.blocks) {}
+        assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_computed_twice_is_kept_once() {
+        let mut fixture = Fixture::new(4);
+        let a = scope(1, b"");
+        let mut tables = [0, 1].map(|_| vec![fixture.blocks.take().unwrap()]);
+        for table in &mut tables {
+            fixture.cache.publish(&a, &tokens(&[1]), table, &mut fixture.blocks);
+        }
+        assert_eq!(tables[0], tables[1]);
+        assert_eq!(fixture.blocks.in_use(), 1);
+        for table in tables {
+            fixture.end(table);
+        }
+        assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (0, 1));
+    }
+}
