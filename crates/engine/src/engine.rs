@@ -285,6 +285,25 @@ impl Engine {
         self.prefixes.evictions()
     }
 
+    /// Blocks that sequences can still take; what was published makes room for them.
+    pub(crate) fn available_blocks(&self) -> usize {
+        self.blocks.available()
+    }
+
+    /// The blocks of a sequence; none if there is no such sequence.
+    pub(crate) fn table(&self, id: SequenceId) -> &[KvBlockId] {
+        self.sequence(id).map_or(&[], |sequence| &sequence.table)
+    }
+
+    /// How many blocks a feed of `rows` tokens will take at most: those it adds, and a copy of one
+    /// that it shares and writes to.
+    pub(crate) fn blocks_for(&self, id: SequenceId, rows: usize) -> usize {
+        let Ok(Sequence { tokens, table }) = self.sequence(id) else { return 0 };
+        let added = kv_blocks_for(tokens.len() + rows).saturating_sub(table.len());
+        let written = table.get(tokens.len() / KV_BLOCK_LEN);
+        added + usize::from(rows > 0 && written.is_some_and(|&block| self.blocks.is_shared(block)))
+    }
+
     /// Installs or removes a hook that reads or changes activations.
     pub fn set_hook(&mut self, hook: Option<Hook>) {
         self.eager.set_hook(hook);

@@ -3,6 +3,8 @@
 use lucid_model::ModelError;
 use lucid_tensor::{KvDType, TokenId};
 
+use crate::sampler::SamplerError;
+
 /// The engine refuses a request or a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -46,6 +48,51 @@ pub enum EngineError {
         /// The blocks there are.
         limit: usize,
     },
+    /// A request that all blocks together cannot hold.
+    #[error(
+        "prompt and answer take at least {needed} KV blocks, and there are {limit}; shorten the \
+         prompt or give the engine more blocks"
+    )]
+    TooFewBlocks {
+        /// The blocks of the prompt and one token.
+        needed: usize,
+        /// The blocks there are.
+        limit: usize,
+    },
+    /// A request without a prompt.
+    #[error("the prompt is empty: at least one token is needed to continue from")]
+    EmptyPrompt,
+    /// A number of samples out of its range.
+    #[error("{found} samples were asked for, expected 1 to {most}")]
+    Samples {
+        /// What was asked for.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+    /// More alternatives per token than are given.
+    #[error("{found} alternatives per token were asked for, expected at most {most}")]
+    Alternatives {
+        /// What was asked for.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+    /// Settings of the sampler, or logits that nothing can be chosen from.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// A constraint cannot go on.
+    #[error("the answer cannot be constrained any further: {reason}")]
+    Constraint {
+        /// What the constraint says.
+        reason: String,
+    },
+    /// A constraint that contradicts itself, or the stop tokens.
+    #[error(
+        "the constraint allows no token here, and the answer may not end; loosen it, or take the \
+         tokens it needs out of the stop tokens"
+    )]
+    NoTokenAllowed,
     /// A sequence that was never opened or is closed.
     #[error("there is no sequence {0}")]
     Sequence(u32),

@@ -103,7 +103,6 @@ impl BlockAllocator {
         self.idle
     }
 
-    #[cfg(test)]
     /// Blocks that can be taken once the prefix cache has given up what it can.
     pub(crate) fn available(&self) -> usize {
         self.limit - self.in_use()

@@ -8,9 +8,14 @@ mod error;
 mod kv;
 mod prefix;
 pub mod sampler;
+mod scheduler;
 
 pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted, kv_blocks_for};
 pub use error::EngineError;
 pub use lucid_model::{Config, ModelError};
 pub use lucid_tensor::{Hook, HookRows, KvDType, Level, PackedFrom, Packing, Site};
 pub use prefix::{ClientId, Scope};
+pub use scheduler::{
+    ALTERNATIVES_MAX, Clock, Constraint, Event, FinishReason, LogProb, Request, RequestId,
+    SAMPLES_MAX, Scheduler, SchedulerOptions, SchedulerStats, TokenMask, Usage, WantedLogProbs,
+};

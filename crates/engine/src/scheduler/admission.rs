@@ -1,0 +1,119 @@
+//! Who runs: taking in what waits, and making room.
+//!
+//! Fairness: a client that runs nothing goes before those that run something, and if its first run
+//! does not fit, clients that run several give up their newest, and nobody overtakes it meanwhile.
+//! Among others turns go round. So one client's crowd cannot keep another's request out, and a long
+//! prompt is not overtaken for ever by short ones.
+//!
+//! Termination: a run is taken in only if all its tokens fit, with room for those that run already,
+//! so that a run has to make room only when others have come further.
+
+use std::collections::BTreeMap;
+
+use lucid_tensor::KvBlockId;
+
+use super::{Active, Scheduler};
+use crate::kv_blocks_for;
+use crate::prefix::ClientId;
+
+impl Scheduler {
+    /// Takes in as many runs as fit.
+    pub(super) fn admit(&mut self) {
+        while self.admit_one() {}
+    }
+
+    fn admit_one(&mut self) -> bool {
+        let waiting = self.queue.in_turn();
+        let runs = |client: ClientId| self.running.iter().any(|active| active.client() == client);
+        let Some(client) = waiting.iter().copied().find(|&client| !runs(client)) else {
+            return waiting.into_iter().any(|client| self.try_admit(client));
+        };
+        loop {
+            if self.try_admit(client) {
+                return true;
+            }
+            let Some(index) = self.newest_of_a_crowd() else { return false };
+            self.preempt(index);
+        }
+    }
+
+    /// Takes in a client's first run if it fits.
+    fn try_admit(&mut self, client: ClientId) -> bool {
+        let Some(run) = self.queue.front(client) else { return false };
+        let alone = self.running.is_empty();
+        let runs = self.running.iter().map(|active| &active.run).chain([run]);
+        let sequences: usize = runs.map(|run| 1 + run.siblings.len()).sum();
+        if sequences > self.options.sequences_max && !alone {
+            return false;
+        }
+        // What is known of it need not be taken anew.
+        let sequence = self.engine.adopt(&run.terms.scope, &run.tokens[..run.reported]);
+        let cached = self.computed(sequence);
+        let blocks = kv_blocks_for((run.target() + 1).min(run.terms.capacity));
+        let needed = blocks - self.engine.table(sequence).len();
+        let promised: usize = self.running.iter().map(|active| self.promised(active)).sum();
+        if needed + promised > self.engine.available_blocks() && !alone {
+            self.close(sequence);
+            return false;
+        }
+        let Some(mut run) = self.queue.pop(client) else { return false };
+        if run.admission.is_none() {
+            run.admission = Some(self.admissions);
+            run.cached = cached.min(run.terms.prompt_tokens);
+            self.admissions += 1;
+        }
+        self.running.push(Active::new(run, sequence));
+        true
+    }
+
+    /// Blocks that a running sequence will take for its known tokens, and one to grow into.
+    fn promised(&self, active: &Active) -> usize {
+        let held = self.engine.table(active.sequence).len();
+        kv_blocks_for(active.run.target()).saturating_sub(held) + 1
+    }
+
+    /// Makes room: of the client that holds most blocks, the run that was taken in last waits again
+    /// and is computed anew.
+    pub(super) fn make_room(&mut self) {
+        if let Some(index) = self.newest_of_the_largest(1) {
+            self.preempt(index);
+        }
+    }
+
+    /// The same, of the clients that run more than one.
+    fn newest_of_a_crowd(&self) -> Option<usize> {
+        self.newest_of_the_largest(2)
+    }
+
+    /// The index of the newest run of the client that holds most blocks, of those clients that run
+    /// at least `runs_min`.
+    fn newest_of_the_largest(&self, runs_min: usize) -> Option<usize> {
+        let mut held: BTreeMap<ClientId, (usize, Vec<KvBlockId>)> = BTreeMap::new();
+        for active in &self.running {
+            let (runs, blocks) = held.entry(active.client()).or_default();
+            *runs += 1;
+            blocks.extend_from_slice(self.engine.table(active.sequence));
+        }
+        held.retain(|_, (runs, blocks)| {
+            blocks.sort_unstable();
+            blocks.dedup();
+            *runs >= runs_min
+        });
+        let newest = |client: ClientId| {
+            let runs = self.running.iter().enumerate();
+            runs.filter(|(_, active)| active.client() == client).map(|(i, a)| (a.age(), i)).max()
+        };
+        let clients = held.iter().map(|(&client, (_, blocks))| (blocks.len(), newest(client)));
+        let (_, newest) = clients.max()?;
+        newest.map(|(_, index)| index)
+    }
+
+    /// Takes a running sequence's blocks away; it waits before all others of its client. Its
+    /// sampler stays as it is, so it will go on with the same tokens.
+    fn preempt(&mut self, index: usize) {
+        let active = self.running.remove(index);
+        self.close(active.sequence);
+        self.queue.push_front(active.run);
+        self.stats.preemptions += 1;
+    }
+}
