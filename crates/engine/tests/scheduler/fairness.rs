@@ -63,6 +63,23 @@ fn a_crowd_of_long_prompts_does_not_hold_up_a_short_one() {
     }
 }
 
+/// The budget itself goes round: here it is one part a pass.
+#[test]
+fn clients_take_turns_in_the_budget() {
+    for (crowd, guest) in [(1, 2), (2, 1)] {
+        let (mut scheduler, _) = timed(5_000, 20_000, Duration::from_millis(100));
+        scheduler.submit(of_client(crowd, greedy(prompt(1, 64), 500))).unwrap();
+        scheduler.step().unwrap();
+        for seed in 10..15 {
+            scheduler.submit(of_client(crowd, greedy(prompt(seed, 600), 1))).unwrap();
+        }
+        (0..3).for_each(|_| drop(scheduler.step().unwrap()));
+        let id = scheduler.submit(of_client(guest, greedy(prompt(2, 60), 1))).unwrap();
+        let (passes, _) = passes_until_over(&mut scheduler, id);
+        assert!(passes <= 4, "two parts of its own, in {passes} passes");
+    }
+}
+
 /// A long prompt among short ones of others that never cease.
 #[test]
 fn short_ones_do_not_starve_a_long_one() {
