@@ -91,6 +91,7 @@ impl PrefixCache {
     ) {
         self.clock += 1;
         let mut from = Origin::Start(scope.clone());
+        let mut swapped = false;
         for (&tokens, block) in tokens.as_chunks().0.iter().zip(table) {
             let edge = Edge { from, tokens };
             let node = if let Some(&node) = self.edges.get(&edge) {
@@ -99,10 +100,13 @@ impl PrefixCache {
                     blocks.share(known);
                     blocks.release(*block);
                     *block = known;
+                    swapped = true;
                 }
                 node
             } else if blocks.is_kept(*block) {
                 break; // under another scope
+            } else if swapped && blocks.is_shared(*block) {
+                break; // its other owner holds another block above it, which could not be evicted
             } else {
                 blocks.keep(*block);
                 self.insert(edge, *block)

@@ -32,18 +32,38 @@ impl Scheduler {
             if self.try_admit(client) {
                 return true;
             }
+            // Nobody gives way to what would not fit even then.
+            if !self.fits_beside_first_runs(client) {
+                return false;
+            }
             let Some(index) = self.newest_of_a_crowd() else { return false };
             self.preempt(index);
         }
+    }
+
+    /// Whether a client's first run would fit if each client that runs had its oldest run alone.
+    /// (What they share is counted for each, so this may say no too early.)
+    fn fits_beside_first_runs(&self, client: ClientId) -> bool {
+        let Some(run) = self.queue.front(client) else { return false };
+        let mut first: BTreeMap<ClientId, (_, usize)> = BTreeMap::new();
+        for active in &self.running {
+            let held = self.engine.table(active.sequence).len() + self.promised(active);
+            let entry = first.entry(active.client()).or_insert((active.age(), held));
+            if active.age() < entry.0 {
+                *entry = (active.age(), held);
+            }
+        }
+        let needed = kv_blocks_for((run.target() + 1).min(run.terms.capacity));
+        let held: usize = first.values().map(|(_, blocks)| blocks).sum();
+        first.len() < self.options.sequences_max && needed + held <= self.engine.options().kv_blocks
     }
 
     /// Takes in a client's first run if it fits.
     fn try_admit(&mut self, client: ClientId) -> bool {
         let Some(run) = self.queue.front(client) else { return false };
         let alone = self.running.is_empty();
-        let runs = self.running.iter().map(|active| &active.run).chain([run]);
-        let sequences: usize = runs.map(|run| 1 + run.siblings.len()).sum();
-        if sequences > self.options.sequences_max && !alone {
+        // A run of many samples is one sequence until its prompt is computed.
+        if self.running.len() >= self.options.sequences_max && !alone {
             return false;
         }
         // What is known of it need not be taken anew.

@@ -43,11 +43,12 @@ pub type Clock = Box<dyn FnMut() -> Duration + Send>;
 /// How a scheduler is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulerOptions {
-    /// How much longer a pass may take others for the sake of somebody's prompt. At least 32 prompt
-    /// tokens are computed in a pass, whatever they take.
+    /// How much longer a pass may take answers under way for the sake of somebody's prompt. At
+    /// least 32 prompt tokens are computed in a pass, whatever they take; 512 where nobody is
+    /// answered.
     pub stall: Duration,
-    /// Requests are taken in while no more sequences than these run; the others wait. A request of
-    /// more samples runs alone.
+    /// Requests are taken in while fewer sequences than these run; the others wait. A request of
+    /// many samples is taken in as one; its samples run even where they are more.
     pub sequences_max: usize,
 }
 
@@ -199,14 +200,18 @@ impl Scheduler {
     /// Computes one pass, if there is anything to compute, and says what came of it.
     ///
     /// # Errors
-    /// The engine cannot compute, as when the weights file has changed. No request was touched; to
-    /// be told of their end, cancel them.
+    /// The engine cannot compute, as when the weights file has changed. No request was touched.
+    /// Whoever gives up cancels all that run; the next `step` then tells of their end.
     pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
         self.admit();
         self.plan();
         if self.running.iter().any(|active| active.rows > 0) {
-            self.compute()?;
-            self.settle();
+            match self.compute() {
+                Ok(()) => self.settle(),
+                // The plan was too hopeful; with one run less it is less so.
+                Err(EngineError::OutOfBlocks { .. }) if self.running.len() > 1 => self.make_room(),
+                Err(error) => return Err(error),
+            }
         }
         Ok(std::mem::take(&mut self.desk.events))
     }

@@ -63,6 +63,34 @@ fn a_crowd_of_long_prompts_does_not_hold_up_a_short_one() {
     }
 }
 
+/// Many samples of one prompt are one sequence until it is computed, and a guest with more samples
+/// than may run is taken in beside a crowd without ending it.
+#[test]
+fn many_samples_neither_lock_out_nor_empty_the_house() {
+    let engine = Model::golden(MODEL).engine(1, 256, 1_000);
+    let options = SchedulerOptions { sequences_max: 8, ..SchedulerOptions::default() };
+    let mut scheduler = Scheduler::new(engine, options, still());
+    let many = |seed, samples| Request { samples, ..greedy(prompt(seed, 200), 25) };
+    scheduler.submit(of_client(1, many(1, 8))).unwrap();
+    scheduler.step().unwrap();
+    let short = scheduler.submit(of_client(2, greedy(prompt(99, 40), 5))).unwrap();
+    let (passes, _) = passes_until_over(&mut scheduler, short);
+    assert!(passes <= 8, "{passes} passes");
+    drain(&mut scheduler);
+    for seed in 10..18 {
+        scheduler.submit(of_client(1, greedy(prompt(seed, 40), 100))).unwrap();
+    }
+    for _ in 0..10 {
+        scheduler.step().unwrap();
+    }
+    let before = scheduler.stats().preemptions;
+    scheduler.submit(of_client(2, many(2, 9))).unwrap();
+    scheduler.step().unwrap();
+    assert!(scheduler.stats().preemptions <= before + 1, "{:?}", scheduler.stats());
+    assert_eq!(complete(&drain(&mut scheduler)), 17);
+    all_blocks_return(&mut scheduler);
+}
+
 /// The budget itself goes round: here it is one part a pass.
 #[test]
 fn clients_take_turns_in_the_budget() {
