@@ -93,11 +93,12 @@ impl Outcome {
         }
     }
 
-    fn check(&self, what: &str, expected: &(Vec<Option<LogProb>>, Vec<Answer>)) {
+    fn check(&self, what: &str, cancelled: bool, expected: &(Vec<Option<LogProb>>, Vec<Answer>)) {
         assert_eq!(self.reasons.len(), expected.1.len(), "{what}: samples");
         for (sample, answer) in expected.1.iter().enumerate() {
             let (tokens, reason) = (&self.tokens[&sample], &self.reasons[&sample]);
             if *reason == FinishReason::Cancelled {
+                assert!(cancelled, "{what}: sample {sample} was not cancelled");
                 assert!(answer.tokens.starts_with(tokens), "{what}: sample {sample}");
                 assert!(expected.0.starts_with(&self.echo), "{what}: prompt");
             } else {
@@ -169,7 +170,8 @@ fn check(model: &Model, seed: u64, rounds: usize) {
                 Scheduler::new(engine, options, jumpy(random.below(1 << 30) as u64));
             let (outcomes, stats) = serve(&mut scheduler, &arrivals);
             for (index, (outcome, expected)) in outcomes.iter().zip(&expected).enumerate() {
-                outcome.check(&format!("round {round}, {threads} threads, {index}"), expected);
+                let what = format!("round {round}, {threads} threads, {index}");
+                outcome.check(&what, arrivals[index].cancelled.is_some(), expected);
             }
             happened.0 += stats.preemptions;
             happened.1 += scheduler.engine().evictions();
