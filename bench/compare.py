@@ -16,7 +16,8 @@ the median over the turns, with the smallest and the largest. `wanted` is what t
 itself for this shape; at decode, 90 % of the read ceiling is enough. Shares are of the ceilings
 that `lucid bench` measures in the same turn. There are no bare times: they say more about the
 machine's day than about the code. `first token` compares the whole Lucid process, its start
-included, with llama.cpp from loading on; `memory` is Lucid's peak through the size of the file.
+included, with llama.cpp from loading on; `memory` is Lucid's peak, once all weights are packed,
+through the size of the file.
 """
 
 import argparse

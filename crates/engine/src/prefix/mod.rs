@@ -267,6 +267,32 @@ mod tests {
         assert_eq!((fixture.blocks.in_use(), fixture.blocks.idle()), (0, 0));
     }
 
+    /// Two sequences share their blocks, a third one published the same beginning. If the first now
+    /// hung its second block under the third one's, the second sequence would keep that from being
+    /// evicted, and what counts as available would not be.
+    #[test]
+    fn what_is_idle_can_be_evicted_although_others_share_its_descendants() {
+        let mut fixture = Fixture::new(4);
+        let a = scope(1, b"");
+        let mut first: Vec<_> = (0..2).map(|_| fixture.blocks.take().unwrap()).collect();
+        let second = first.clone();
+        for &block in &second {
+            fixture.blocks.share(block);
+        }
+        let third = fixture.sequence(&a, &tokens(&[1]));
+        fixture.cache.publish(&a, &tokens(&[1, 2]), &mut first, &mut fixture.blocks);
+        assert_eq!(first[0], third[0]);
+        fixture.end(first);
+        fixture.end(third);
+        assert_eq!(fixture.blocks.available(), 2);
+        for _ in 0..2 {
+            while fixture.blocks.take().is_err() {
+                assert!(fixture.cache.evict(&mut fixture.blocks), "it cannot be evicted");
+            }
+        }
+        fixture.end(second);
+    }
+
     #[test]
     fn the_least_recently_used_goes_first_and_no_parent_before_its_child() {
         let mut fixture = Fixture::new(4);

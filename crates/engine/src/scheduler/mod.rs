@@ -206,12 +206,8 @@ impl Scheduler {
         self.admit();
         self.plan();
         if self.running.iter().any(|active| active.rows > 0) {
-            match self.compute() {
-                Ok(()) => self.settle(),
-                // The plan was too hopeful; with one run less it is less so.
-                Err(EngineError::OutOfBlocks { .. }) if self.running.len() > 1 => self.make_room(),
-                Err(error) => return Err(error),
-            }
+            self.compute()?;
+            self.settle();
         }
         Ok(std::mem::take(&mut self.desk.events))
     }
