@@ -270,6 +270,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Sequences that are open.
+    pub fn sequence_count(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.sequence.is_some()).count()
+    }
+
     /// Bytes of keys and values that live sequences hold.
     pub fn kv_bytes(&self) -> usize {
         self.blocks.in_use() * self.eager.kv_block_bytes()

@@ -96,6 +96,14 @@ pub enum EngineError {
     /// A sequence that was never opened or is closed.
     #[error("there is no sequence {0}")]
     Sequence(u32),
+    /// A scheduler was given an engine that somebody still uses.
+    #[error(
+        "the engine has {open} open sequences; close them before a scheduler takes the engine over"
+    )]
+    OpenSequences {
+        /// How many there are.
+        open: usize,
+    },
     /// The file was truncated or rewritten while it was in use.
     #[error("the weights file changed while it was in use; load the model again")]
     WeightsChanged,

@@ -18,10 +18,11 @@ mod queue;
 mod request;
 mod run;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lucid_tensor::KV_BLOCK_LEN;
+use lucid_tensor::{KV_BLOCK_LEN, PackedFrom};
 
 use crate::EngineError;
 use crate::engine::{Engine, Feed, SequenceId, Wanted, kv_blocks_for};
@@ -118,13 +119,26 @@ pub struct Scheduler {
     admissions: u64,
     /// The client that had the last part of a budget.
     prefilled_last: Option<ClientId>,
+    /// An error that the next step returns: events went first.
+    failure: Option<EngineError>,
     stats: SchedulerStats,
 }
 
 impl Scheduler {
-    /// A scheduler of an engine without open sequences.
-    pub fn new(engine: Engine, options: SchedulerOptions, clock: Clock) -> Self {
-        Self {
+    /// A scheduler of an engine.
+    ///
+    /// # Errors
+    /// The engine has open sequences: nobody could close them any more.
+    pub fn new(
+        engine: Engine,
+        options: SchedulerOptions,
+        clock: Clock,
+    ) -> Result<Self, EngineError> {
+        match engine.sequence_count() {
+            0 => {}
+            open => return Err(EngineError::OpenSequences { open }),
+        }
+        Ok(Self {
             engine,
             options,
             clock,
@@ -135,8 +149,9 @@ impl Scheduler {
             requests: 0,
             admissions: 0,
             prefilled_last: None,
+            failure: None,
             stats: SchedulerStats::default(),
-        }
+        })
     }
 
     /// Takes a request into the queue. Its events come from `step`.
@@ -200,14 +215,25 @@ impl Scheduler {
     /// Computes one pass, if there is anything to compute, and says what came of it.
     ///
     /// # Errors
-    /// The engine cannot compute, as when the weights file has changed. No request was touched.
-    /// Whoever gives up cancels all that run; the next `step` then tells of their end.
+    /// The engine cannot compute, as when the weights file has changed. No request was touched, and
+    /// what there was to say was said by the step before. Whoever gives up cancels all that run;
+    /// the next `step` then tells of their end.
     pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
+        if let Some(failure) = self.failure.take()
+            && !self.running.is_empty()
+            && self.desk.events.is_empty()
+        {
+            return Err(failure);
+        }
         self.admit();
         self.plan();
         if self.running.iter().any(|active| active.rows > 0) {
-            self.compute()?;
-            self.settle();
+            match self.compute() {
+                Ok(()) => self.settle(),
+                // Nobody's events wait for the others' trouble.
+                Err(error) if !self.desk.events.is_empty() => self.failure = Some(error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(std::mem::take(&mut self.desk.events))
     }
@@ -226,6 +252,32 @@ impl Scheduler {
     /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The engine, for what is done between passes: adapters, embeddings, a store on disk. Whoever
+    /// opens a sequence closes it before the next step, and touches no other.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// Ends all that runs, without a word to anybody, and gives the engine back.
+    pub fn into_engine(mut self) -> Engine {
+        for active in std::mem::take(&mut self.running) {
+            self.close(active.sequence);
+        }
+        self.engine
+    }
+
+    /// Packs all weights now; see [`Engine::pack`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack(
+        &mut self,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PackedFrom, EngineError> {
+        self.engine.pack(cache, progress)
     }
 
     /// Forgets the keys and values of what is over; what runs keeps its own.

@@ -43,7 +43,7 @@ fn a_crowd_of_long_prompts_does_not_hold_up_a_short_one() {
     for (blocks, sequences_max) in [(1_000, 64), (1_000, 3), (13, 64), (8, 64)] {
         let engine = Model::golden(MODEL).engine(1, 256, blocks);
         let options = SchedulerOptions { sequences_max, ..SchedulerOptions::default() };
-        let mut scheduler = Scheduler::new(engine, options, still());
+        let mut scheduler = Scheduler::new(engine, options, still()).unwrap();
         for seed in 0..50 {
             let request = greedy(prompt(seed, 200), 25);
             scheduler.submit(of_client(1, request)).unwrap();
@@ -69,7 +69,7 @@ fn a_crowd_of_long_prompts_does_not_hold_up_a_short_one() {
 fn many_samples_neither_lock_out_nor_empty_the_house() {
     let engine = Model::golden(MODEL).engine(1, 256, 1_000);
     let options = SchedulerOptions { sequences_max: 8, ..SchedulerOptions::default() };
-    let mut scheduler = Scheduler::new(engine, options, still());
+    let mut scheduler = Scheduler::new(engine, options, still()).unwrap();
     let many = |seed, samples| Request { samples, ..greedy(prompt(seed, 200), 25) };
     scheduler.submit(of_client(1, many(1, 8))).unwrap();
     scheduler.step().unwrap();
@@ -169,7 +169,7 @@ fn timed(base_us: u64, row_us: u64, stall: Duration) -> (Scheduler, Arc<AtomicU6
     })));
     let clock = Box::new(move || Duration::from_micros(shown.load(Ordering::Relaxed)));
     let options = SchedulerOptions { stall, ..SchedulerOptions::default() };
-    (Scheduler::new(engine, options, clock), now)
+    (Scheduler::new(engine, options, clock).unwrap(), now)
 }
 
 /// A long prompt comes while another answer is under way: what the longest pass takes until the

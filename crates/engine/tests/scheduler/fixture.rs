@@ -70,7 +70,7 @@ impl Model {
 /// A scheduler of `MODEL` on one thread whose clock stands still.
 pub(crate) fn scheduler(context: usize, kv_blocks: usize) -> Scheduler {
     let engine = Model::golden(MODEL).engine(1, context, kv_blocks);
-    Scheduler::new(engine, SchedulerOptions::default(), still())
+    Scheduler::new(engine, SchedulerOptions::default(), still()).unwrap()
 }
 
 /// A clock that stands still.

@@ -167,7 +167,7 @@ fn check(model: &Model, seed: u64, rounds: usize) {
             };
             let engine = model.engine(threads, CONTEXT, blocks);
             let mut scheduler =
-                Scheduler::new(engine, options, jumpy(random.below(1 << 30) as u64));
+                Scheduler::new(engine, options, jumpy(random.below(1 << 30) as u64)).unwrap();
             let (outcomes, stats) = serve(&mut scheduler, &arrivals);
             for (index, (outcome, expected)) in outcomes.iter().zip(&expected).enumerate() {
                 let what = format!("round {round}, {threads} threads, {index}");

@@ -1,9 +1,9 @@
 //! What can never be computed is refused at once, by a typed error.
 
 use lucid_engine::sampler::SamplerConfig;
-use lucid_engine::{Request, WantedLogProbs};
+use lucid_engine::{Request, Scheduler, SchedulerOptions, WantedLogProbs};
 
-use crate::fixture::{greedy, prompt, scheduler};
+use crate::fixture::{MODEL, Model, greedy, prompt, scheduler, still};
 
 fn check(change: impl FnOnce(&mut Request), message: &str) {
     let mut scheduler = scheduler(128, 1);
@@ -35,4 +35,21 @@ fn the_largest_request_is_served() {
     let mut scheduler = scheduler(128, 1);
     scheduler.submit(greedy(prompt(1, 63), 5)).unwrap();
     assert_eq!(crate::fixture::drain(&mut scheduler).len(), 2);
+}
+
+#[test]
+fn an_engine_in_use_is_refused() {
+    let mut engine = Model::golden(MODEL).engine(1, 128, 1);
+    let sequence = engine.open();
+    let made = |engine| Scheduler::new(engine, SchedulerOptions::default(), still());
+    let Err(error) = made(engine) else { panic!("it was taken over") };
+    assert!(error.to_string().contains("1 open sequences"), "{error}");
+    let mut engine = Model::golden(MODEL).engine(1, 128, 1);
+    let another = engine.open();
+    assert_eq!(another, sequence);
+    engine.close(another).unwrap();
+    let mut scheduler = made(engine).unwrap();
+    scheduler.submit(greedy(prompt(1, 20), 5)).unwrap();
+    scheduler.step().unwrap();
+    assert_eq!(scheduler.into_engine().sequence_count(), 0);
 }
