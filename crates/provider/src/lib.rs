@@ -6,6 +6,7 @@
 mod answer;
 mod error;
 mod provider;
+pub mod remote;
 pub mod scripted;
 mod turn;
 

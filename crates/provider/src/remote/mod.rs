@@ -1,0 +1,266 @@
+//! A provider behind an HTTP API: a closed model, or a cluster of vLLM, SGLang, llama-server or
+//! Lucid. Two dialects: OpenAI's and Anthropic's.
+//!
+//! Invariant: what an API cannot express is refused, never left out. An API's answer is hostile
+//! input: its size is bounded, and what it says of itself reaches a person only as text.
+//!
+//! A turn has a thread of its own while it is answered: `ureq` blocks, and a remote answer costs
+//! seconds and money, not threads.
+
+mod anthropic;
+mod http;
+mod openai;
+mod sse;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    Answers, Capabilities, Card, ClientId, EmbeddingKind, Embeddings, Prompt, Provider,
+    ProviderError, Ranking, Turn, Usage, answers,
+};
+use http::{Agents, Reply};
+
+/// Where a remote provider is, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct RemoteOptions {
+    /// The name by which it is asked for here.
+    pub name: String,
+    /// The address up to and without `/chat/completions` or `/messages`, such as
+    /// `https://api.openai.com/v1`.
+    pub url: String,
+    /// Which protocol it speaks.
+    pub dialect: Dialect,
+    /// The model's name there.
+    pub model: String,
+    /// What lets us in.
+    pub key: Option<Secret>,
+    /// Whether it takes what open servers take beyond the protocol (`top_k`, `min_p`, token ids).
+    pub extended: bool,
+    /// Tokens that prompt and answer may have together, where that is known; 0 is not.
+    pub context: usize,
+    /// What it charges, where that is known.
+    pub prices: Option<Prices>,
+    /// How long to wait, and how often to try.
+    pub patience: Patience,
+    /// An HTTP proxy.
+    pub proxy: Option<String>,
+    /// Certificates to trust instead of the built-in ones, in PEM form.
+    pub certificates: Option<PathBuf>,
+}
+
+/// The protocols that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's `chat/completions`, `completions` and `embeddings`.
+    OpenAi,
+    /// Anthropic's `messages`.
+    Anthropic,
+}
+
+/// A key that no debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(...)")
+    }
+}
+
+/// What an API charges, in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prices {
+    /// Tokens of prompts.
+    pub prompt: f64,
+    /// Tokens of prompts that the API had cached.
+    pub cached: f64,
+    /// Tokens of answers, reasoning included.
+    pub answer: f64,
+}
+
+impl Prices {
+    /// The price of an answer and, where `with_prompt`'s tokens are given, of its prompt.
+    fn of(&self, usage: &Usage) -> f64 {
+        let cached = usage.cached_tokens.min(usage.prompt_tokens);
+        let fresh = usage.prompt_tokens - cached;
+        (fresh as f64 * self.prompt
+            + cached as f64 * self.cached
+            + usage.new_tokens as f64 * self.answer)
+            / 1e6
+    }
+}
+
+/// How long to wait, and how often to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Between two signs of life.
+    pub silence: Duration,
+    /// For an answer as a whole.
+    pub whole: Duration,
+    /// How often a request is tried that failed for a passing reason before anything was said.
+    pub tries: u32,
+    /// The wait before the second try; it doubles from try to try.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(120),
+            whole: Duration::from_secs(1800),
+            tries: 4,
+            pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A provider behind an HTTP API.
+#[derive(Debug)]
+pub struct Remote {
+    shared: Arc<Shared>,
+    card: Card,
+}
+
+/// What the threads of turns need.
+#[derive(Debug)]
+struct Shared {
+    options: RemoteOptions,
+    agents: Agents,
+}
+
+impl Remote {
+    /// A provider of these options. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The address, proxy or certificates cannot be used, or a key would go over the network in the
+    /// clear.
+    pub fn new(options: RemoteOptions) -> Result<Self, ProviderError> {
+        let agents = Agents::new(&options)?;
+        let open = options.dialect == Dialect::OpenAi;
+        let capabilities = Capabilities {
+            chat: true,
+            text: open,
+            tools: true,
+            reasoning: true,
+            formats: true,
+            log_probs: open,
+            embeddings: open,
+            ranking: open && options.extended,
+            ..Capabilities::default()
+        };
+        let card = Card {
+            name: options.name.clone(),
+            description: format!("{} at {}", options.model, agents.origin()),
+            context: options.context,
+            capabilities,
+            ..Card::default()
+        };
+        Ok(Self { shared: Arc::new(Shared { options, agents }), card })
+    }
+}
+
+impl Shared {
+    fn unsupported(&self, what: &str) -> ProviderError {
+        let provider = self.options.name.clone();
+        ProviderError::Unsupported { provider, what: what.to_owned() }
+    }
+
+    /// That the API said something that it should not.
+    fn nonsense(&self, what: &str) -> ProviderError {
+        ProviderError::Unreachable {
+            provider: self.options.name.clone(),
+            reason: format!("it does not speak the protocol: {what}"),
+        }
+    }
+
+    /// Adds what the API charges.
+    fn priced(&self, usage: Usage) -> Usage {
+        let cost_usd = self.options.prices.map(|prices| prices.of(&usage));
+        Usage { cost_usd, ..usage }
+    }
+
+    /// Sends a request and reads its whole answer.
+    fn ask(&self, path: &str, body: &Value) -> Result<Value, ProviderError> {
+        let agent = self.agents.agent();
+        let mut reply: Reply = self.agents.post(&agent, &self.options, path, body, &|| false)?;
+        let text = reply.text(http::ANSWER_BYTES_MAX)?;
+        serde_json::from_slice(&text).map_err(|error| self.nonsense(&error.to_string()))
+    }
+}
+
+impl Provider for Remote {
+    fn card(&self) -> &Card {
+        &self.card
+    }
+
+    fn generate(&self, turn: Turn) -> Result<Answers, ProviderError> {
+        let shared = Arc::clone(&self.shared);
+        let (path, body) = match shared.options.dialect {
+            Dialect::OpenAi => openai::request(&shared, &turn)?,
+            Dialect::Anthropic => anthropic::request(&shared, &turn)?,
+        };
+        let (teller, answers) = answers();
+        let told = teller.clone();
+        let work = move || {
+            let agent = shared.agents.agent();
+            let _watched = shared.agents.watch(&agent, &told);
+            let options = &shared.options;
+            let outcome = shared
+                .agents
+                .post(&agent, options, path, &body, &|| told.is_deserted())
+                .and_then(|reply| match options.dialect {
+                    Dialect::OpenAi => openai::read(&shared, &turn, reply, &told),
+                    Dialect::Anthropic => anthropic::read(&shared, &turn, reply, &told),
+                });
+            if let Err(error) = outcome {
+                told.tell(Err(error));
+            }
+        };
+        let spawned = std::thread::Builder::new().name("lucid-remote".to_owned()).spawn(work);
+        match spawned {
+            Ok(_) => Ok(answers),
+            Err(_) => Err(ProviderError::Busy { retry_after: Duration::from_secs(5) }),
+        }
+    }
+
+    fn count_tokens(&self, turn: &Turn) -> Result<usize, ProviderError> {
+        match self.shared.options.dialect {
+            Dialect::OpenAi => Err(self.unsupported("it does not count tokens")),
+            Dialect::Anthropic => anthropic::count(&self.shared, turn),
+        }
+    }
+
+    fn embed(
+        &self,
+        prompts: &[Prompt],
+        kind: EmbeddingKind,
+        _: ClientId,
+    ) -> Result<Embeddings, ProviderError> {
+        match self.shared.options.dialect {
+            Dialect::OpenAi => openai::embed(&self.shared, prompts, kind),
+            Dialect::Anthropic => Err(self.unsupported("it gives no embeddings")),
+        }
+    }
+
+    fn rank(
+        &self,
+        query: &str,
+        documents: &[String],
+        _: ClientId,
+    ) -> Result<Ranking, ProviderError> {
+        if !self.card.capabilities.ranking {
+            return Err(self.unsupported("it does not rank documents"));
+        }
+        openai::rank(&self.shared, query, documents)
+    }
+}
+
+#[cfg(test)]
+mod tests;
