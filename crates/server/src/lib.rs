@@ -3,9 +3,33 @@
 //! `Catalog` of providers.
 
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "families of protocols that come next use the rest")]
 
+mod access;
+mod app;
+mod ask;
+mod body;
 mod catalog;
-#[expect(dead_code, reason = "the protocols come next")]
+mod doors;
+mod error;
+mod family;
+mod identifiers;
+mod json;
+mod limits;
+mod listen;
+mod metrics;
+mod openai;
+mod options;
 mod refusal;
+mod registry;
+mod routes;
+mod status;
+mod stream;
+#[cfg(test)]
+mod testing;
 
+pub use access::{KeyError, KeyFile, KeyInfo, Limits};
 pub use catalog::{Catalog, Entry, LoadError};
+pub use error::ServerError;
+pub use listen::Server;
+pub use options::{Access, Log, Options, Patience, TlsFiles};

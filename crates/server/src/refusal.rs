@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use lucid_provider::ProviderError;
 
 /// Why a request is not answered. Each family of protocols gives it a shape of its own.
@@ -33,6 +34,10 @@ pub(crate) enum Kind {
     Forbidden,
     /// There is no such model, response, or path.
     NotFound,
+    /// The path takes other methods.
+    Method,
+    /// The thing is not in a state for it.
+    Conflict,
     /// The body is larger than is taken.
     TooLarge,
     /// Too much at once.
@@ -43,6 +48,8 @@ pub(crate) enum Kind {
     Upstream,
     /// It took too long.
     Timeout,
+    /// The server is going down, or has no room at all.
+    Unavailable,
     /// Our fault.
     Internal,
 }
@@ -55,10 +62,13 @@ impl Refusal {
             Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::Conflict => StatusCode::CONFLICT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Upstream => StatusCode::BAD_GATEWAY,
             Kind::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, kind, message: message.into(), field: None, retry_after: None }
@@ -67,6 +77,29 @@ impl Refusal {
     /// That a field is wrong.
     pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(Kind::Invalid, message) }
+    }
+
+    /// That there is no such model.
+    pub(crate) fn no_model(name: &str) -> Self {
+        let message = format!(
+            "there is no model `{name}`; /v1/models lists those there are, and `lucid pull` \
+             fetches one"
+        );
+        Self { field: Some("model".to_owned()), ..Self::new(Kind::NotFound, message) }
+    }
+
+    /// That there is too much at once, and when to try again.
+    pub(crate) fn busy(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(Kind::Busy, message) }
+    }
+}
+
+/// A refusal as an answer without a body: `doors` gives it the shape of the request's family.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

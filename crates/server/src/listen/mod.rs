@@ -1,0 +1,193 @@
+//! The socket: connections within bounds of number and time, TLS, and an end that lets requests
+//! under way finish.
+
+mod connection;
+mod timed;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::access::Keys;
+use crate::app::App;
+use crate::catalog::Catalog;
+use crate::doors::Site;
+use crate::error::ServerError;
+use crate::options::{Access, Options};
+use crate::routes;
+
+/// Where a connection comes from: an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The other end.
+    pub(crate) address: SocketAddr,
+}
+
+/// A server that listens and does not answer yet.
+pub struct Server {
+    runtime: tokio::runtime::Runtime,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: Site,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The address is taken, others could reach it without keys, or the files for keys or TLS
+    /// cannot be used.
+    pub fn bind(mut options: Options, catalog: Arc<dyn Catalog>) -> Result<Self, ServerError> {
+        let keys = Keys::open(options.keys.clone())?;
+        let wanted = options.address;
+        if !wanted.ip().is_loopback() {
+            options.access = Access::Keys;
+        }
+        if options.access == Access::Keys && keys.is_empty() {
+            return Err(ServerError::NoKeys { address: wanted });
+        }
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("lucid-http")
+            .enable_all()
+            .build()?;
+        let listener = runtime
+            .block_on(TcpListener::bind(wanted))
+            .map_err(|source| ServerError::Bind { address: wanted, source })?;
+        let address = listener.local_addr()?;
+        let site = routes::site(&App::new(options, catalog, keys));
+        Ok(Self { runtime, listener, tls, site, address })
+    }
+
+    /// The address with the port that the system chose, if it was to choose one.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How a browser asks for it.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Answers until the process is told to end (SIGTERM, or Ctrl-C). Requests under way may finish
+    /// within `Options::drain`; being told again ends it at once.
+    ///
+    /// # Errors
+    /// The system gives no signals.
+    pub fn run(self) -> Result<(), ServerError> {
+        let Self { runtime, listener, tls, site, .. } = self;
+        let ended = runtime.block_on(async {
+            let (first, mut signals) = watch::channel(0_u32);
+            listen_for_signals(first, Arc::clone(&site.app))?;
+            serve(listener, tls, site, &mut signals).await;
+            Ok(())
+        });
+        // A model that computes is not waited for.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        ended
+    }
+}
+
+/// Counts how often the process was told to end; SIGHUP reads the keys anew.
+fn listen_for_signals(told: watch::Sender<u32>, app: Arc<App>) -> Result<(), ServerError> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => told.send_modify(|count| *count += 1),
+                    _ = interrupt.recv() => told.send_modify(|count| *count += 1),
+                    _ = hang_up.recv() => {
+                        if let Err(error) = app.keys.reload() {
+                            app.log(&format!("keys stay as they were: {error}"));
+                        }
+                    }
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move {
+        let _ = &app;
+        while tokio::signal::ctrl_c().await.is_ok() {
+            told.send_modify(|count| *count += 1);
+        }
+    });
+    Ok(())
+}
+
+/// Takes connections until `told` counts 1, then waits for them.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: Site,
+    told: &mut watch::Receiver<u32>,
+) {
+    let app = Arc::clone(&site.app);
+    let sweeper = tokio::spawn(Arc::clone(&app.registry).sweep());
+    let room = Arc::new(Semaphore::new(app.options.connections_max.max(1)));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            _ = told.wait_for(|count| *count > 0) => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let (socket, address, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // No descriptors are left, most likely; others end sooner or later.
+                app.log(&format!("a connection could not be taken: {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        app.metrics.accepted.fetch_add(1, Relaxed);
+        let (site, tls) = (site.clone(), tls.clone());
+        connections.spawn(async move {
+            let metrics = Arc::clone(&site.app.metrics);
+            metrics.connections.fetch_add(1, Relaxed);
+            connection::serve(socket, tls, site, Peer { address }).await;
+            metrics.connections.fetch_sub(1, Relaxed);
+            drop(place);
+        });
+    }
+    drop(listener);
+    app.ending.send_replace(true);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = finished => {}
+        () = tokio::time::sleep(app.options.drain) => {}
+        _ = told.wait_for(|count| *count > 1) => {}
+    }
+    connections.shutdown().await;
+    sweeper.abort();
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>)>
+{
+    // The semaphore is never closed.
+    let place = Arc::clone(room).acquire_owned().await.ok();
+    let (socket, address) = listener.accept().await?;
+    // Small pieces of answers go out as they are made.
+    socket.set_nodelay(true)?;
+    Ok((socket, address, place))
+}

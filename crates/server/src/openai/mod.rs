@@ -1,0 +1,29 @@
+//! OpenAI's protocol. Fields that are not known are ignored, as other servers of this protocol do,
+//! because clients send their own; fields that are known and cannot be honoured are refused.
+
+mod chat;
+mod completions;
+mod embeddings;
+mod messages;
+mod models;
+mod narrate;
+mod sampling;
+mod text_chunks;
+mod tools;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::app::App;
+
+/// The paths of this family.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::embed))
+}
