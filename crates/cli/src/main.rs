@@ -20,7 +20,6 @@ mod memory;
 mod npy;
 mod output;
 mod style;
-mod vocabulary;
 
 use clap::Parser as _;
 

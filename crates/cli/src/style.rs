@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+pub(crate) use lucid_provider::local::{bytes_in_words as bytes, count_in_words as count};
+
 /// Paints text, or leaves it as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
@@ -48,44 +50,6 @@ impl Paint {
 
     fn with(self, code: &str, text: impl Display) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
-    }
-}
-
-/// `1.2 GB`: powers of ten, as disks and downloads are labelled.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{count} B")
-    } else {
-        format!("{} {}", three_digits(value), UNITS[unit])
-    }
-}
-
-/// `1.24 B` parameters, `260 K`.
-pub(crate) fn count(count: u64) -> String {
-    const UNITS: [&str; 5] = ["", " K", " M", " B", " T"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { count.to_string() } else { format!("{}{}", three_digits(value), UNITS[unit]) }
-}
-
-fn three_digits(value: f64) -> String {
-    if value >= 99.95 {
-        format!("{value:.0}")
-    } else if value >= 9.995 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.2}")
     }
 }
 

@@ -1,5 +1,10 @@
 //! What comes back: pieces of answers as they are made, and answers as a whole.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -133,6 +138,19 @@ pub struct Usage {
     pub accepted_tokens: usize,
     /// What a remote API charges, in US dollars, where prices are known.
     pub cost_usd: Option<f64>,
+    /// The seed it was drawn with, where that is known: the same one gives it again.
+    pub seed: Option<u64>,
+}
+
+/// What a wait for the next piece brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waited {
+    /// The next piece, or what went wrong.
+    Delta(Result<Delta, ProviderError>),
+    /// Nothing yet.
+    Nothing,
+    /// There are no more pieces.
+    Over,
 }
 
 /// The pieces of the answers to one turn, as they are made. Whoever drops it cancels what is left.
@@ -152,6 +170,15 @@ pub fn answers() -> (Teller, Answers) {
     // Unbounded, because an engine waits for nobody: an answer is as long as its tokens at most.
     let (teller, deltas) = mpsc::unbounded_channel();
     (Teller { deltas: teller }, Answers { deltas })
+}
+
+/// A thread that waits for a piece.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 impl Teller {
@@ -175,6 +202,25 @@ impl Answers {
     /// The same for a thread of its own. Must not be called where asynchronous code runs.
     pub fn wait(&mut self) -> Option<Result<Delta, ProviderError>> {
         self.deltas.blocking_recv()
+    }
+
+    /// The same, but waits no longer than this.
+    pub fn wait_for(&mut self, patience: Duration) -> Waited {
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let until = Instant::now() + patience;
+        loop {
+            match self.deltas.poll_recv(&mut context) {
+                Poll::Ready(Some(delta)) => return Waited::Delta(delta),
+                Poll::Ready(None) => return Waited::Over,
+                Poll::Pending => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Waited::Nothing;
+            }
+            thread::park_timeout(left);
+        }
     }
 
     /// Gathers the answers whole, one for each sample.

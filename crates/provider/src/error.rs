@@ -83,7 +83,15 @@ pub enum ProviderError {
         /// What it said.
         reason: String,
     },
-    /// The model cannot be loaded or has stopped working; asking again will not help.
+    /// A model, or a part of it, cannot be loaded.
+    #[error("{what}: {reason}")]
+    Unloadable {
+        /// The part and its file.
+        what: String,
+        /// What is wrong with it, and what to do next.
+        reason: String,
+    },
+    /// The model has stopped working; asking again will not help.
     #[error("{provider} does not work: {reason}")]
     Broken {
         /// The provider's name.

@@ -5,13 +5,14 @@
 
 mod answer;
 mod error;
+pub mod local;
 mod provider;
 pub mod remote;
 pub mod scripted;
 mod turn;
 
 pub use answer::{
-    Answer, Answers, Call, Delta, Spoken, SpokenLogProb, Stop, Teller, Usage, answers,
+    Answer, Answers, Call, Delta, Spoken, SpokenLogProb, Stop, Teller, Usage, Waited, answers,
 };
 pub use error::ProviderError;
 pub use lucid_engine::{ALTERNATIVES_MAX, ClientId, SAMPLES_MAX};

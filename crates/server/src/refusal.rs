@@ -120,7 +120,9 @@ impl From<ProviderError> for Refusal {
             ProviderError::Unauthorized { .. }
             | ProviderError::Unreachable { .. }
             | ProviderError::Remote { .. } => Self::new(Kind::Upstream, message),
-            ProviderError::Broken { .. } => Self::new(Kind::Internal, message),
+            ProviderError::Broken { .. } | ProviderError::Unloadable { .. } => {
+                Self::new(Kind::Internal, message)
+            }
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `lucid convert IN OUT.gguf`.
 
 use anyhow::{Context as _, Result, bail};
+use lucid_provider::local;
 use lucid_tensor::{DType, Metadata};
 
 use crate::args::ConvertArgs;
 use crate::bar::Bar;
 use crate::env::Environment;
-use crate::{interrupt, load, output, style, vocabulary};
+use crate::{interrupt, load, output, style};
 
 /// Number formats that can be written.
 const WRITABLE: [DType; 5] = [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0];
@@ -31,8 +32,8 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<i32> 
             );
         }
         vocabulary.chat_template = load::chat_template(&checkpoint, tokenizer);
-        vocabulary::fit(&mut vocabulary, load::vocab_size(&checkpoint));
-        vocabulary::to_metadata(&vocabulary)
+        local::fit(&mut vocabulary, load::vocab_size(&checkpoint));
+        local::to_metadata(&vocabulary)
     } else {
         output::warn(format_args!(
             "{} brings no vocabulary; the GGUF file will know token ids only \

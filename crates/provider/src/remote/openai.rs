@@ -417,7 +417,7 @@ fn read_usage(usage: &Value) -> Usage {
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
         proposed_tokens: 0,
         accepted_tokens: count("/completion_tokens_details/accepted_prediction_tokens"),
-        cost_usd: None,
+        ..Usage::default()
     }
 }
 

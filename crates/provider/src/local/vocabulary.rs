@@ -2,47 +2,77 @@
 //!
 //! Source of the keys: ggml's `docs/gguf.md`, llama.cpp's `src/llama-arch.cpp`.
 
-use anyhow::{Context as _, Result, bail};
+use std::sync::Arc;
+
 use lucid_sys::Bytes;
-use lucid_tensor::{MetaArray, MetaValue, Metadata, Texts};
+use lucid_tensor::{MetaArray, MetaValue, Metadata, MetadataError, Texts};
 use lucid_tokenizer::{
     Merges, TextList, TokenId, TokenKind, Tokenizer, TokenizerError, Vocabulary,
 };
-use std::sync::Arc;
 
 const PREFIX: &str = "tokenizer.ggml.";
 
 /// Longest single text of a vocabulary's settings: the chat template, in the first place.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// What is wrong with a vocabulary in metadata.
+#[derive(Debug)]
+enum Fault {
+    Metadata(MetadataError),
+    Tokenizer(TokenizerError),
+    Other(String),
+}
+
+impl From<MetadataError> for Fault {
+    fn from(error: MetadataError) -> Self {
+        Self::Metadata(error)
+    }
+}
+
+impl From<TokenizerError> for Fault {
+    fn from(error: TokenizerError) -> Self {
+        Self::Tokenizer(error)
+    }
+}
+
+impl Fault {
+    /// For a person: the place, if it is known, and the cause.
+    fn tell(self, metadata: &Metadata) -> String {
+        match self {
+            Self::Metadata(error) => error.to_string(),
+            Self::Other(reason) => reason,
+            Self::Tokenizer(error) => match place(metadata, &error) {
+                Some(place) => format!("{place}: {error}"),
+                None => error.to_string(),
+            },
+        }
+    }
+}
+
 /// The tokenizer that metadata describe; `None` where they hold none. An error names the key and
 /// its place in the file.
 ///
 /// Fewer tokens than `rows` of the embedding are padding; more could not be computed. The
 /// vocabulary takes at most `memory_bytes` beside the texts, which stay where they are.
-pub(crate) fn tokenizer(
+pub(super) fn tokenizer(
     metadata: &Metadata,
     rows: usize,
     memory_bytes: u64,
-) -> Result<Option<Tokenizer>> {
-    let vocabulary = from_metadata(metadata);
-    if let Ok(Some(vocabulary)) = &vocabulary
-        && vocabulary.tokens.len() > rows
-        && rows > 0
-    {
+) -> Result<Option<Tokenizer>, String> {
+    build(metadata, rows, memory_bytes).map_err(|fault| fault.tell(metadata))
+}
+
+fn build(metadata: &Metadata, rows: usize, memory_bytes: u64) -> Result<Option<Tokenizer>, Fault> {
+    let Some(vocabulary) = from_metadata(metadata)? else { return Ok(None) };
+    if vocabulary.tokens.len() > rows && rows > 0 {
         let (key, tokens) = (key("tokens"), vocabulary.tokens.len());
         let place = metadata.offset(&key).map_or(String::new(), |byte| format!(" at byte {byte}"));
-        bail!(
+        return Err(Fault::Other(format!(
             "the metadata key `{key}`{place}: expected at most {rows} tokens, as many as \
              `token_embd.weight` has rows, found {tokens}"
-        );
+        )));
     }
-    let build = |it| Tokenizer::within(it, memory_bytes);
-    let built = vocabulary.and_then(|it| Ok(it.map(build).transpose()?));
-    built.map_err(|error| match error.downcast_ref().and_then(|error| place(metadata, error)) {
-        Some(place) => error.context(place),
-        None => error,
-    })
+    Ok(Some(Tokenizer::within(vocabulary, memory_bytes)?))
 }
 
 /// Where in the metadata that stands which the tokenizer refused.
@@ -65,13 +95,13 @@ fn place(metadata: &Metadata, error: &TokenizerError) -> Option<String> {
 }
 
 /// Reads the vocabulary that metadata hold; `None` where they hold none.
-fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
+fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>, Fault> {
     let Some(model) = text(metadata, &key("model"))? else { return Ok(None) };
     if matches!(&*model, "none" | "no_vocab") {
         return Ok(None);
     }
     let tokens = texts(metadata, "tokens")?
-        .with_context(|| format!("the metadata key `{}` is missing", key("tokens")))?;
+        .ok_or_else(|| Fault::Other(format!("the metadata key `{}` is missing", key("tokens"))))?;
     Ok(Some(Vocabulary {
         model,
         pre: text(metadata, &key("pre"))?,
@@ -102,7 +132,7 @@ fn from_metadata(metadata: &Metadata) -> Result<Option<Vocabulary>> {
 
 /// Drops the tokens for which the embedding has no row: some tokenizer.json list more than the
 /// model knows.
-pub(crate) fn fit(vocabulary: &mut Vocabulary, rows: usize) {
+pub fn fit(vocabulary: &mut Vocabulary, rows: usize) {
     if rows > 0 {
         vocabulary.tokens.truncate(rows);
         vocabulary.scores.truncate(rows);
@@ -111,7 +141,7 @@ pub(crate) fn fit(vocabulary: &mut Vocabulary, rows: usize) {
 }
 
 /// Writes a vocabulary as metadata.
-pub(crate) fn to_metadata(vocabulary: &Vocabulary) -> Metadata {
+pub fn to_metadata(vocabulary: &Vocabulary) -> Metadata {
     let mut metadata = Metadata::default();
     let mut put = |name: &str, value: MetaValue| metadata.insert(key(name), value, None);
     put("model", MetaValue::Text(vocabulary.model.clone()));
@@ -172,7 +202,7 @@ fn key(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>> {
+fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>, Fault> {
     let key = key(name);
     // Some writers put -1 for "none".
     if let Some(MetaValue::Signed(-1)) = metadata.value(&key) {
@@ -191,7 +221,7 @@ fn id(metadata: &Metadata, name: &str) -> Result<Option<TokenId>> {
 }
 
 /// A setting. It is copied, and so it is bounded.
-fn text(metadata: &Metadata, key: &str) -> Result<Option<String>> {
+fn text(metadata: &Metadata, key: &str) -> Result<Option<String>, Fault> {
     let Some(text) = metadata.text(key)? else { return Ok(None) };
     if text.len() > TEXT_BYTES_MAX {
         let found = MetaValue::Text(text.chars().take(40).collect());
@@ -210,20 +240,21 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// Texts where they lie in the file.
-fn texts(metadata: &Metadata, name: &str) -> Result<Option<TextList>> {
+fn texts(metadata: &Metadata, name: &str) -> Result<Option<TextList>, Fault> {
     match metadata.value(&key(name)) {
         None => Ok(None),
         Some(MetaValue::Array(MetaArray::Text(texts))) => {
             let (bytes, starts) = texts.parts();
             let bytes = Arc::new(Shared(bytes.clone()));
             let list = TextList::shared(bytes, Arc::clone(starts), Texts::LENGTH_BYTES);
-            Ok(Some(list.context("texts outside their file")?))
+            let list = list.ok_or_else(|| Fault::Other("texts outside their file".to_owned()))?;
+            Ok(Some(list))
         }
         Some(other) => Err(metadata.wrong(&key(name), "an array of texts", other).into()),
     }
 }
 
-fn floats(metadata: &Metadata, name: &str) -> Result<Option<Vec<f32>>> {
+fn floats(metadata: &Metadata, name: &str) -> Result<Option<Vec<f32>>, Fault> {
     match metadata.value(&key(name)) {
         None => Ok(None),
         Some(MetaValue::Array(MetaArray::Float(values))) => Ok(Some(values.to_vec())),
@@ -236,7 +267,7 @@ fn integers<T>(
     metadata: &Metadata,
     name: &str,
     read: impl Fn(i64, usize) -> Result<T, TokenizerError>,
-) -> Result<Option<Vec<T>>> {
+) -> Result<Option<Vec<T>>, Fault> {
     let mut list;
     match metadata.value(&key(name)) {
         None => return Ok(None),
@@ -259,7 +290,7 @@ fn integers<T>(
     Ok(Some(list))
 }
 
-fn bytes(metadata: &Metadata, name: &str) -> Result<Option<Vec<u8>>> {
+fn bytes(metadata: &Metadata, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     integers(metadata, name, |value, index| {
         let byte = u8::try_from(value).or_else(|_| i8::try_from(value).map(|v| v as u8));
         byte.map_err(|_| TokenizerError::BadEntry {
@@ -301,7 +332,7 @@ mod tests {
         for name in ["tokens", "scores", "token_type", "merges", "bos_token_id", "add_bos_token"] {
             let mut metadata = to_metadata(&sample());
             metadata.insert(key(name), MetaValue::Text("x".to_owned()), Some(77));
-            let error = from_metadata(&metadata).unwrap_err().to_string();
+            let error = from_metadata(&metadata).unwrap_err().tell(&metadata);
             assert!(error.contains(name) && error.contains("byte 77"), "{error}");
         }
     }

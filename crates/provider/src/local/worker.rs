@@ -1,0 +1,272 @@
+//! The thread that owns an engine: takes in turns, drives the scheduler, and tells what comes of
+//! it. It sleeps while there is nothing to do.
+//!
+//! A turn that nobody listens to is cancelled. A pass that fails or panics ends the turns that run;
+//! after a panic the engine is not trusted any more, and every turn is told so.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+use lucid_engine::{EngineError, Event, FinishReason, Request, RequestId, Scheduler};
+use lucid_tokenizer::TokenId;
+
+use super::Shared;
+use super::prompt::Begins;
+use super::stops::Stops;
+use super::voice::{Voice, piece, spoken_log_prob};
+use crate::{Delta, ProviderError, Spoken, Stop, Teller, Usage};
+
+/// What the thread is asked to do.
+pub(super) enum Command {
+    /// Answer a turn.
+    Answer(Box<Job>),
+    /// Forget what is known of prompts.
+    Forget,
+}
+
+/// A turn that was checked.
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) begins: Begins,
+    pub(super) stops: Stops,
+    /// Those of the request's stop tokens that the turn asked for.
+    pub(super) stop_tokens: Vec<TokenId>,
+    pub(super) teller: Teller,
+}
+
+/// A turn that is being answered.
+struct Live<'a> {
+    teller: Teller,
+    voices: Vec<Voice<'a>>,
+    stop_tokens: Vec<TokenId>,
+    seed: u64,
+    prompt_tokens: usize,
+    /// Answers that are not over.
+    open: usize,
+    began: Instant,
+}
+
+struct Worker<'a> {
+    shared: &'a Shared,
+    scheduler: Scheduler,
+    live: BTreeMap<RequestId, Live<'a>>,
+    /// A pass panicked: the engine may be in any state.
+    broken: bool,
+}
+
+/// Works until nobody can ask any more.
+pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Command>) {
+    let mut worker = Worker { shared, scheduler, live: BTreeMap::new(), broken: false };
+    loop {
+        if worker.broken || worker.scheduler.idle() {
+            worker.publish();
+            match commands.recv() {
+                Ok(command) => worker.obey(command),
+                Err(_) => break,
+            }
+        }
+        match worker.obey_all(commands) {
+            Ok(()) if worker.broken => {}
+            Ok(()) => worker.advance(),
+            Err(()) => break,
+        }
+    }
+    worker.give_up(&shared.broken_error("it was unloaded"));
+}
+
+impl<'a> Worker<'a> {
+    /// Takes in what was asked meanwhile; an error if nobody can ask any more.
+    fn obey_all(&mut self, commands: &Receiver<Command>) -> Result<(), ()> {
+        loop {
+            match commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(()),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Answer(job) => self.take(*job),
+            Command::Forget if self.broken => {}
+            Command::Forget => self.scheduler.forget_published(),
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        let Job { request, begins, stops, stop_tokens, teller } = job;
+        if let Some(error) = self.shared.broken() {
+            teller.tell(Err(error));
+            return self.shared.leave(None);
+        }
+        let (samples, seed) = (request.samples, request.sampler.seed);
+        let prompt_tokens = request.prompt.len();
+        let id = match self.scheduler.submit(request) {
+            Ok(id) => id,
+            Err(error) => {
+                teller.tell(Err(self.shared.error_of(&error)));
+                return self.shared.leave(None);
+            }
+        };
+        teller.tell(Ok(Delta::Begun { prompt_tokens, cached_tokens: 0 }));
+        let tokenizer = &self.shared.tokenizer;
+        let voice = |sample| Voice::new(tokenizer, sample, begins, &stops);
+        let voices = (0..samples).map(voice).collect();
+        let began = Instant::now();
+        let live = Live { teller, voices, stop_tokens, seed, prompt_tokens, open: samples, began };
+        self.live.insert(id, live);
+    }
+
+    /// One pass, and what comes of it.
+    fn advance(&mut self) {
+        let deserted =
+            |(id, live): (&RequestId, &Live<'_>)| live.teller.is_deserted().then_some(*id);
+        for id in self.live.iter().filter_map(deserted).collect::<Vec<_>>() {
+            self.end(id);
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.scheduler.step())) {
+            Ok(Ok(events)) => {
+                for event in events {
+                    self.tell(event);
+                }
+            }
+            Ok(Err(error)) => {
+                let error = self.shared.error_of(&error);
+                self.give_up(&error);
+            }
+            Err(panic) => {
+                let reason = format!("a pass failed: {}", panic_text(&*panic));
+                self.broken = true;
+                self.shared.break_down(&reason);
+                self.give_up(&self.shared.broken_error(&reason));
+            }
+        }
+        self.publish();
+    }
+
+    fn tell(&mut self, event: Event) {
+        let tokenizer = &self.shared.tokenizer;
+        let request = match &event {
+            Event::Prompt { request, .. }
+            | Event::Token { request, .. }
+            | Event::Finished { request, .. } => *request,
+        };
+        // What ended before the engine knew may still have events under way.
+        let Some(live) = self.live.get_mut(&request) else { return };
+        match event {
+            Event::Prompt { token, log_prob, .. } => {
+                let spoken = Spoken {
+                    token: Some(token),
+                    bytes: piece(tokenizer, token),
+                    log_prob: log_prob.map(|it| spoken_log_prob(tokenizer, it)),
+                };
+                live.teller.tell(Ok(Delta::Prompt(spoken)));
+            }
+            Event::Token { sample, token, log_prob, .. } => {
+                if let Some(delta) = live.voices[sample].push(token, log_prob) {
+                    live.teller.tell(Ok(delta));
+                }
+                if live.voices.iter().all(Voice::is_over) {
+                    self.scheduler.cancel(request);
+                }
+            }
+            Event::Finished { sample, reason, usage, .. } => {
+                self.finish(request, sample, reason, &usage);
+            }
+        }
+    }
+
+    /// An answer is over.
+    fn finish(
+        &mut self,
+        request: RequestId,
+        sample: usize,
+        reason: FinishReason,
+        usage: &lucid_engine::Usage,
+    ) {
+        let Some(live) = self.live.get_mut(&request) else { return };
+        let voice = &mut live.voices[sample];
+        if let Some(delta) = voice.finish() {
+            live.teller.tell(Ok(delta));
+        }
+        voice.over = true;
+        let stop = match (voice.stopped.take(), reason) {
+            (Some(text), _) => Stop::Text(text),
+            (None, FinishReason::EndToken(token)) if live.stop_tokens.contains(&token) => {
+                let spelled = piece(&self.shared.tokenizer, token);
+                Stop::Text(String::from_utf8_lossy(&spelled).into_owned())
+            }
+            (None, FinishReason::EndToken(_) | FinishReason::Constraint) => Stop::End,
+            (None, FinishReason::Limit) => Stop::Length,
+            (None, FinishReason::ContextFull) => Stop::ContextFull,
+            (None, FinishReason::Cancelled) => Stop::Cancelled,
+            (None, FinishReason::Error(error)) => {
+                live.teller.tell(Err(self.shared.error_of(&error)));
+                return self.end(request);
+            }
+        };
+        let usage = Usage {
+            prompt_tokens: live.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            new_tokens: voice.tokens,
+            seed: Some(live.seed.wrapping_add(sample as u64)),
+            ..Usage::default()
+        };
+        live.teller.tell(Ok(Delta::Finished { sample, stop, usage }));
+        self.shared.count(&usage, sample);
+        live.open -= 1;
+        if live.open == 0 {
+            let began = live.began;
+            self.live.remove(&request);
+            self.shared.leave(Some(began.elapsed()));
+        }
+    }
+
+    /// Lets go of a turn, whatever is left of it.
+    fn end(&mut self, id: RequestId) {
+        self.scheduler.cancel(id);
+        if self.live.remove(&id).is_some() {
+            self.shared.leave(None);
+        }
+    }
+
+    /// Ends all turns with an error.
+    fn give_up(&mut self, error: &ProviderError) {
+        for (id, live) in std::mem::take(&mut self.live) {
+            live.teller.tell(Err(error.clone()));
+            if !self.broken {
+                self.scheduler.cancel(id);
+            }
+            self.shared.leave(None);
+        }
+    }
+
+    fn publish(&self) {
+        if self.broken {
+            return;
+        }
+        self.shared.publish(&self.scheduler);
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+impl Shared {
+    /// What the engine's error means to whoever asked.
+    pub(super) fn error_of(&self, error: &EngineError) -> ProviderError {
+        match error {
+            EngineError::Constraint { .. } | EngineError::NoTokenAllowed => {
+                ProviderError::Grammar { reason: error.to_string() }
+            }
+            error => self.broken_error(&error.to_string()),
+        }
+    }
+}
