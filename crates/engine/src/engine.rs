@@ -56,6 +56,20 @@ pub enum Wanted {
     Last,
     /// Those after every token.
     All,
+    /// Those after this token of the feed, counted from 0, and all later ones.
+    From(usize),
+}
+
+impl Wanted {
+    /// Whether the logits after token `step` of a feed of `len` are wanted.
+    fn covers(self, step: usize, len: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::Last => step + 1 == len,
+            Self::All => true,
+            Self::From(first) => step >= first,
+        }
+    }
 }
 
 /// New tokens for one sequence in a pass.
@@ -107,6 +121,7 @@ pub struct Engine {
     transformer: Transformer<Eager>,
     eager: Eager,
     options: EngineOptions,
+    pool: Arc<ThreadPool>,
     blocks: BlockAllocator,
     prefixes: PrefixCache,
     slots: Vec<Slot>,
@@ -146,8 +161,8 @@ impl Engine {
             let KvShape { dtype, head_dim, value_dim, .. } = kv;
             return Err(EngineError::KvFormat { dtype, head_dim, value_dim });
         }
-        let mut eager =
-            Eager::new(pool, EagerOptions { level: options.level, kv, packing: options.packing });
+        let eager_options = EagerOptions { level: options.level, kv, packing: options.packing };
+        let mut eager = Eager::new(Arc::clone(&pool), eager_options);
         let transformer = Transformer::bind(source, &mut eager)?;
         Ok(Self {
             transformer,
@@ -155,6 +170,7 @@ impl Engine {
             blocks: BlockAllocator::new(options.kv_blocks),
             prefixes: PrefixCache::default(),
             options,
+            pool,
             slots: Vec::new(),
             pass: Pass::default(),
             bounds: Vec::new(),
@@ -184,6 +200,11 @@ impl Engine {
     /// How the engine was set up.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The threads that passes run on; between passes they are free for other work.
+    pub(crate) fn pool(&self) -> &Arc<ThreadPool> {
+        &self.pool
     }
 
     /// An empty sequence. It costs nothing until it is fed.
@@ -401,8 +422,7 @@ impl Engine {
             pass.tables.push(sequence.table.clone());
             for (step, &token) in feed.tokens.iter().enumerate() {
                 let position = (sequence.tokens.len() + step) as u32;
-                let last = step + 1 == feed.tokens.len();
-                if feed.wanted == Wanted::All || (feed.wanted == Wanted::Last && last) {
+                if feed.wanted.covers(step, feed.tokens.len()) {
                     pass.outputs.push(pass.rows.len() as u32);
                 }
                 pass.rows.push(PassRow { token, position, sequence: index });

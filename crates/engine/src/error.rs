@@ -104,6 +104,14 @@ pub enum EngineError {
         /// How many there are.
         open: usize,
     },
+    /// A draft model that speaks of other tokens.
+    #[error("the draft model has {found} tokens, and the model it is to speed up has {expected}")]
+    DraftVocabulary {
+        /// Tokens of the model.
+        expected: usize,
+        /// Tokens of the draft.
+        found: usize,
+    },
     /// The file was truncated or rewritten while it was in use.
     #[error("the weights file changed while it was in use; load the model again")]
     WeightsChanged,

@@ -17,5 +17,6 @@ pub use lucid_tensor::{Hook, HookRows, KvDType, Level, PackedFrom, Packing, Site
 pub use prefix::{ClientId, Scope};
 pub use scheduler::{
     ALTERNATIVES_MAX, Clock, Constraint, Event, FinishReason, LogProb, Request, RequestId,
-    SAMPLES_MAX, Scheduler, SchedulerOptions, SchedulerStats, TokenMask, Usage, WantedLogProbs,
+    SAMPLES_MAX, Scheduler, SchedulerOptions, SchedulerStats, Speculation, TokenMask, Usage,
+    WantedLogProbs,
 };

@@ -99,6 +99,16 @@ impl Sampler {
         })
     }
 
+    /// The same sampler with another seed: what it has accepted stays, and its next random number
+    /// is the first of that seed.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        let mut sampler = self.clone();
+        sampler.random = random::Pcg32::new(seed);
+        sampler.config.seed = seed;
+        sampler
+    }
+
     /// The settings.
     pub fn config(&self) -> &SamplerConfig {
         &self.config

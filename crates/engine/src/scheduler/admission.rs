@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use lucid_tensor::KvBlockId;
+use lucid_tensor::{KV_BLOCK_LEN, KvBlockId};
 
+use super::run::Refusal;
 use super::{Active, Scheduler};
 use crate::kv_blocks_for;
 use crate::prefix::ClientId;
@@ -66,24 +67,96 @@ impl Scheduler {
         if self.running.len() >= self.options.sequences_max && !alone {
             return false;
         }
+        // Nothing has changed since it did not fit.
+        if run.refusal.is_some_and(|refusal| refusal.change == self.changes) && !alone {
+            return false;
+        }
         // What is known of it need not be taken anew.
         let sequence = self.engine.adopt(&run.terms.scope, &run.tokens[..run.reported]);
-        let cached = self.computed(sequence);
+        let known = self.computed(sequence);
         let blocks = kv_blocks_for((run.target() + 1).min(run.terms.capacity));
         let needed = blocks - self.engine.table(sequence).len();
         let promised: usize = self.running.iter().map(|active| self.promised(active)).sum();
         if needed + promised > self.engine.available_blocks() && !alone {
-            self.close(sequence);
+            self.engine.close(sequence).expect("it was opened just now");
+            let refusal = Refusal { change: self.changes, known };
+            if let Some(run) = self.queue.front_mut(client) {
+                run.refusal = Some(refusal);
+            }
             return false;
         }
         let Some(mut run) = self.queue.pop(client) else { return false };
         if run.admission.is_none() {
             run.admission = Some(self.admissions);
-            run.cached = cached.min(run.terms.prompt_tokens);
             self.admissions += 1;
         }
-        self.running.push(Active::new(run, sequence));
+        run.refusal = None;
+        let mut active = Active::new(run, sequence);
+        self.look_ahead(&mut active, known);
+        self.running.push(active);
         true
+    }
+
+    /// Looks for an older sequence that is going to compute what this one would, `known` tokens of
+    /// which are known. Waiting for it costs nothing: of one client's prompts the older is computed
+    /// first, and the oldest waits for nobody.
+    fn look_ahead(&self, active: &mut Active, known: usize) {
+        let Active { run, leader, .. } = active;
+        if !run.fed {
+            run.cached = known.min(run.terms.prompt_tokens);
+        }
+        // Its last token is computed in any case.
+        let own = &run.tokens[..run.reported.saturating_sub(1)];
+        let age = (run.admission, run.sample);
+        let ahead = |other: &Active| {
+            let theirs = &other.run.tokens[..other.run.target()];
+            let pairs = own.iter().zip(theirs);
+            let shared = pairs.take_while(|(own, theirs)| own == theirs).count();
+            (other.sequence, shared / KV_BLOCK_LEN * KV_BLOCK_LEN)
+        };
+        let leads = |other: &&Active| {
+            // Prompts that are told token by token are slow.
+            let slow = other.run.terms.log_probs.is_some_and(|wanted| wanted.prompt);
+            other.age() < age && !slow && other.run.terms.scope == run.terms.scope
+        };
+        let leaders = self.running.iter().filter(leads).map(ahead);
+        let leaders = leaders
+            .filter(|&(sequence, shared)| shared > known && self.computed(sequence) < shared);
+        *leader = leaders.max_by_key(|&(_, shared)| shared);
+    }
+
+    /// A sequence that waited for another's blocks takes them once they are there, or once they
+    /// will not come.
+    pub(super) fn find_again(&mut self, index: usize) {
+        let Some((leader, shared)) = self.running[index].leader else { return };
+        if self.engine.tokens(leader).is_ok_and(|tokens| tokens.len() < shared) {
+            return;
+        }
+        let Active { run, sequence: old, .. } = &self.running[index];
+        let (old, known) = (*old, &run.tokens[..run.reported]);
+        let sequence = self.engine.adopt(&run.terms.scope, known);
+        self.engine.close(old).expect("a running sequence is open");
+        self.changes += 1;
+        let mut active = self.running.remove(index);
+        active.sequence = sequence;
+        self.look_ahead(&mut active, self.computed(sequence));
+        self.running.insert(index, active);
+    }
+
+    /// Lets later sequences adopt the full blocks of this one. Who waits with the same beginning is
+    /// looked at again.
+    pub(super) fn publish(&mut self, active: &Active) {
+        let Active { run, sequence, .. } = active;
+        let published = self.engine.publish(*sequence, &run.terms.scope);
+        published.expect("a running sequence is open");
+        let waits = self.queue.front(run.terms.scope.client());
+        let waits = waits.filter(|waits| waits.terms.scope == run.terms.scope);
+        let Some((waits, refusal)) = waits.and_then(|waits| Some((waits, waits.refusal?))) else {
+            return;
+        };
+        let known = run.tokens.iter().zip(&waits.tokens[..waits.reported]);
+        let shared = known.take_while(|(own, theirs)| own == theirs).count();
+        self.changes += u64::from(shared / KV_BLOCK_LEN > refusal.known / KV_BLOCK_LEN);
     }
 
     /// Blocks that a running sequence will take for its known tokens, and one to grow into.
@@ -132,7 +205,7 @@ impl Scheduler {
     /// sampler stays as it is, so it will go on with the same tokens.
     fn preempt(&mut self, index: usize) {
         let active = self.running.remove(index);
-        self.close(active.sequence);
+        self.close(&active);
         self.queue.push_front(active.run);
         self.stats.preemptions += 1;
     }

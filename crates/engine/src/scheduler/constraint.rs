@@ -3,6 +3,8 @@
 //! It fails closed. A constraint that reports an error, or that leaves no token while the answer
 //! may not end, ends the answer with that error; no token is ever chosen without it.
 
+use std::collections::VecDeque;
+
 use lucid_tensor::TokenId;
 
 use crate::EngineError;
@@ -10,7 +12,12 @@ use crate::EngineError;
 /// Says which tokens may come next. One constraint belongs to one answer.
 ///
 /// For each token, in this order: `forced`, until it has nothing more; then `may_end` and `mask`;
-/// then `accept` of the token that was chosen.
+/// then `accept` of the token that was chosen. Only tokens that are really part of the answer are
+/// accepted; of what speculation proposes `conforming` alone hears.
+///
+/// It is asked for one token at a time, on any of the engine's threads. A panic ends the pass for
+/// everybody and leaves the scheduler unfit for use: whoever wraps code that may panic catches it
+/// and returns an error.
 pub trait Constraint: Send {
     /// Tokens that must come next, in order, whatever the model says; none where it has a choice.
     /// `accept` follows for each. All of them are computed in one pass with the token before them.
@@ -36,6 +43,35 @@ pub trait Constraint: Send {
 
     /// Whether the answer may end here.
     fn may_end(&self) -> bool;
+
+    /// How many of these tokens could follow, one after the other, the constraint itself staying as
+    /// it is. Asked after `forced` has nothing more. The default asks a duplicate; whoever has a
+    /// cheaper way should take it. Too many cost time, and too few as well; neither changes the
+    /// answer.
+    ///
+    /// # Errors
+    /// The constraint cannot go on.
+    fn conforming(&mut self, tokens: &[TokenId], vocab_size: usize) -> Result<usize, EngineError> {
+        let mut copy = self.duplicate();
+        let (mut mask, mut forced) = (TokenMask::default(), VecDeque::new());
+        for (index, &token) in tokens.iter().enumerate() {
+            if forced.is_empty() {
+                forced.extend(copy.forced()?);
+            }
+            let fits = if let Some(next) = forced.pop_front() {
+                next == token
+            } else {
+                mask.reset(vocab_size);
+                copy.mask(&mut mask)?;
+                mask.allows(token)
+            };
+            if !fits {
+                return Ok(index);
+            }
+            copy.accept(token)?;
+        }
+        Ok(tokens.len())
+    }
 
     /// The same constraint in the same state, for another answer to the prompt.
     fn duplicate(&self) -> Box<dyn Constraint>;

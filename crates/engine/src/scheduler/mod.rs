@@ -13,30 +13,33 @@
 mod admission;
 mod constraint;
 mod pace;
+mod pass;
 mod plan;
 mod queue;
 mod request;
 mod run;
+mod speculation;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lucid_tensor::{KV_BLOCK_LEN, PackedFrom};
+use lucid_tensor::{KV_BLOCK_LEN, PackedFrom, TokenId};
 
 use crate::EngineError;
-use crate::engine::{Engine, Feed, SequenceId, Wanted, kv_blocks_for};
+use crate::engine::{Engine, SequenceId, kv_blocks_for};
 use crate::prefix::{ClientId, Scope};
-use crate::sampler::{Sampler, SamplerConfig, SamplerError};
+use crate::sampler::{Sampler, SamplerError};
 
 pub use constraint::{Constraint, TokenMask};
 use pace::Pace;
 use queue::Queue;
 pub use request::{
-    ALTERNATIVES_MAX, Event, FinishReason, LogProb, Request, RequestId, SAMPLES_MAX, Usage,
-    WantedLogProbs,
+    ALTERNATIVES_MAX, Event, FinishReason, LogProb, Request, RequestId, SAMPLES_MAX, Speculation,
+    Usage, WantedLogProbs,
 };
-use run::{Desk, Run, Sample, Terms};
+use run::{Desk, Run, Terms};
+use speculation::{Draft, Speculator};
 
 /// Tells the time since any fixed moment.
 pub type Clock = Box<dyn FnMut() -> Duration + Send>;
@@ -51,11 +54,13 @@ pub struct SchedulerOptions {
     /// Requests are taken in while fewer sequences than these run; the others wait. A request of
     /// many samples is taken in as one; its samples run even where they are more.
     pub sequences_max: usize,
+    /// Whether what follows is guessed from the text so far, where a request lets it.
+    pub lookup: bool,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        Self { stall: Duration::from_millis(100), sequences_max: 64 }
+        Self { stall: Duration::from_millis(100), sequences_max: 64, lookup: true }
     }
 }
 
@@ -72,21 +77,44 @@ pub struct SchedulerStats {
     pub rows: u64,
     /// How often a sequence had to make room and was computed again.
     pub preemptions: u64,
+    /// Tokens that speculation computed ahead.
+    pub proposed_tokens: u64,
+    /// Of these, tokens that came true.
+    pub accepted_tokens: u64,
 }
 
 /// A sequence that runs.
 struct Active {
     run: Run,
     sequence: SequenceId,
+    /// The same answer in the draft model.
+    draft: Option<SequenceId>,
+    /// An older sequence that is computing what this one waits for, and how many tokens of it.
+    leader: Option<(SequenceId, usize)>,
     /// What the pass takes of it.
     rows: usize,
+    /// What the pass takes beyond: tokens that may follow.
+    proposal: Vec<TokenId>,
+    /// Tokens of it that were computed, and settled, before the pass.
+    computed: usize,
+    settled: usize,
     /// Answers that begin where its prompt ends, between a pass and its end.
     split: Vec<Run>,
 }
 
 impl Active {
     fn new(run: Run, sequence: SequenceId) -> Self {
-        Self { run, sequence, rows: 0, split: Vec::new() }
+        Self {
+            run,
+            sequence,
+            draft: None,
+            leader: None,
+            rows: 0,
+            proposal: Vec::new(),
+            computed: 0,
+            settled: 0,
+            split: Vec::new(),
+        }
     }
 
     fn client(&self) -> ClientId {
@@ -95,26 +123,31 @@ impl Active {
 
     /// Greater for what was taken in later.
     fn age(&self) -> (Option<u64>, usize) {
-        (self.run.admission, self.run.sample.index)
+        (self.run.admission, self.run.sample)
     }
 
     /// In which order a client's sequences get their parts of a budget: those that have begun to
     /// answer, then the oldest.
     fn prefill_order(&self) -> (bool, RequestId, usize) {
-        let Run { terms, tokens, sample, .. } = &self.run;
-        (tokens.len() == terms.prompt_tokens, terms.id, sample.index)
+        let Run { terms, sample, .. } = &self.run;
+        (!self.run.has_begun(), terms.id, *sample)
     }
 }
 
 /// The scheduler. See the module's text.
 pub struct Scheduler {
     engine: Engine,
+    draft: Option<Draft>,
     options: SchedulerOptions,
     clock: Clock,
     pace: Pace,
     queue: Queue,
     running: Vec<Active>,
-    desk: Desk,
+    /// One for each thread.
+    desks: Vec<Desk>,
+    events: Vec<Event>,
+    /// Counts what may let in somebody who did not fit: blocks freed, or found to be shared.
+    changes: u64,
     requests: u64,
     admissions: u64,
     /// The client that had the last part of a budget.
@@ -138,14 +171,18 @@ impl Scheduler {
             0 => {}
             open => return Err(EngineError::OpenSequences { open }),
         }
+        let desks = (0..engine.pool().threads()).map(|_| Desk::default()).collect();
         Ok(Self {
             engine,
+            draft: None,
             options,
             clock,
             pace: Pace::new(options.stall),
             queue: Queue::default(),
             running: Vec::new(),
-            desk: Desk::default(),
+            desks,
+            events: Vec::new(),
+            changes: 0,
             requests: 0,
             admissions: 0,
             prefilled_last: None,
@@ -154,18 +191,33 @@ impl Scheduler {
         })
     }
 
+    /// The same scheduler with a smaller model that guesses what follows. Without blocks or room
+    /// it guesses nothing; when it cannot compute any more it is let go of.
+    ///
+    /// # Errors
+    /// Its vocabulary is another one, or it has open sequences.
+    pub fn with_draft(mut self, draft: Engine) -> Result<Self, EngineError> {
+        let [expected, found] = [&self.engine, &draft].map(|engine| engine.config().vocab_size);
+        if expected != found {
+            return Err(EngineError::DraftVocabulary { expected, found });
+        }
+        match draft.sequence_count() {
+            0 => {}
+            open => return Err(EngineError::OpenSequences { open }),
+        }
+        self.draft = Some(Draft::new(draft));
+        Ok(self)
+    }
+
     /// Takes a request into the queue. Its events come from `step`.
     ///
     /// # Errors
     /// The request can never be computed: a setting is out of its range, a token does not exist, or
     /// prompt and answer have no room even alone.
-    pub fn submit(&mut self, mut request: Request) -> Result<RequestId, EngineError> {
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
         self.check(&request)?;
-        let constraint = request.constraint.take();
-        let siblings: Vec<Sample> = (1..request.samples)
-            .map(|index| sample(&request, index, constraint.as_ref().map(|it| it.duplicate())))
-            .collect::<Result<_, _>>()?;
-        let sample = sample(&request, 0, constraint)?;
+        let mut sampler = Sampler::new(request.sampler)?;
+        request.prompt.iter().for_each(|&token| sampler.accept(token));
         let id = RequestId(self.requests);
         self.requests += 1;
         let echo = request.log_probs.is_some_and(|wanted| wanted.prompt);
@@ -178,17 +230,29 @@ impl Scheduler {
             log_probs: request.log_probs,
             vocab_size: self.engine.config().vocab_size,
             capacity: self.capacity(),
+            speculation: request.speculation,
         };
-        self.queue.push_back(Run {
-            sample,
-            siblings,
+        let mut run = Run {
+            sample: 0,
+            siblings: request.samples - 1,
+            sampler,
+            constraint: request.constraint,
             reported: if echo { 0 } else { request.prompt.len() },
             tokens: request.prompt,
             ending: None,
             admission: None,
+            refusal: None,
             cached: 0,
+            fed: false,
+            speculator: Speculator::default(),
             terms: Arc::new(terms),
-        });
+        };
+        run.open(&mut self.events);
+        if run.is_over() {
+            run.finish(&mut self.events);
+        } else {
+            self.queue.push_back(run);
+        }
         Ok(id)
     }
 
@@ -198,7 +262,7 @@ impl Scheduler {
         let mut runs = self.queue.remove(id);
         for active in std::mem::take(&mut self.running) {
             if active.run.terms.id == id {
-                self.close(active.sequence);
+                self.close(&active);
                 runs.push(active.run);
             } else {
                 self.running.push(active);
@@ -207,7 +271,7 @@ impl Scheduler {
         let found = !runs.is_empty();
         for mut run in runs {
             run.ending = Some(FinishReason::Cancelled);
-            run.finish(&mut self.desk.events);
+            run.finish(&mut self.events);
         }
         found
     }
@@ -221,7 +285,7 @@ impl Scheduler {
     pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
         if let Some(failure) = self.failure.take()
             && !self.running.is_empty()
-            && self.desk.events.is_empty()
+            && self.events.is_empty()
         {
             return Err(failure);
         }
@@ -231,16 +295,16 @@ impl Scheduler {
             match self.compute() {
                 Ok(()) => self.settle(),
                 // Nobody's events wait for the others' trouble.
-                Err(error) if !self.desk.events.is_empty() => self.failure = Some(error),
+                Err(error) if !self.events.is_empty() => self.failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(std::mem::take(&mut self.desk.events))
+        Ok(std::mem::take(&mut self.events))
     }
 
     /// Whether there is nothing to compute and nothing to say.
     pub fn idle(&self) -> bool {
-        self.running.is_empty() && self.queue.len() == 0 && self.desk.events.is_empty()
+        self.running.is_empty() && self.queue.len() == 0 && self.events.is_empty()
     }
 
     /// What was done, and what waits.
@@ -263,7 +327,7 @@ impl Scheduler {
     /// Ends all that runs, without a word to anybody, and gives the engine back.
     pub fn into_engine(mut self) -> Engine {
         for active in std::mem::take(&mut self.running) {
-            self.close(active.sequence);
+            self.close(&active);
         }
         self.engine
     }
@@ -327,98 +391,16 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Runs the planned pass and lets every run take in its logits.
-    fn compute(&mut self) -> Result<(), EngineError> {
-        let began = (self.clock)();
-        let computed: Vec<usize> =
-            self.running.iter().map(|active| self.computed(active.sequence)).collect();
-        let Self { engine, running, desk, .. } = self;
-        let fed = || running.iter().zip(&computed).filter(|(active, _)| active.rows > 0);
-        let feeds: Vec<Feed<'_>> =
-            fed().map(|(active, &computed)| feed(active, computed)).collect();
-        let firsts: Vec<usize> = feeds
-            .iter()
-            .zip(fed())
-            .map(|(feed, (active, computed))| match feed.wanted {
-                Wanted::All => *computed,
-                Wanted::None | Wanted::Last => computed + active.rows - 1,
-            })
-            .collect();
-        let logits = engine.forward(&feeds)?;
-        let (mut decoding, mut prefill) = (0, 0);
-        let fed = running.iter_mut().filter(|active| active.rows > 0).zip(firsts).enumerate();
-        for (index, (active, first)) in fed {
-            *if active.rows == 1 { &mut decoding } else { &mut prefill } += active.rows;
-            active.split = active.run.take(first, logits.of(index), desk);
-        }
-        let took = (self.clock)().saturating_sub(began);
-        self.pace.record(took, decoding, prefill);
-        self.stats.passes += 1;
-        self.stats.rows += (decoding + prefill) as u64;
-        Ok(())
-    }
-
-    /// After a pass: what is full can be adopted, what split goes its own ways, what is over ends.
-    fn settle(&mut self) {
-        for Active { run, sequence, rows, split } in std::mem::take(&mut self.running) {
-            let computed = self.computed(sequence);
-            if computed / KV_BLOCK_LEN > (computed - rows) / KV_BLOCK_LEN {
-                let published = self.engine.publish(sequence, &run.terms.scope);
-                published.expect("a running sequence is open");
-            }
-            let mut forks = Vec::new();
-            for run in split {
-                if run.is_over() {
-                    run.finish(&mut self.desk.events);
-                } else {
-                    let fork = self.engine.fork(sequence).expect("a running sequence is open");
-                    forks.push(Active::new(run, fork));
-                }
-            }
-            if run.is_over() {
-                self.close(sequence);
-                run.finish(&mut self.desk.events);
-            } else {
-                self.running.push(Active::new(run, sequence));
-            }
-            self.running.append(&mut forks);
-        }
-    }
-
     /// Tokens of a running sequence whose keys and values are there.
     fn computed(&self, sequence: SequenceId) -> usize {
         self.engine.tokens(sequence).map_or(0, <[_]>::len)
     }
 
-    fn close(&mut self, sequence: SequenceId) {
-        self.engine.close(sequence).expect("a running sequence is open");
+    fn close(&mut self, active: &Active) {
+        self.engine.close(active.sequence).expect("a running sequence is open");
+        if let (Some(draft), Some(sequence)) = (&mut self.draft, active.draft) {
+            draft.close(sequence);
+        }
+        self.changes += 1;
     }
-}
-
-/// An answer that has not begun: its sampler knows the prompt.
-fn sample(
-    request: &Request,
-    index: usize,
-    constraint: Option<Box<dyn Constraint>>,
-) -> Result<Sample, EngineError> {
-    let seed = request.sampler.seed.wrapping_add(index as u64);
-    let mut sampler = Sampler::new(SamplerConfig { seed, ..request.sampler.clone() })?;
-    for &token in &request.prompt {
-        sampler.accept(token);
-    }
-    Ok(Sample { index, sampler, constraint })
-}
-
-/// The next rows of a running sequence.
-fn feed(active: &Active, computed: usize) -> Feed<'_> {
-    let Active { run, sequence, rows, .. } = active;
-    let end = computed + rows;
-    let wanted = if run.owes() {
-        Wanted::All
-    } else if end == run.target() {
-        Wanted::Last
-    } else {
-        Wanted::None
-    };
-    Feed { sequence: *sequence, tokens: &run.tokens[computed..end], wanted }
 }

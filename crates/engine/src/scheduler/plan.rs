@@ -1,16 +1,20 @@
-//! What a pass computes: one row of every sequence that waits for its next token, and parts of
-//! prompts as far as the budget goes.
+//! What a pass computes: the rows of every sequence that waits for its next token, parts of prompts
+//! as far as the budget goes, and with what is left of it proposals.
 
 use std::collections::VecDeque;
 
 use super::Scheduler;
-use super::pace::PREFILL_MIN;
+use super::pace::{PREFILL_MAX, PREFILL_MIN};
 use super::queue::put_in_turn;
 use crate::prefix::ClientId;
 
 /// Rows of one sequence whose logits are all wanted, at most: a row of logits is as long as the
 /// vocabulary.
-const LOGITS_ROWS_MAX: usize = 32;
+pub(super) const LOGITS_ROWS_MAX: usize = 32;
+
+/// Rows of one answer that go before all prompts, at most: its next token and what a constraint
+/// forced after it.
+const ANSWER_ROWS_MAX: usize = 32;
 
 /// A client's share in the budget of a pass.
 struct Line {
@@ -20,36 +24,60 @@ struct Line {
     lacking: VecDeque<(usize, usize)>,
 }
 
+/// What a plan comes to before anything is proposed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Granted {
+    /// Sequences that wait for their next token.
+    decoding: usize,
+    /// What is left of the budget.
+    left: usize,
+    /// The client that had the last part of it.
+    last: Option<ClientId>,
+}
+
 impl Scheduler {
     /// Says how many rows of each sequence the next pass takes, and makes room for them.
     pub(super) fn plan(&mut self) {
+        (0..self.running.len()).for_each(|index| self.find_again(index));
         loop {
-            let last = self.grant();
+            let granted = self.grant();
             let rows = self.running.iter();
             let needed: usize = rows.map(|a| self.engine.blocks_for(a.sequence, a.rows)).sum();
-            if needed <= self.engine.available_blocks() || self.running.len() <= 1 {
-                self.prefilled_last = last;
+            let available = self.engine.available_blocks();
+            if needed <= available || self.running.len() <= 1 {
+                self.prefilled_last = granted.last;
+                let spare = available.saturating_sub(needed);
+                self.speculate(granted.decoding, granted.left, spare);
                 return;
             }
             self.make_room();
         }
     }
 
-    /// Grants rows. Returns the client that had the last part of the budget.
-    fn grant(&mut self) -> Option<ClientId> {
+    /// Grants rows: first to answers, then to prompts.
+    fn grant(&mut self) -> Granted {
         let mut lines: Vec<Line> = Vec::new();
         let mut order: Vec<usize> = (0..self.running.len()).collect();
         order.sort_by_key(|&index| self.running[index].prefill_order());
-        let mut decoding = 0;
+        let (mut decoding, mut forced) = (0, 0);
         for index in order {
-            let lacks = self.lacks(index);
+            let computed = self.computed(self.running[index].sequence);
             let active = &mut self.running[index];
-            active.rows = usize::from(lacks == 1);
-            decoding += active.rows;
-            if lacks <= 1 {
+            let run = &active.run;
+            active.rows = 0;
+            active.proposal.clear();
+            if active.leader.is_some() {
                 continue;
             }
-            let rows = if active.run.owes() { lacks.min(LOGITS_ROWS_MAX) } else { lacks };
+            let lacks = run.target().saturating_sub(computed);
+            let rows = lacks.min(run.wanted_from().saturating_sub(computed) + LOGITS_ROWS_MAX);
+            if lacks <= 1 || run.has_begun() && computed >= run.terms.prompt_tokens {
+                let bound = if forced < PREFILL_MAX { ANSWER_ROWS_MAX } else { 1 };
+                active.rows = rows.min(bound);
+                decoding += usize::from(rows > 0);
+                forced += active.rows.saturating_sub(1);
+                continue;
+            }
             let client = active.client();
             match lines.iter_mut().find(|line| line.client == client) {
                 Some(line) => line.lacking.push_back((index, rows)),
@@ -57,11 +85,19 @@ impl Scheduler {
             }
         }
         put_in_turn(&mut lines, self.prefilled_last, |line| line.client);
-        self.share_out(lines.into(), self.pace.budget(decoding))
+        // What answers take beyond a row each holds others up like a prompt.
+        let budget = self.pace.budget(decoding).saturating_sub(forced);
+        let (last, left) = self.share_out(lines.into(), budget.max(PREFILL_MIN));
+        Granted { decoding, left, last }
     }
 
-    /// Gives the clients in turn a part each until nothing is left or lacking.
-    fn share_out(&mut self, mut lines: VecDeque<Line>, mut budget: usize) -> Option<ClientId> {
+    /// Gives the clients in turn a part each until nothing is left or lacking. Returns who had the
+    /// last part, and what is left.
+    fn share_out(
+        &mut self,
+        mut lines: VecDeque<Line>,
+        mut budget: usize,
+    ) -> (Option<ClientId>, usize) {
         let mut last = self.prefilled_last;
         while budget > 0
             && let Some(mut line) = lines.pop_front()
@@ -76,12 +112,6 @@ impl Scheduler {
             }
             lines.push_back(line);
         }
-        last
-    }
-
-    /// Rows that a running sequence lacks.
-    fn lacks(&self, index: usize) -> usize {
-        let active = &self.running[index];
-        active.run.target() - self.computed(active.sequence)
+        (last, budget)
     }
 }

@@ -35,6 +35,10 @@ impl Queue {
         self.waiting.get(&client)?.front()
     }
 
+    pub(super) fn front_mut(&mut self, client: ClientId) -> Option<&mut Run> {
+        self.waiting.get_mut(&client)?.front_mut()
+    }
+
     /// Takes a client's first run: it had its turn.
     pub(super) fn pop(&mut self, client: ClientId) -> Option<Run> {
         let runs = self.waiting.get_mut(&client)?;

@@ -33,6 +33,19 @@ pub struct Request {
     pub constraint: Option<Box<dyn Constraint>>,
     /// How many answers to the one prompt; 1 to `SAMPLES_MAX`.
     pub samples: usize,
+    /// Whether tokens may be guessed ahead. The answer is the same.
+    pub speculation: Speculation,
+}
+
+/// Whether what may follow is guessed, so that one pass can settle several tokens. It changes when
+/// tokens come, never which, nor their log-probabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speculation {
+    /// Never.
+    Off,
+    /// While it gains time.
+    #[default]
+    Auto,
 }
 
 impl Default for Request {
@@ -48,6 +61,7 @@ impl Default for Request {
             log_probs: None,
             constraint: None,
             samples: 1,
+            speculation: Speculation::Auto,
         }
     }
 }
@@ -141,4 +155,8 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens of this answer.
     pub new_tokens: usize,
+    /// Tokens that speculation computed ahead.
+    pub proposed_tokens: usize,
+    /// Of these, tokens that came true.
+    pub accepted_tokens: usize,
 }

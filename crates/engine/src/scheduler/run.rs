@@ -2,15 +2,18 @@
 //! are chosen.
 //!
 //! Invariant: nothing here depends on when, or in how many passes, the logits were computed. So a
-//! run whose keys and values were taken away goes on exactly where it was.
+//! run whose keys and values were taken away goes on exactly where it was, and logits that follow a
+//! proposal are looked at only if the proposal is what was settled anyway.
 
 use std::sync::Arc;
 
 use lucid_tensor::TokenId;
 
 use super::constraint::{Constraint, TokenMask};
-use super::request::{Event, FinishReason, LogProb, RequestId, Usage, WantedLogProbs};
+use super::request::{Event, FinishReason, LogProb, RequestId, Speculation, Usage, WantedLogProbs};
+use super::speculation::Speculator;
 use crate::EngineError;
+use crate::engine::Wanted;
 use crate::prefix::Scope;
 use crate::sampler::{Sampler, Workspace, log_softmax};
 
@@ -26,21 +29,18 @@ pub(super) struct Terms {
     pub(super) vocab_size: usize,
     /// Tokens that prompt and answer may have together.
     pub(super) capacity: usize,
-}
-
-/// What makes one answer differ from another to the same prompt.
-pub(super) struct Sample {
-    pub(super) index: usize,
-    pub(super) sampler: Sampler,
-    pub(super) constraint: Option<Box<dyn Constraint>>,
+    pub(super) speculation: Speculation,
 }
 
 /// An answer, or a prompt that several answers will follow.
 pub(super) struct Run {
     pub(super) terms: Arc<Terms>,
-    pub(super) sample: Sample,
-    /// Other answers, until the prompt is computed and they become runs of their own.
-    pub(super) siblings: Vec<Sample>,
+    /// Which of the answers to the prompt.
+    pub(super) sample: usize,
+    /// How many answers with higher numbers begin where this one's first choice is made.
+    pub(super) siblings: usize,
+    pub(super) sampler: Sampler,
+    pub(super) constraint: Option<Box<dyn Constraint>>,
     /// The prompt, and what is settled of the answer.
     pub(super) tokens: Vec<TokenId>,
     /// How many of `tokens` need no more events. Those beyond wait for the logits before them.
@@ -49,14 +49,27 @@ pub(super) struct Run {
     pub(super) ending: Option<FinishReason>,
     /// The number of its first admission; the later, the sooner it makes room for others.
     pub(super) admission: Option<u64>,
-    /// Tokens of the prompt that its first admission found known.
+    /// Why it still waits.
+    pub(super) refusal: Option<Refusal>,
+    /// Tokens of the prompt that were known when it was first computed.
     pub(super) cached: usize,
+    /// Whether any of it was ever computed for it.
+    pub(super) fed: bool,
+    pub(super) speculator: Speculator,
 }
 
-/// Working memory that runs take turns in, and where their events go.
+/// That a run was not taken in, as things stood.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    /// The scheduler's count of changes then.
+    pub(super) change: u64,
+    /// Tokens of it that were known then.
+    pub(super) known: usize,
+}
+
+/// Working memory that runs of one thread take turns in.
 #[derive(Default)]
 pub(super) struct Desk {
-    pub(super) events: Vec<Event>,
     workspace: Workspace,
     mask: TokenMask,
     masked: Vec<f32>,
@@ -83,70 +96,142 @@ impl Run {
         }
     }
 
-    /// Takes in logits of consecutive positions, the first one being `first`. Returns the other
-    /// answers to the prompt, once it is computed.
+    /// Whether a first token of the answer was told.
+    pub(super) fn has_begun(&self) -> bool {
+        self.reported > self.terms.prompt_tokens
+    }
+
+    /// The first of `tokens` after which logits are wanted.
+    pub(super) fn wanted_from(&self) -> usize {
+        let place = match self.terms.log_probs {
+            Some(_) => self.reported.max(1),
+            None => self.tokens.len(),
+        };
+        place - 1
+    }
+
+    /// Which logits it wants of a feed of the tokens from `computed` to `end`.
+    pub(super) fn wanted(&self, computed: usize, end: usize) -> Wanted {
+        let from = self.wanted_from();
+        if from < end { Wanted::From(from.saturating_sub(computed)) } else { Wanted::None }
+    }
+
+    /// Settles what the constraint has to say before anything is computed, so that it is computed
+    /// with the prompt. Where that is all there is, it is told at once.
+    pub(super) fn open(&mut self, events: &mut Vec<Event>) {
+        if self.terms.new_tokens_max == 0 {
+            return;
+        }
+        if let Err(error) = self.force() {
+            self.ending = Some(FinishReason::Error(error));
+        }
+        if self.ending.is_some() {
+            self.report_unasked(events);
+        }
+    }
+
+    /// The other answers, each of which goes on from the logits that this one goes on from next.
+    pub(super) fn split(&self) -> Vec<Self> {
+        let sibling = |offset: usize| Self {
+            terms: Arc::clone(&self.terms),
+            sample: self.sample + offset,
+            siblings: 0,
+            sampler: self.sampler.with_seed(self.seed(offset)),
+            constraint: self.constraint.as_ref().map(|constraint| constraint.duplicate()),
+            tokens: self.tokens.clone(),
+            reported: self.tokens.len(),
+            ending: None,
+            admission: self.admission,
+            refusal: None,
+            cached: self.cached,
+            fed: true,
+            speculator: Speculator::default(),
+        };
+        (1..=self.siblings).map(sibling).collect()
+    }
+
+    fn seed(&self, offset: usize) -> u64 {
+        self.sampler.config().seed.wrapping_add(offset as u64)
+    }
+
+    /// Takes in logits of consecutive positions, the first one being `first`. Those beyond the
+    /// settled tokens were computed as if `proposal` followed.
     pub(super) fn take<'a>(
         &mut self,
         first: usize,
         rows: impl Iterator<Item = &'a [f32]>,
+        proposal: &[TokenId],
         desk: &mut Desk,
-    ) -> Vec<Self> {
-        let mut split = Vec::new();
+        events: &mut Vec<Event>,
+    ) {
+        let settled = self.tokens.len();
         for (place, row) in (first + 1..).zip(rows) {
+            // What follows a token that was not settled is of no use.
+            if place > settled && self.tokens.get(place - 1) != Some(&proposal[place - 1 - settled])
+            {
+                break;
+            }
             if self.reported == 0 {
-                self.report(None, desk);
+                self.report(None, events);
             }
             if place < self.tokens.len() {
                 if place == self.reported {
-                    self.report_with(row, desk);
+                    self.report_with(row, desk, events);
                 }
             } else if self.ending.is_none() {
-                let known = self.tokens.len();
-                self.continue_with(row, desk);
-                for sample in std::mem::take(&mut self.siblings) {
-                    let mut run = self.sibling(sample, known);
-                    run.continue_with(row, desk);
-                    split.push(run);
-                }
+                self.continue_with(row, desk, events);
             }
         }
-        split
+    }
+
+    /// How much of a proposal after the first `settled` tokens came true.
+    pub(super) fn agreed(&self, settled: usize, proposal: &[TokenId]) -> usize {
+        let said = self.tokens[settled..].iter().zip(proposal);
+        said.take_while(|(said, proposed)| said == proposed).count()
+    }
+
+    /// Cuts a proposal off where it cannot come true: at a stop token, at what the constraint
+    /// forbids.
+    pub(super) fn cut(&mut self, proposal: &mut Vec<TokenId>) {
+        let Terms { vocab_size, stop_tokens, .. } = &*self.terms;
+        let stops = |token: &TokenId| stop_tokens.contains(token) || *token as usize >= *vocab_size;
+        proposal.truncate(proposal.iter().position(stops).unwrap_or(proposal.len()));
+        if let Some(constraint) = &mut self.constraint
+            && !proposal.is_empty()
+        {
+            // If it fails it will say so again when it is asked what may follow.
+            proposal.truncate(constraint.conforming(proposal, *vocab_size).unwrap_or(0));
+        }
+    }
+
+    /// How many tokens may follow at most.
+    pub(super) fn tokens_left(&self) -> usize {
+        let Terms { new_tokens_max, prompt_tokens, capacity, .. } = *self.terms;
+        let said = self.tokens.len() - prompt_tokens;
+        (new_tokens_max - said).min(capacity - self.tokens.len())
     }
 
     /// Says that the answer is over, and so are those that would have followed the same prompt.
     pub(super) fn finish(self, events: &mut Vec<Event>) {
         let reason = self.ending.expect("what is over has a reason");
-        for sample in std::iter::once(&self.sample).chain(&self.siblings) {
+        for sample in self.sample..=self.sample + self.siblings {
             let usage = Usage {
                 prompt_tokens: self.terms.prompt_tokens,
                 cached_tokens: self.cached,
                 new_tokens: self.reported.saturating_sub(self.terms.prompt_tokens),
+                proposed_tokens: self.speculator.proposed,
+                accepted_tokens: self.speculator.accepted,
             };
-            events.push(Event::Finished {
-                request: self.terms.id,
-                sample: sample.index,
-                reason: reason.clone(),
-                usage,
-            });
+            let (request, reason) = (self.terms.id, reason.clone());
+            events.push(Event::Finished { request, sample, reason, usage });
         }
     }
 
-    /// Another answer to the first `known` tokens.
-    fn sibling(&self, sample: Sample, known: usize) -> Self {
-        Self {
-            terms: Arc::clone(&self.terms),
-            sample,
-            siblings: Vec::new(),
-            tokens: self.tokens[..known].to_vec(),
-            reported: known,
-            ending: None,
-            admission: self.admission,
-            cached: self.cached,
-        }
-    }
-
-    /// Settles what follows the last token, `row` being the logits after it.
-    fn continue_with(&mut self, row: &[f32], desk: &mut Desk) {
+    /// Settles what follows the last token, `row` being the logits after it. From here on siblings
+    /// are runs of their own.
+    fn continue_with(&mut self, row: &[f32], desk: &mut Desk, events: &mut Vec<Event>) {
+        self.report_unasked(events);
+        self.siblings = 0;
         if self.terms.new_tokens_max == 0 {
             self.ending = Some(FinishReason::Limit);
             return;
@@ -155,20 +240,13 @@ impl Run {
             self.ending = Some(FinishReason::Error(error));
         }
         if self.owes() {
-            self.report_with(row, desk);
+            self.report_with(row, desk, events);
         }
-        while self.terms.log_probs.is_none() && self.owes() {
-            self.report(None, desk);
-        }
+        self.report_unasked(events);
     }
 
-    /// Forced tokens if there are any, else a chosen one and those that it forces.
+    /// A chosen token, and those that it forces.
     fn settle(&mut self, row: &[f32], desk: &mut Desk) -> Result<(), EngineError> {
-        let known = self.tokens.len();
-        self.force()?;
-        if self.tokens.len() > known || self.ending.is_some() {
-            return Ok(());
-        }
         match self.choose(row, desk)? {
             Some(token) => self.push(token)?,
             None => self.ending = Some(FinishReason::Constraint),
@@ -179,7 +257,7 @@ impl Run {
     /// Appends what the constraint leaves no choice about.
     fn force(&mut self) -> Result<(), EngineError> {
         while self.ending.is_none() {
-            let Some(constraint) = &mut self.sample.constraint else { break };
+            let Some(constraint) = &mut self.constraint else { break };
             let forced = constraint.forced()?;
             if forced.is_empty() {
                 break;
@@ -195,7 +273,7 @@ impl Run {
 
     /// A token that the constraint allows; `None` if it is met and lets nothing follow.
     fn choose(&mut self, row: &[f32], desk: &mut Desk) -> Result<Option<TokenId>, EngineError> {
-        let Sample { sampler, constraint, .. } = &mut self.sample;
+        let Self { sampler, constraint, .. } = self;
         let Some(constraint) = constraint else {
             return Ok(Some(sampler.choose(row, &mut desk.workspace)?));
         };
@@ -228,10 +306,10 @@ impl Run {
         if token as usize >= vocab_size {
             return Err(EngineError::Token { token, vocab_size });
         }
-        if let Some(constraint) = &mut self.sample.constraint {
+        if let Some(constraint) = &mut self.constraint {
             constraint.accept(token)?;
         }
-        self.sample.sampler.accept(token);
+        self.sampler.accept(token);
         self.tokens.push(token);
         if self.tokens.len() - prompt_tokens >= new_tokens_max {
             self.ending = Some(FinishReason::Limit);
@@ -241,24 +319,34 @@ impl Run {
         Ok(())
     }
 
+    /// Tells the tokens that are settled where no log-probabilities are asked for.
+    fn report_unasked(&mut self, events: &mut Vec<Event>) {
+        while self.terms.log_probs.is_none() && self.owes() {
+            self.report(None, events);
+        }
+    }
+
     /// Tells the next token that is settled, `row` being the logits before it.
-    fn report_with(&mut self, row: &[f32], desk: &mut Desk) {
-        let Some(wanted) = self.terms.log_probs else { return self.report(None, desk) };
+    fn report_with(&mut self, row: &[f32], desk: &mut Desk, events: &mut Vec<Event>) {
+        let Some(wanted) = self.terms.log_probs else { return self.report(None, events) };
         let token = self.tokens[self.reported];
         match log_softmax(row, token, wanted.alternatives, &mut desk.workspace) {
-            Ok((value, alternatives)) => self.report(Some(LogProb { value, alternatives }), desk),
+            Ok((value, alternatives)) => self.report(Some(LogProb { value, alternatives }), events),
             Err(error) => self.ending = Some(FinishReason::Error(error.into())),
         }
     }
 
-    fn report(&mut self, log_prob: Option<LogProb>, desk: &mut Desk) {
+    /// Tells the next token: one of the prompt once, one of an answer for each that has it so far.
+    fn report(&mut self, log_prob: Option<LogProb>, events: &mut Vec<Event>) {
         let (request, index) = (self.terms.id, self.reported);
         let token = self.tokens[index];
-        desk.events.push(if index < self.terms.prompt_tokens {
-            Event::Prompt { request, index, token, log_prob }
-        } else {
-            Event::Token { request, sample: self.sample.index, token, log_prob }
-        });
         self.reported += 1;
+        if index < self.terms.prompt_tokens {
+            events.push(Event::Prompt { request, index, token, log_prob });
+            return;
+        }
+        for sample in self.sample..=self.sample + self.siblings {
+            events.push(Event::Token { request, sample, token, log_prob: log_prob.clone() });
+        }
     }
 }

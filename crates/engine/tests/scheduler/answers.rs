@@ -1,7 +1,9 @@
 //! What an answer consists of: samples, log-probabilities, reasons to end, and what it took.
 
 use lucid_engine::sampler::SamplerConfig;
-use lucid_engine::{Event, Feed, FinishReason, LogProb, Request, Usage, Wanted, WantedLogProbs};
+use lucid_engine::{
+    Event, Feed, FinishReason, LogProb, Request, Speculation, Usage, Wanted, WantedLogProbs,
+};
 use lucid_tensor::TokenId;
 
 use crate::fixture::{
@@ -72,6 +74,7 @@ fn samples_share_one_prefill_and_draw_with_their_own_seeds() {
         new_tokens_max: 9,
         sampler: SamplerConfig { seed, ..sampler.clone() },
         samples,
+        speculation: Speculation::Off,
         ..Request::default()
     };
     let mut together = scheduler(256, 32);
@@ -82,7 +85,7 @@ fn samples_share_one_prefill_and_draw_with_their_own_seeds() {
         let seed = u64::MAX.wrapping_add(sample as u64);
         let (other, alone) = serve(&mut scheduler(256, 4), request(seed, 1));
         assert_eq!(tokens(&events, id, sample), tokens(&alone, other, 0), "sample {sample}");
-        let usage = Usage { prompt_tokens: 100, cached_tokens: 0, new_tokens: 9 };
+        let usage = Usage { prompt_tokens: 100, new_tokens: 9, ..Usage::default() };
         assert_eq!(end(&events, id, sample), (FinishReason::Limit, usage));
     }
     assert_ne!(tokens(&events, id, 0), tokens(&events, id, 1));

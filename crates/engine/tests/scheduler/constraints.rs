@@ -6,7 +6,10 @@ use lucid_engine::{
 };
 use lucid_tensor::TokenId;
 
-use crate::fixture::{Even, all_blocks_return, end, greedy, prompt, scheduler, serve, tokens};
+use crate::alone::{alone, copy};
+use crate::fixture::{
+    Even, MODEL, Model, all_blocks_return, end, greedy, prompt, scheduler, serve, tokens,
+};
 
 /// A constraint told by functions of how many tokens it has accepted.
 #[derive(Clone)]
@@ -101,12 +104,42 @@ fn forced_tokens_cost_no_pass_each() {
         // The prompt's pass settles 21 tokens; each further one settles one.
         assert_eq!(passes, 1 + 9);
     }
-    // From the first token on, and to the end: their log-probabilities need one more pass.
+    // From the first token on, and to the end: there is nothing to compute but log-probabilities.
     let toy = Toy { forced: |accepted| (accepted as u32..25).collect(), ..Toy::default() };
-    assert_eq!(check(constrained(toy.clone(), 25)), ((0..25).collect(), FinishReason::Limit, 1));
+    assert_eq!(check(constrained(toy.clone(), 25)), ((0..25).collect(), FinishReason::Limit, 0));
     let log_probs = Some(WantedLogProbs::default());
     let wanted = Request { log_probs, ..constrained(toy, 25) };
-    assert_eq!(check(wanted), ((0..25).collect(), FinishReason::Limit, 2));
+    assert_eq!(check(wanted), ((0..25).collect(), FinishReason::Limit, 1));
+}
+
+/// What comes before the first choice is computed with the prompt, once for all samples.
+#[test]
+fn a_forced_opening_goes_with_the_prompt() {
+    let toy = Toy {
+        forced: |accepted| if accepted == 0 { (40..50).collect() } else { Vec::new() },
+        ..Toy::default()
+    };
+    for log_probs in [None, Some(WantedLogProbs { alternatives: 2, prompt: false })] {
+        let sampler = lucid_engine::sampler::SamplerConfig::unfiltered();
+        let request = Request { log_probs, samples: 3, sampler, ..constrained(toy.clone(), 13) };
+        let (one, mut scheduler) = (copy(&request), scheduler(256, 32));
+        let (id, events) = serve(&mut scheduler, request);
+        assert_eq!(scheduler.stats().passes, 3);
+        assert_eq!(scheduler.stats().rows, 30 + 3 * 2);
+        let mut engine = Model::golden(MODEL).engine(1, 256, 8);
+        let (_, expected) = alone(&mut engine, &one, 256);
+        for (sample, expected) in expected.iter().enumerate() {
+            let told = events.iter().filter_map(|event| match event {
+                Event::Token { sample: of, token, log_prob, .. } if *of == sample => {
+                    Some((*token, log_prob.clone()))
+                }
+                _ => None,
+            });
+            assert_eq!(told.collect::<Vec<_>>(), expected.tokens, "sample {sample}");
+            assert_eq!(end(&events, id, sample).1.new_tokens, 13);
+        }
+        all_blocks_return(&mut scheduler);
+    }
 }
 
 #[test]
@@ -131,7 +164,7 @@ fn it_fails_closed() {
     // A forced token that there is none of, and one that the constraint itself refuses.
     let unknown = Toy { forced: |_| vec![131], ..Toy::default() };
     let expected = FinishReason::Error(EngineError::Token { token: 131, vocab_size: 131 });
-    assert_eq!(check(constrained(unknown, 9)), (vec![], expected, 1));
+    assert_eq!(check(constrained(unknown, 9)), (vec![], expected, 0));
 
     // The bias bans all that is allowed.
     let one = Toy { allowed: |_| vec![7], ..Toy::default() };

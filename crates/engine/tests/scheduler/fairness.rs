@@ -8,7 +8,9 @@ use lucid_engine::{
     ClientId, Event, FinishReason, HookRows, Request, RequestId, Scheduler, SchedulerOptions, Site,
 };
 
-use crate::fixture::{MODEL, Model, all_blocks_return, drain, greedy, prompt, scheduler, still};
+use crate::fixture::{
+    Even, MODEL, Model, all_blocks_return, drain, greedy, prompt, scheduler, still,
+};
 
 fn of_client(client: u64, request: Request) -> Request {
     Request { client: ClientId(client), ..request }
@@ -209,6 +211,26 @@ fn a_long_prompt_holds_others_up_no_longer_than_said() {
     // Slower than that: 32 prompt tokens go into a pass at least.
     let (_, rows) = stalls(5_000, 20_000, 100);
     assert!(rows[..rows.len() - 1].iter().all(|&rows| rows == 33), "{rows:?}");
+}
+
+/// What a constraint forces is not held up by prompts that fill the budget.
+#[test]
+fn forced_runs_go_before_prompts() {
+    let (mut scheduler, _) = timed(5_000, 20_000, Duration::from_millis(100));
+    let mut prompts = Vec::new();
+    for seed in 0..3 {
+        prompts.push(scheduler.submit(of_client(seed, greedy(prompt(seed, 1_500), 1))).unwrap());
+    }
+    let constraint = Some(Box::new(Even::new(2)) as _);
+    let id = scheduler
+        .submit(of_client(9, Request { constraint, ..greedy(prompt(9, 20), 40) }))
+        .unwrap();
+    let (passes, events) = passes_until_over(&mut scheduler, id);
+    // Each choice comes with three more tokens that are forced, whatever else is computed. The
+    // prompt itself is one part of 32.
+    assert!(passes <= 2 + 40 / 3, "{passes} passes");
+    assert_eq!(crate::fixture::tokens(&events, id, 0).len(), 40);
+    assert!(!prompts.is_empty() && scheduler.stats().running > 1, "nothing was in its way");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use lucid_checkpoint::Checkpoint;
 use lucid_engine::sampler::SamplerConfig;
 use lucid_engine::{
     Clock, Constraint, Engine, EngineError, EngineOptions, Event, FinishReason, KvDType, Level,
-    Packing, Request, RequestId, Scheduler, SchedulerOptions, TokenMask, Usage,
+    Packing, Request, RequestId, Scheduler, SchedulerOptions, Speculation, TokenMask, Usage,
 };
 use lucid_sys::ThreadPool;
 use lucid_tensor::{DType, Metadata, TokenId};
@@ -55,6 +55,12 @@ impl Model {
         Self { checkpoint, packing: Packing::Pack, scratch: Some(path) }
     }
 
+    /// Makes the weights file look as if somebody had written to it.
+    pub(crate) fn touch(&self) {
+        let file = std::fs::File::options().append(true).open(self.scratch.as_ref().unwrap());
+        file.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+
     pub(crate) fn engine(&self, threads: usize, context: usize, kv_blocks: usize) -> Engine {
         let options = EngineOptions {
             context,
@@ -78,9 +84,15 @@ pub(crate) fn still() -> Clock {
     Box::new(|| Duration::ZERO)
 }
 
-/// The most probable tokens of each place after `prompt`.
+/// The most probable tokens of each place after `prompt`, one in a pass.
 pub(crate) fn greedy(prompt: Vec<TokenId>, new_tokens_max: usize) -> Request {
-    Request { prompt, new_tokens_max, sampler: SamplerConfig::greedy(), ..Request::default() }
+    Request {
+        prompt,
+        new_tokens_max,
+        sampler: SamplerConfig::greedy(),
+        speculation: Speculation::Off,
+        ..Request::default()
+    }
 }
 
 /// Why and at what cost a sample ended.

@@ -12,6 +12,8 @@ mod fixture;
 mod prefixes;
 mod property;
 mod refusals;
+mod speculation;
+mod trouble;
 
 /// A server gives the scheduler a thread of its own.
 const _: () = {

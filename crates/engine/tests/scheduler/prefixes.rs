@@ -4,7 +4,7 @@
 use lucid_engine::{ClientId, Feed, Request, Scheduler, Scope, Wanted, WantedLogProbs};
 
 use crate::fixture::{
-    MODEL, Model, all_blocks_return, end, greedy, prompt, scheduler, serve, tokens,
+    MODEL, Model, all_blocks_return, drain, end, greedy, prompt, scheduler, serve, tokens,
 };
 
 /// Serves a request; returns its cached tokens, after checking that the others were computed.
@@ -78,22 +78,53 @@ fn a_running_prompt_is_known_as_far_as_it_is_computed() {
     all_blocks_return(&mut scheduler);
 }
 
-/// Two that compute the same at once keep it once.
+/// Of those that come together the first computes what they have in common.
 #[test]
-fn twins_end_up_sharing() {
+fn twins_compute_once() {
+    for (second, cached, rows) in [(prompt(1, 150), 128, 22), (prompt(1, 70), 64, 6)] {
+        let mut scheduler = scheduler(512, 32);
+        let ids =
+            [prompt(1, 150), second].map(|prompt| scheduler.submit(greedy(prompt, 5)).unwrap());
+        scheduler.step().unwrap();
+        assert_eq!(scheduler.stats().rows, 150);
+        let events = drain(&mut scheduler);
+        // A row more for each further token of the two answers.
+        assert_eq!(scheduler.stats().rows, 150 + rows + 2 * 4);
+        for (id, cached) in ids.into_iter().zip([0, cached]) {
+            assert_eq!(end(&events, id, 0).1.cached_tokens, cached);
+        }
+        all_blocks_return(&mut scheduler);
+    }
+}
+
+/// Who waits for a prompt that ends early computes it himself, and others wait for him.
+#[test]
+fn who_waited_goes_on_when_the_first_is_cancelled() {
     let mut scheduler = scheduler(512, 32);
+    let [first, second, third] =
+        [0; 3].map(|_| scheduler.submit(greedy(prompt(1, 150), 5)).unwrap());
+    let stranger = Request { client: ClientId(7), ..greedy(prompt(1, 150), 5) };
+    let stranger = scheduler.submit(stranger).unwrap();
+    // Nothing is computed of the first one yet.
+    scheduler.cancel(first);
+    let events = drain(&mut scheduler);
+    let cached = [second, third, stranger].map(|id| end(&events, id, 0).1.cached_tokens);
+    assert_eq!(cached, [0, 128, 0], "nobody waits for a stranger");
+    all_blocks_return(&mut scheduler);
+}
+
+/// A request for which there is no room gets in once enough of it is known.
+#[test]
+fn what_is_published_lets_in_who_waits() {
+    let mut scheduler = scheduler(512, 6);
     for _ in 0..2 {
-        scheduler.submit(greedy(prompt(1, 150), 5)).unwrap();
+        scheduler.submit(greedy(prompt(1, 250), 3)).unwrap();
     }
     scheduler.step().unwrap();
-    // Two blocks together, and one each.
-    let held = scheduler.engine().kv_bytes();
-    crate::fixture::drain(&mut scheduler);
-    assert_eq!(scheduler.engine().published_bytes(), held / 2);
-    let mut one = Model::golden(MODEL).engine(1, 256, 1);
-    let sequence = one.open();
-    one.forward(&[Feed { sequence, tokens: &[1], wanted: Wanted::Last }]).unwrap();
-    assert_eq!(held, 4 * one.kv_bytes());
+    assert_eq!((scheduler.stats().running, scheduler.stats().waiting), (1, 1));
+    scheduler.step().unwrap();
+    assert_eq!((scheduler.stats().running, scheduler.stats().waiting), (2, 0));
+    drain(&mut scheduler);
     all_blocks_return(&mut scheduler);
 }
 

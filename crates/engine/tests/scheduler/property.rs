@@ -7,7 +7,7 @@ use std::time::Duration;
 use lucid_engine::sampler::SamplerConfig;
 use lucid_engine::{
     ClientId, Clock, Event, FinishReason, LogProb, Request, RequestId, Scheduler, SchedulerOptions,
-    SchedulerStats, WantedLogProbs,
+    SchedulerStats, Speculation, WantedLogProbs,
 };
 use lucid_tensor::TokenId;
 
@@ -57,6 +57,7 @@ fn arrival(random: &mut Random) -> Arrival {
         log_probs: (!random.once_in(3)).then_some(wanted),
         constraint: if random.once_in(3) { even(4) } else { None },
         samples: if random.once_in(4) { 1 + random.below(5) } else { 1 },
+        speculation: if random.once_in(4) { Speculation::Off } else { Speculation::Auto },
     };
     let pass = random.below(40);
     let cancelled = random.once_in(6).then(|| pass + random.below(40));
@@ -149,10 +150,10 @@ fn serve(scheduler: &mut Scheduler, arrivals: &[Arrival]) -> (Vec<Outcome>, Sche
     }
 }
 
-/// Preemptions, evictions and cached tokens of all rounds: each must have happened.
+/// Preemptions, evictions, cached tokens, right and wrong proposals: each must have happened.
 fn check(model: &Model, seed: u64, rounds: usize) {
     let mut random = Random(seed);
-    let mut happened = (0, 0, 0);
+    let (mut happened, other) = ([0; 5], Model::golden("llama-odd"));
     for round in 0..rounds {
         let blocks = 4 + random.below(6);
         let arrivals: Vec<Arrival> = (0..REQUESTS).map(|_| arrival(&mut random)).collect();
@@ -164,24 +165,39 @@ fn check(model: &Model, seed: u64, rounds: usize) {
             let options = SchedulerOptions {
                 stall: Duration::from_millis(100),
                 sequences_max: 1 + random.below(8),
+                lookup: !random.once_in(4),
             };
             let engine = model.engine(threads, CONTEXT, blocks);
             let mut scheduler =
                 Scheduler::new(engine, options, jumpy(random.below(1 << 30) as u64)).unwrap();
+            // The model itself is right as far as its blocks go, another one hardly ever.
+            if let Some(draft) = [None, Some(model), Some(&other)][random.below(3)] {
+                let (context, blocks) = (64 + random.below(200), 1 + random.below(8));
+                scheduler = scheduler.with_draft(draft.engine(threads, context, blocks)).unwrap();
+            }
             let (outcomes, stats) = serve(&mut scheduler, &arrivals);
             for (index, (outcome, expected)) in outcomes.iter().zip(&expected).enumerate() {
                 let what = format!("round {round}, {threads} threads, {index}");
                 outcome.check(&what, arrivals[index].cancelled.is_some(), expected);
             }
-            happened.0 += stats.preemptions;
-            happened.1 += scheduler.engine().evictions();
-            happened.2 += outcomes.iter().map(|outcome| outcome.cached).sum::<usize>();
+            let cached: usize = outcomes.iter().map(|outcome| outcome.cached).sum();
+            let counts = [
+                stats.preemptions,
+                scheduler.engine().evictions(),
+                cached as u64,
+                stats.accepted_tokens,
+                stats.proposed_tokens - stats.accepted_tokens,
+            ];
+            happened.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             all_blocks_return(&mut scheduler);
         }
     }
-    let (preemptions, evictions, cached) = happened;
-    println!("{preemptions} preemptions, {evictions} evictions, {cached} cached tokens");
-    assert!(preemptions > 0 && evictions > 0 && cached > 0, "{happened:?}");
+    let [preemptions, evictions, cached, right, wrong] = happened;
+    println!(
+        "{preemptions} preemptions, {evictions} evictions, {cached} cached tokens, {right} \
+         proposed tokens came true and {wrong} did not"
+    );
+    assert!(happened.iter().all(|&count| count > 0), "{happened:?}");
 }
 
 #[test]
@@ -198,4 +214,15 @@ fn answers_with_windows_are_those_of_each_request_alone() {
 #[test]
 fn answers_of_packed_weights_are_those_of_each_request_alone() {
     check(&Model::packed("llama3", "property"), 3, 10);
+}
+
+/// The same for longer, on other arrivals: `cargo test -p lucid-engine --test scheduler -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn answers_are_those_of_each_request_alone_for_long() {
+    for seed in 100..110 {
+        check(&Model::golden("llama3"), seed, 25);
+        check(&Model::golden("gemma3"), seed + 100, 10);
+        check(&Model::packed("llama3", &format!("long-{seed}")), seed + 200, 25);
+    }
 }

@@ -81,7 +81,7 @@ pub enum TemplateUse {
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        let SchedulerOptions { stall, sequences_max } = SchedulerOptions::default();
+        let SchedulerOptions { stall, sequences_max, .. } = SchedulerOptions::default();
         Self {
             compute: Compute::default(),
             sequences_max,
@@ -148,7 +148,11 @@ impl Local {
         let shared =
             Shared::new(name.to_owned(), tokenizer, &engine, sequences_max, options.queue_max);
         let shared = Arc::new(shared);
-        let scheduler = SchedulerOptions { stall: options.stall, sequences_max };
+        let scheduler = SchedulerOptions {
+            stall: options.stall,
+            sequences_max,
+            ..SchedulerOptions::default()
+        };
         let (commands, thread) = employ(&shared, engine, scheduler)?;
         let (commands, thread) = (Some(commands), Some(thread));
         let now = options.now;

@@ -213,6 +213,8 @@ impl<'a> Worker<'a> {
             cached_tokens: usage.cached_tokens,
             new_tokens: voice.tokens,
             seed: Some(live.seed.wrapping_add(sample as u64)),
+            proposed_tokens: usage.proposed_tokens,
+            accepted_tokens: usage.accepted_tokens,
             ..Usage::default()
         };
         live.teller.tell(Ok(Delta::Finished { sample, stop, usage }));
