@@ -216,7 +216,8 @@ fn answers_of_packed_weights_are_those_of_each_request_alone() {
     check(&Model::packed("llama3", "property"), 3, 10);
 }
 
-/// The same for longer, on other arrivals: `cargo test -p lucid-engine --test scheduler -- --ignored`.
+/// The same for longer, on other arrivals: `cargo test -p lucid-engine --test scheduler --
+/// --ignored`.
 #[test]
 #[ignore = "takes minutes"]
 fn answers_are_those_of_each_request_alone_for_long() {
