@@ -43,6 +43,38 @@ impl Candidates {
             .extend(unmasked.map(|(token, &logit)| Candidate { token: token as TokenId, logit }));
     }
 
+    /// The same as `fill`, and `keep_top` if there are more than `count`: of a long row only the
+    /// best are ever written down.
+    pub(super) fn fill_top(&mut self, logits: &[f32], count: usize) {
+        /// Logits that are looked at together, to pass over them if none is large enough.
+        const TOGETHER: usize = 32;
+        let list = &mut self.list;
+        list.clear();
+        let room = count.saturating_mul(2).max(64);
+        list.reserve(room.min(logits.len()));
+        // What is not above it is masked, or comes after `count` others that are as large.
+        let mut threshold = f32::NEG_INFINITY;
+        for (chunk, logits) in logits.chunks(TOGETHER).enumerate() {
+            let larger = |most, &logit| if logit > most { logit } else { most };
+            if logits.iter().fold(f32::NEG_INFINITY, larger) <= threshold {
+                continue;
+            }
+            for (place, &logit) in logits.iter().enumerate() {
+                if logit > threshold {
+                    list.push(Candidate { token: (chunk * TOGETHER + place) as TokenId, logit });
+                    if list.len() == room {
+                        let (_, last, _) = list.select_nth_unstable_by(count - 1, rank);
+                        threshold = last.logit;
+                        list.truncate(count);
+                    }
+                }
+            }
+        }
+        if list.len() > count || threshold > f32::NEG_INFINITY {
+            self.keep_top(count);
+        }
+    }
+
     /// The largest logit; 0 for an empty list.
     pub(super) fn max_logit(&self) -> f32 {
         self.list.iter().map(|candidate| candidate.logit).reduce(f32::max).unwrap_or(0.0)
@@ -131,7 +163,8 @@ mod tests {
         let mut random = Pcg32::new(1);
         for len in [1, 2, 63, 64, 65, 500, 5_000] {
             // Coarse values, so that there are many ties.
-            let logits: Vec<f32> = (0..len).map(|_| (random.next_u32() % 97) as f32).collect();
+            let mut logits: Vec<f32> = (0..len).map(|_| (random.next_u32() % 97) as f32).collect();
+            logits.sort_by(|a, b| if len % 3 == 0 { a.total_cmp(b) } else { Ordering::Equal });
             let mut full = Candidates::default();
             full.fill(&logits);
             full.list.sort_by(rank);
@@ -141,6 +174,14 @@ mod tests {
                 top.keep_top(count);
                 let expected = &full.list[..count.min(len)];
                 assert_eq!(top.list, expected, "top {count} of {len}");
+
+                let (mut filled, mut cut) = (Candidates::default(), Candidates::default());
+                filled.fill_top(&logits, count);
+                cut.fill(&logits);
+                if count < len {
+                    cut.keep_top(count);
+                }
+                assert_eq!(filled.list, cut.list, "filled with {count} of {len}");
 
                 let mut prefix = Candidates::default();
                 prefix.fill(&logits);

@@ -164,15 +164,26 @@ impl Sampler {
         logits: &[f32],
         workspace: &mut Workspace,
     ) -> Result<(TokenId, f32), SamplerError> {
-        self.adjust(logits, workspace)?;
+        let adjusts = self.adjusts();
+        if adjusts {
+            self.adjust(logits, workspace)?;
+        }
+        let Workspace { logits: row, candidates, .. } = workspace;
+        let row = if adjusts { row } else { logits };
         let (token, probability) = if self.config.temperature == 0.0 {
-            (argmax(&workspace.logits), 1.0)
+            (argmax(row), 1.0)
         } else {
-            self.filter(workspace);
-            self.draw(&mut workspace.candidates)
+            self.filter(row, candidates);
+            self.draw(candidates)
         };
         let token = token.ok_or(SamplerError::NoCandidate { vocab: logits.len() })?;
         Ok((token, probability))
+    }
+
+    /// Whether a stage up to `dry` changes anything.
+    fn adjusts(&self) -> bool {
+        let SamplerConfig { logit_bias, penalties, dry, .. } = &self.config;
+        !logit_bias.is_empty() || penalties::is_on(penalties) || dry::is_on(dry)
     }
 
     /// The stages up to `dry`, into the workspace's row. They touch few tokens, so they work on the
@@ -190,12 +201,16 @@ impl Sampler {
     }
 
     /// The stages from `top_n_sigma` on, on the candidates.
-    fn filter(&mut self, workspace: &mut Workspace) {
+    fn filter(&mut self, logits: &[f32], candidates: &mut Candidates) {
         let Self { config, random, .. } = self;
-        let Workspace { logits, candidates, .. } = workspace;
-        candidates.fill(logits);
-        top_n_sigma::apply(candidates, config.top_n_sigma);
-        top_k::apply(candidates, config.top_k);
+        if config.top_n_sigma <= 0.0 && config.top_k > 0 {
+            // The same as filling and cutting, without a list as long as the vocabulary.
+            candidates.fill_top(logits, config.top_k);
+        } else {
+            candidates.fill(logits);
+            top_n_sigma::apply(candidates, config.top_n_sigma);
+            top_k::apply(candidates, config.top_k);
+        }
         typical::apply(candidates, config.typical_p);
         top_p::apply(candidates, config.top_p);
         min_p::apply(candidates, config.min_p);
@@ -281,13 +296,10 @@ fn check(logits: &[f32]) -> Result<f32, SamplerError> {
 
 /// The lowest id with the largest logit; `None` if all are masked.
 fn argmax(logits: &[f32]) -> Option<TokenId> {
-    let mut best = (None, f32::NEG_INFINITY);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.1 {
-            best = (Some(token as TokenId), logit);
-        }
-    }
-    best.0
+    // Two plain loops: looking for a value and its place at once goes one by one.
+    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &it| if it > max { it } else { max });
+    let place = logits.iter().position(|&logit| logit == max)?;
+    (max > f32::NEG_INFINITY).then_some(place as TokenId)
 }
 
 /// Writes a changed logit: a masked token stays masked, everything else stays finite.

@@ -14,7 +14,8 @@ fn logits_of(probabilities: &[f64]) -> Vec<f32> {
 fn distribution(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
     let mut workspace = Workspace::default();
     sampler.adjust(logits, &mut workspace).unwrap();
-    sampler.filter(&mut workspace);
+    let Workspace { logits: row, candidates, .. } = &mut workspace;
+    sampler.filter(row, candidates);
     let candidates = &mut workspace.candidates;
     let mut result = vec![0.0; logits.len()];
     let tokens: Vec<TokenId> = candidates.list.iter().map(|c| c.token).collect();

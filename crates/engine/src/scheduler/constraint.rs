@@ -142,6 +142,10 @@ impl TokenMask {
         out.resize(logits.len(), f32::NEG_INFINITY);
         let parts = logits.chunks(32).zip(out.chunks_mut(32));
         for (&word, (logits, out)) in self.words.iter().zip(parts) {
+            if word == u32::MAX {
+                out.copy_from_slice(logits);
+                continue;
+            }
             let mut left = word;
             while left != 0 {
                 let bit = left.trailing_zeros() as usize;
