@@ -81,6 +81,10 @@ pub struct SchedulerStats {
     pub proposed_tokens: u64,
     /// Of these, tokens that came true.
     pub accepted_tokens: u64,
+    /// Time of the steps that computed something, by the scheduler's clock.
+    pub busy: Duration,
+    /// Of it, time of the engine's passes. The rest went to planning, guessing and choosing.
+    pub passing: Duration,
 }
 
 /// A sequence that runs.
@@ -289,11 +293,15 @@ impl Scheduler {
         {
             return Err(failure);
         }
+        let began = (self.clock)();
         self.admit();
         self.plan();
         if self.running.iter().any(|active| active.rows > 0) {
             match self.compute() {
-                Ok(()) => self.settle(),
+                Ok(()) => {
+                    self.settle();
+                    self.stats.busy += (self.clock)().saturating_sub(began);
+                }
                 // Nobody's events wait for the others' trouble.
                 Err(error) if !self.events.is_empty() => self.failure = Some(error),
                 Err(error) => return Err(error),

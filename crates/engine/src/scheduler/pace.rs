@@ -21,6 +21,9 @@ const TREND_ROWS_MAX: usize = 128;
 /// What a row more is taken to cost as long as nothing is known: a part of what a row costs.
 const ROW_SHARE: f64 = 0.25;
 
+/// What a row more costs at least: a slope through noise may say that it costs nothing.
+const SHARE_MIN: f64 = 0.05;
+
 /// The pace of passes. See the module's text.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -57,7 +60,7 @@ impl Pace {
     /// what a token costs each of them. Below 1 as far as rows share the reading of the weights.
     pub(super) fn row_share(&self, decoding: usize) -> f64 {
         match (self.trend.row_ms, self.token_ms(decoding)) {
-            (Some(row_ms), Some(token_ms)) => (row_ms / token_ms).clamp(0.01, 2.0),
+            (Some(row_ms), Some(token_ms)) => (row_ms / token_ms).clamp(SHARE_MIN, 2.0),
             _ => ROW_SHARE,
         }
     }

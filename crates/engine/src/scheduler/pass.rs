@@ -50,7 +50,10 @@ impl Scheduler {
         let decoding = feeds.iter().filter(|feed| feed.tokens.len() == 1).count();
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let pool = Arc::clone(engine.pool());
+        let computes = (self.clock)();
         let logits = engine.forward(&feeds)?;
+        let computed = (self.clock)();
+        self.stats.passing += computed.saturating_sub(computes);
         drop(feeds);
         let mut parts = parts(running, logits);
         pool.for_each_with(desks, &mut parts, |desk: &mut Desk, _, part| {

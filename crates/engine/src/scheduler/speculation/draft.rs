@@ -5,7 +5,7 @@
 //! come true is cut off, what came otherwise is fed. Nothing depends on it but the time; whatever
 //! it lacks, room or blocks, it then proposes nothing.
 
-use lucid_tensor::{KV_BLOCK_LEN, TokenId};
+use lucid_tensor::TokenId;
 
 use crate::EngineError;
 use crate::engine::{Engine, Feed, SequenceId, Wanted};
@@ -124,14 +124,12 @@ impl Draft {
             }
             ask.count = 0;
             let rows = (ask.tokens.len() - 1 - computed).min(left);
-            let fits = self.engine.blocks_for(sequence, rows) + rows / KV_BLOCK_LEN;
-            if rows > 0 && fits <= self.engine.available_blocks() {
+            if rows > 0 {
                 left -= rows;
                 let tokens = &ask.tokens[computed..computed + rows];
                 feeds.push(Feed { sequence, tokens, wanted: Wanted::None });
             }
         }
-        // Each was looked at alone; together they may not fit.
         let blocks = |feed: &Feed<'_>| self.engine.blocks_for(feed.sequence, feed.tokens.len());
         while feeds.iter().map(blocks).sum::<usize>() > self.engine.available_blocks() {
             feeds.pop();
