@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "families of protocols that come next use the rest")]
 
 mod access;
+mod anthropic;
 mod app;
 mod ask;
 mod body;
@@ -18,7 +19,10 @@ mod json;
 mod limits;
 mod listen;
 mod metrics;
+mod native;
+mod ollama;
 mod openai;
+mod openapi;
 mod options;
 mod refusal;
 mod registry;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::doors::{self, Site};
 use crate::metrics::Page;
-use crate::{openai, status};
+use crate::{anthropic, native, ollama, openai, openapi, status};
 
 /// The whole site.
 pub(crate) fn site(app: &Arc<App>) -> Site {
@@ -19,6 +19,10 @@ pub(crate) fn site(app: &Arc<App>) -> Site {
         .route("/metrics", get(metrics))
         .route("/status", get(status::status))
         .merge(openai::routes())
+        .merge(anthropic::routes())
+        .merge(ollama::routes())
+        .merge(native::routes())
+        .merge(openapi::routes())
         .fallback(doors::no_path)
         .method_not_allowed_fallback(doors::no_method)
         .route_layer(axum::middleware::from_fn(doors::note_route))

@@ -18,6 +18,10 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 
+pub(crate) use messages::messages;
+pub(crate) use sampling::bounded_schema;
+pub(crate) use tools::tools;
+
 /// The paths of this family.
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()

@@ -4,31 +4,44 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::anthropic;
 use crate::app::App;
 use crate::catalog::Entry;
 use crate::refusal::Refusal;
 use crate::status::unix_seconds;
 
 /// The models there are, loaded or not; adapters of loaded ones as `MODEL:ADAPTER`.
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
-    let mut models: Vec<Value> = app.registry.list().await?.iter().map(card).collect();
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let mut models = app.registry.list().await?;
     for loaded in app.registry.loaded() {
         for adapter in loaded.model.provider.adapters() {
             let name = format!("{}:{}", loaded.model.entry.name, adapter.name);
-            models.push(card(&Entry { name, ..loaded.model.entry.clone() }));
+            models.push(Entry { name, ..loaded.model.entry.clone() });
         }
     }
+    if anthropic::is_asked(&headers) {
+        return Ok(Json(anthropic::models(&models)));
+    }
+    let models: Vec<Value> = models.iter().map(card).collect();
     Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 /// One model.
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let entry = app.registry.resolve(&name).await?.ok_or_else(|| Refusal::no_model(&name))?;
+    if anthropic::is_asked(&headers) {
+        return Ok(Json(anthropic::model(&entry)));
+    }
     Ok(Json(card(&entry)))
 }
 
