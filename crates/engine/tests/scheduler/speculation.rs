@@ -93,6 +93,23 @@ fn a_draft_that_is_wrong_is_dropped() {
     assert!(usage.proposed_tokens < 60, "{usage:?}");
 }
 
+/// Where the draft's context ends answers go on without it, although it holds guesses that did not
+/// come true.
+#[test]
+fn a_draft_of_less_context_falls_behind() {
+    for context in [100, 128, 150] {
+        for draft in [MODEL, "llama-odd"] {
+            let draft = Model::golden(draft).engine(1, context, 32);
+            let speculating = scheduler(false).with_draft(draft).unwrap();
+            let sampler = SamplerConfig { seed: 5, ..SamplerConfig::default() };
+            let request = Request { sampler, ..greedy(prompt(8, 90), 200) };
+            let (_, plain, usage) = compare(speculating, request);
+            assert_eq!(plain, 200);
+            assert!(usage.proposed_tokens > 0 && usage.accepted_tokens < 60, "{usage:?}");
+        }
+    }
+}
+
 #[test]
 fn another_vocabulary_is_no_draft() {
     let other = Model::golden("qwen3").engine(1, 128, 4);

@@ -143,10 +143,10 @@ impl Draft {
     /// Lets those go that there are no blocks for, the last ones first.
     fn keep_what_fits(&mut self, asks: &mut [Ask<'_>]) {
         let needed = |engine: &Engine, ask: &Ask<'_>| {
-            let Some(sequence) = *ask.sequence else { return 0 };
+            // One that wants nothing may not even be in step.
+            let Some(sequence) = ask.sequence.filter(|_| ask.count > 0) else { return 0 };
             let computed = engine.tokens(sequence).map_or(0, <[_]>::len);
-            let rows = ask.tokens.len() - computed + ask.count;
-            if ask.count == 0 { 0 } else { engine.blocks_for(sequence, rows) }
+            engine.blocks_for(sequence, ask.tokens.len() - computed + ask.count)
         };
         let mut fitting = asks.len();
         while asks[..fitting].iter().map(|ask| needed(&self.engine, ask)).sum::<usize>()
