@@ -268,8 +268,8 @@ pub fn log_softmax(
     let Workspace { candidates, .. } = workspace;
     candidates.list.clear();
     if count > 0 {
-        candidates.fill(logits);
-        candidates.keep_top(count);
+        candidates.fill_top(logits, count);
+        candidates.list.sort_unstable_by(candidates::rank);
     }
     let top = candidates.list.iter().map(|c| (c.token, f64::from(c.logit) - total));
     Ok((own - total, top.collect()))
