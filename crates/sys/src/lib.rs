@@ -11,6 +11,7 @@ mod cgroup;
 mod counting;
 mod memory;
 mod pool;
+mod private;
 mod topology;
 
 pub use anonymous::{Anonymous, Pages};
@@ -19,4 +20,5 @@ pub use bytes::{Access, Bytes, FileStamp, MapError};
 pub use counting::CountingAllocator;
 pub use memory::{Memory, peak_resident_bytes};
 pub use pool::ThreadPool;
+pub use private::{create_private, create_private_folder};
 pub use topology::Topology;
