@@ -23,6 +23,11 @@ pub use ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotaryPairing, Rotar
 pub use pass::{KV_BLOCK_LEN, KvBlockId, Pass, PassRow};
 pub use source::{TensorView, WeightSource};
 
+/// The version of what `Eager` computes, to the bit. Raised whenever a sum of it or of the kernels
+/// runs in another order, or anything is rounded otherwise: keys and values that are kept on disk
+/// are of one version.
+pub const ARITHMETIC_VERSION: u32 = 1;
+
 /// The number of a token in its vocabulary. The tokenizer and the network share nothing else, so
 /// each names it.
 pub type TokenId = u32;

@@ -90,6 +90,26 @@ impl KvStore {
         self.blocks[to.0 as usize] = copy;
     }
 
+    /// The bytes of a block.
+    pub(super) fn block(&self, id: KvBlockId) -> &[u8] {
+        self.blocks[id.0 as usize].as_slice()
+    }
+
+    /// The bytes of several blocks, in the order of `ids`, none of which stands there twice.
+    pub(super) fn blocks_mut(&mut self, ids: &[KvBlockId]) -> Vec<&mut [u8]> {
+        let mut places: Vec<usize> = (0..ids.len()).collect();
+        places.sort_unstable_by_key(|&place| ids[place]);
+        let mut found: Vec<_> = ids.iter().map(|_| None).collect();
+        let (mut blocks, mut passed) = (&mut self.blocks[..], 0);
+        for place in places {
+            let index = ids[place].0 as usize;
+            let (block, rest) = blocks[index - passed..].split_first_mut().expect("a block");
+            (blocks, passed) = (rest, index + 1);
+            found[place] = Some(block.as_mut_slice());
+        }
+        found.into_iter().flatten().collect()
+    }
+
     /// Writes the keys and values of the pass's rows (`[rows, kv_heads * dim]`) to their places. A
     /// task is one head of one block.
     pub(super) fn store(

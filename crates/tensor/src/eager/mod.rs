@@ -207,6 +207,21 @@ impl Eager {
         self.kv.copy(from, to);
     }
 
+    /// The bytes of a KV block. What its positions hold beyond those that were computed is
+    /// arbitrary.
+    pub fn kv_block(&self, id: KvBlockId) -> &[u8] {
+        self.kv.block(id)
+    }
+
+    /// The bytes of several KV blocks, in the order of `ids`: to put there what `kv_block` showed
+    /// of an executor of the same weights, level, packing and `ARITHMETIC_VERSION`.
+    ///
+    /// # Panics
+    /// A block stands there twice, or is not reserved: the engine's bug.
+    pub fn kv_blocks_mut(&mut self, ids: &[KvBlockId]) -> Vec<&mut [u8]> {
+        self.kv.blocks_mut(ids)
+    }
+
     /// Bytes that one KV block takes.
     pub fn kv_block_bytes(&self) -> usize {
         self.kv.block_bytes()
