@@ -4,6 +4,8 @@
 //! another sequence's single decoded token are the same thing. Logits of a sequence do not depend
 //! on what else is in the pass.
 
+mod disk;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,8 +17,10 @@ use lucid_tensor::{
 };
 
 use crate::EngineError;
+use crate::disk::{DiskTier, Weights};
 use crate::kv::BlockAllocator;
 use crate::prefix::{PrefixCache, Scope};
+pub(crate) use disk::Reading;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -125,6 +129,10 @@ pub struct Engine {
     blocks: BlockAllocator,
     prefixes: PrefixCache,
     slots: Vec<Slot>,
+    weights: Weights,
+    disk: Option<DiskTier>,
+    /// Whether a hook was ever installed: what it changed is not to be found by others.
+    hooked: bool,
     pass: Pass,
     /// Of the last pass: where each feed's logits begin, and the end.
     bounds: Vec<usize>,
@@ -171,6 +179,9 @@ impl Engine {
             prefixes: PrefixCache::default(),
             options,
             pool,
+            weights: Weights::of(source),
+            disk: None,
+            hooked: false,
             slots: Vec::new(),
             pass: Pass::default(),
             bounds: Vec::new(),
@@ -213,9 +224,19 @@ impl Engine {
     }
 
     /// A sequence that begins with what is known of `tokens`: the blocks that sequences of the same
-    /// scope published. How much that is, `Engine::tokens` says; it is less than all of `tokens`,
-    /// so that there is something to compute logits from.
+    /// scope published, and those that follow on disk. How much that is, `Engine::tokens` says; it
+    /// is less than all of `tokens`, so that there is something to compute logits from.
     pub fn adopt(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
+        let id = self.adopt_published(scope, tokens);
+        let mut reading = self.begin_reading(id, scope);
+        while let Some(from) = reading {
+            reading = self.read_on(id, scope, tokens, from);
+        }
+        id
+    }
+
+    /// The same without the disk.
+    pub(crate) fn adopt_published(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
         let most = &tokens[..tokens.len().saturating_sub(1)];
         let table = self.prefixes.adopt(scope, most, &mut self.blocks);
         let tokens = tokens[..table.len() * KV_BLOCK_LEN].to_vec();
@@ -223,22 +244,27 @@ impl Engine {
     }
 
     /// Lets later sequences of the scope adopt the full blocks of this one. They stay after its
-    /// end, until blocks are needed and they are the least recently used ones. A block belongs to
-    /// the first scope under which it is published.
+    /// end, until blocks are needed and they are the least recently used ones; on disk, if
+    /// `open_disk` was called, longer. A block belongs to the first scope under which it is
+    /// published.
     ///
     /// # Errors
     /// There is no such sequence.
     pub fn publish(&mut self, id: SequenceId, scope: &Scope) -> Result<(), EngineError> {
         self.sequence(id)?;
         if let Some(Sequence { tokens, table }) = &mut self.slots[id.slot as usize].sequence {
-            self.prefixes.publish(scope, tokens, table, &mut self.blocks);
+            let path = self.prefixes.publish(scope, tokens, table, &mut self.blocks);
+            self.save(scope, &path);
         }
         Ok(())
     }
 
-    /// Forgets all that was published.
+    /// Forgets all that was published, and removes all blocks of its folder on disk.
     pub fn forget_published(&mut self) {
         self.prefixes.clear(&mut self.blocks);
+        if let Some(disk) = &self.disk {
+            disk.forget();
+        }
     }
 
     /// A second sequence with the same past; the two share its blocks until one of them writes.
@@ -330,8 +356,10 @@ impl Engine {
         added + usize::from(rows > 0 && written.is_some_and(|&block| self.blocks.is_shared(block)))
     }
 
-    /// Installs or removes a hook that reads or changes activations.
+    /// Installs or removes a hook that reads or changes activations. Once there was one, nothing is
+    /// kept on disk or taken from there any more.
     pub fn set_hook(&mut self, hook: Option<Hook>) {
+        self.hooked |= hook.is_some();
         self.eager.set_hook(hook);
     }
 

@@ -115,6 +115,16 @@ pub enum EngineError {
     /// The file was truncated or rewritten while it was in use.
     #[error("the weights file changed while it was in use; load the model again")]
     WeightsChanged,
+    /// The folder that keys and values are to be kept in cannot be used.
+    #[error(
+        "cannot keep keys and values in {folder}: {reason}; choose another folder, or do without"
+    )]
+    Disk {
+        /// The folder.
+        folder: String,
+        /// What the system said.
+        reason: String,
+    },
     /// A sequence that stands twice in one pass.
     #[error("sequence {0} was fed twice in one pass")]
     Twice(u32),

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod disk;
 mod engine;
 mod error;
 mod kv;
@@ -10,6 +11,7 @@ mod prefix;
 pub mod sampler;
 mod scheduler;
 
+pub use disk::{DiskOptions, DiskStats};
 pub use engine::{Engine, EngineOptions, Feed, Logits, SequenceId, Wanted, kv_blocks_for};
 pub use error::EngineError;
 pub use lucid_model::{Config, ModelError};

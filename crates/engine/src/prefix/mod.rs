@@ -12,9 +12,11 @@
 mod scope;
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use lucid_tensor::{KV_BLOCK_LEN, KvBlockId, TokenId};
 
+use crate::disk::{DiskTier, Name, Wanted};
 use crate::kv::BlockAllocator;
 
 pub use scope::{ClientId, Scope};
@@ -55,7 +57,22 @@ struct Node {
     block: KvBlockId,
     children: usize,
     used: u64,
+    /// What is known of it on disk.
+    saved: Option<Saved>,
 }
+
+/// A block that is on disk, or waits to be written.
+#[derive(Clone, Copy, Debug)]
+struct Saved {
+    name: Name,
+    /// When the disk was last told that it is used.
+    told: Instant,
+    /// How often the disk had lost blocks by then.
+    losses: u64,
+}
+
+/// The disk is told again that a block is used after so long.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 impl PrefixCache {
     /// The blocks of the longest known beginning of `tokens`, in whole blocks. The caller becomes
@@ -81,17 +98,19 @@ impl PrefixCache {
     }
 
     /// Keeps the full blocks of a sequence. Where the tree has a block of the same content, the
-    /// sequence's `table` is made to use that one, which invariant (2) rests on.
+    /// sequence's `table` is made to use that one, which invariant (2) rests on. Returns the nodes
+    /// of the blocks that are kept now, from the first one on.
     pub(crate) fn publish(
         &mut self,
         scope: &Scope,
         tokens: &[TokenId],
         table: &mut [KvBlockId],
         blocks: &mut BlockAllocator,
-    ) {
+    ) -> Vec<usize> {
         self.clock += 1;
         let mut from = Origin::Start(scope.clone());
         let mut swapped = false;
+        let mut path = Vec::new();
         for (&tokens, block) in tokens.as_chunks().0.iter().zip(table) {
             let edge = Edge { from, tokens };
             let node = if let Some(&node) = self.edges.get(&edge) {
@@ -111,7 +130,53 @@ impl PrefixCache {
                 blocks.keep(*block);
                 self.insert(edge, *block)
             };
+            path.push(node);
             from = Origin::Node(node);
+        }
+        path
+    }
+
+    /// Lets those blocks of a path be written that are not on disk, and says that the others are
+    /// used. `payload` shows a block's bytes.
+    pub(crate) fn save<'a>(
+        &mut self,
+        scope: &Scope,
+        path: &[usize],
+        disk: &DiskTier,
+        payload: impl Fn(KvBlockId) -> &'a [u8],
+    ) {
+        let (now, losses) = (Instant::now(), disk.losses());
+        let mut parent = None;
+        for (index, &node) in path.iter().enumerate() {
+            let Node { edge: Edge { tokens, .. }, block, saved, .. } = self.node_mut(node);
+            let name = if let Some(saved) = saved {
+                saved.name
+            } else {
+                let parent = parent.unwrap_or_else(|| disk.keys.root(scope));
+                disk.keys.child(&parent, tokens)
+            };
+            match saved {
+                Some(saved) if saved.losses == losses => {
+                    if now.duration_since(saved.told) > TOLD_AGAIN_AFTER {
+                        disk.note_use(name, index);
+                        saved.told = now;
+                    }
+                }
+                _ => {
+                    let wanted = Wanted { name, tokens: *tokens, index };
+                    let taken = disk.write(&wanted, payload(*block));
+                    *saved = taken.then_some(Saved { name, told: now, losses });
+                }
+            }
+            parent = Some(name);
+        }
+    }
+
+    /// Notes that blocks of a path are on disk: `names` are those of its last ones.
+    pub(crate) fn note_saved(&mut self, path: &[usize], names: &[Name], disk: &DiskTier) {
+        let (told, losses) = (Instant::now(), disk.losses());
+        for (&node, &name) in path.iter().rev().zip(names.iter().rev()) {
+            self.node_mut(node).saved = Some(Saved { name, told, losses });
         }
     }
 
@@ -165,7 +230,7 @@ impl PrefixCache {
         });
         self.edges.insert(edge.clone(), index);
         self.leaves.insert((self.clock, index));
-        self.nodes[index] = Some(Node { edge, block, children: 0, used: self.clock });
+        self.nodes[index] = Some(Node { edge, block, children: 0, used: self.clock, saved: None });
         index
     }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 /// Whoever is served fairly among others, and alone finds again what he computed. The caller hands
-/// out the numbers, one for each API key, say.
+/// out the numbers, one for each API key, say; where keys and values are kept on disk, the same
+/// ones after a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
 
@@ -18,9 +19,15 @@ pub struct Scope {
 
 impl Scope {
     /// The scope of a client's sequences under a key: whatever else keys and values depend on, or
-    /// must be kept apart by.
+    /// must be kept apart by. Where they are kept on disk, the key tells contents apart, not names:
+    /// what an adapter is called does not say what it holds.
     pub fn new(client: ClientId, key: &[u8]) -> Self {
         Self { client, key: key.into() }
+    }
+
+    /// What else keys and values depend on, or must be kept apart by.
+    pub fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// The client.

@@ -72,7 +72,7 @@ impl Scheduler {
             return false;
         }
         // What is known of it need not be taken anew.
-        let sequence = self.engine.adopt(&run.terms.scope, &run.tokens[..run.reported]);
+        let sequence = self.engine.adopt_published(&run.terms.scope, &run.tokens[..run.reported]);
         let known = self.computed(sequence);
         let blocks = kv_blocks_for((run.target() + 1).min(run.terms.capacity));
         let needed = blocks - self.engine.table(sequence).len();
@@ -92,6 +92,7 @@ impl Scheduler {
         }
         run.refusal = None;
         let mut active = Active::new(run, sequence);
+        active.on_disk = self.look_on_disk();
         self.look_ahead(&mut active, known);
         self.running.push(active);
         true
@@ -134,11 +135,12 @@ impl Scheduler {
         }
         let Active { run, sequence: old, .. } = &self.running[index];
         let (old, known) = (*old, &run.tokens[..run.reported]);
-        let sequence = self.engine.adopt(&run.terms.scope, known);
+        let sequence = self.engine.adopt_published(&run.terms.scope, known);
         self.engine.close(old).expect("a running sequence is open");
         self.changes += 1;
         let mut active = self.running.remove(index);
         active.sequence = sequence;
+        active.on_disk = self.look_on_disk();
         self.look_ahead(&mut active, self.computed(sequence));
         self.running.insert(index, active);
     }

@@ -16,6 +16,7 @@ mod pace;
 mod pass;
 mod plan;
 mod queue;
+mod reading;
 mod request;
 mod run;
 mod speculation;
@@ -34,6 +35,7 @@ use crate::sampler::{Sampler, SamplerError};
 pub use constraint::{Constraint, TokenMask};
 use pace::Pace;
 use queue::Queue;
+use reading::OnDisk;
 pub use request::{
     ALTERNATIVES_MAX, Event, FinishReason, LogProb, Request, RequestId, SAMPLES_MAX, Speculation,
     Usage, WantedLogProbs,
@@ -77,6 +79,8 @@ pub struct SchedulerStats {
     pub rows: u64,
     /// How often a sequence had to make room and was computed again.
     pub preemptions: u64,
+    /// Tokens whose keys and values were read from disk.
+    pub disk_tokens: u64,
     /// Tokens that speculation computed ahead.
     pub proposed_tokens: u64,
     /// Of these, tokens that came true.
@@ -95,6 +99,7 @@ struct Active {
     draft: Option<SequenceId>,
     /// An older sequence that is computing what this one waits for, and how many tokens of it.
     leader: Option<(SequenceId, usize)>,
+    on_disk: OnDisk,
     /// What the pass takes of it.
     rows: usize,
     /// What the pass takes beyond: tokens that may follow.
@@ -113,6 +118,7 @@ impl Active {
             sequence,
             draft: None,
             leader: None,
+            on_disk: OnDisk::default(),
             rows: 0,
             proposal: Vec::new(),
             computed: 0,
@@ -247,6 +253,7 @@ impl Scheduler {
             admission: None,
             refusal: None,
             cached: 0,
+            from_disk: 0,
             fed: false,
             speculator: Speculator::default(),
             terms: Arc::new(terms),
@@ -295,6 +302,7 @@ impl Scheduler {
         }
         let began = (self.clock)();
         self.admit();
+        self.read_disk();
         self.plan();
         if self.running.iter().any(|active| active.rows > 0) {
             match self.compute() {

@@ -66,7 +66,7 @@ impl Scheduler {
             let run = &active.run;
             active.rows = 0;
             active.proposal.clear();
-            if active.leader.is_some() {
+            if active.leader.is_some() || active.on_disk.goes_on() {
                 continue;
             }
             let lacks = run.target().saturating_sub(computed);

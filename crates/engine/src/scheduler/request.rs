@@ -153,6 +153,8 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Of these, tokens whose keys and values were known.
     pub cached_tokens: usize,
+    /// Of these, tokens that were read from disk.
+    pub disk_tokens: usize,
     /// Tokens of this answer.
     pub new_tokens: usize,
     /// Tokens that speculation computed ahead.

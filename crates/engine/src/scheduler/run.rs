@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub(super) refusal: Option<Refusal>,
     /// Tokens of the prompt that were known when it was first computed.
     pub(super) cached: usize,
+    /// Of these, tokens that were read from disk.
+    pub(super) from_disk: usize,
     /// Whether any of it was ever computed for it.
     pub(super) fed: bool,
     pub(super) speculator: Speculator,
@@ -144,6 +146,7 @@ impl Run {
             admission: self.admission,
             refusal: None,
             cached: self.cached,
+            from_disk: self.from_disk,
             fed: true,
             speculator: Speculator::default(),
         };
@@ -218,6 +221,7 @@ impl Run {
             let usage = Usage {
                 prompt_tokens: self.terms.prompt_tokens,
                 cached_tokens: self.cached,
+                disk_tokens: self.from_disk,
                 new_tokens: self.reported.saturating_sub(self.terms.prompt_tokens),
                 proposed_tokens: self.speculator.proposed,
                 accepted_tokens: self.speculator.accepted,

@@ -1,0 +1,103 @@
+//! A scheduler over a folder: what it reads, and that answers under way do not wait for all of it.
+
+use std::time::Duration;
+
+use lucid_engine::sampler::SamplerConfig;
+use lucid_engine::{
+    ClientId, Clock, Event, Request, RequestId, Scheduler, SchedulerOptions, Usage,
+};
+use lucid_tensor::TokenId;
+
+use crate::fixture::{PROMPT, Scratch, prompt, reopened};
+
+/// A scheduler of a reopened engine whose clock goes a second each time it is looked at.
+fn scheduler(scratch: &Scratch) -> Scheduler {
+    let mut now = Duration::ZERO;
+    let clock: Clock = Box::new(move || {
+        now += Duration::from_secs(1);
+        now
+    });
+    Scheduler::new(reopened(&scratch.0), SchedulerOptions::default(), clock).unwrap()
+}
+
+fn request(prompt: Vec<TokenId>, new_tokens_max: usize) -> Request {
+    let sampler = SamplerConfig::greedy();
+    Request { prompt, new_tokens_max, sampler, client: ClientId(3), ..Request::default() }
+}
+
+/// What a request was answered, and what it took, once all is over.
+fn answer(scheduler: &mut Scheduler, id: RequestId) -> (Vec<TokenId>, Usage) {
+    let (mut tokens, mut used) = (Vec::new(), None);
+    while !scheduler.idle() {
+        for event in scheduler.step().unwrap() {
+            match event {
+                Event::Token { request, token, .. } if request == id => tokens.push(token),
+                Event::Finished { request, usage, .. } if request == id => used = Some(usage),
+                _ => {}
+            }
+        }
+    }
+    (tokens, used.unwrap())
+}
+
+#[test]
+fn a_request_goes_on_after_a_restart() {
+    let scratch = Scratch::new("scheduler");
+    let mut said = Vec::new();
+    for (known, from_disk) in [(0, 0), (128, 128)] {
+        let mut scheduler = scheduler(&scratch);
+        let id = scheduler.submit(request(prompt(1, PROMPT), 70)).unwrap();
+        let (tokens, usage) = answer(&mut scheduler, id);
+        assert_eq!((usage.cached_tokens, usage.disk_tokens), (known, from_disk));
+        assert_eq!(scheduler.stats().disk_tokens, from_disk as u64);
+        assert!(said.is_empty() || said == tokens, "another answer after the restart");
+        said = tokens;
+        // In memory now.
+        let id = scheduler.submit(request(prompt(1, PROMPT), 70)).unwrap();
+        let (tokens, usage) = answer(&mut scheduler, id);
+        assert_eq!((usage.cached_tokens, usage.disk_tokens), (128, 0));
+        assert_eq!(said, tokens);
+    }
+    // The answer is known as well: prompt and answer have three full blocks.
+    let conversation = [prompt(1, PROMPT), said, prompt(2, 30)].concat();
+    let mut scheduler = scheduler(&scratch);
+    let id = scheduler.submit(request(conversation, 1)).unwrap();
+    assert_eq!(answer(&mut scheduler, id).1.disk_tokens, 192);
+}
+
+#[test]
+fn an_answer_under_way_does_not_wait_for_a_long_reading() {
+    let scratch = Scratch::new("parts");
+    let long = prompt(1, 20 * 64 + 10);
+    let mut first = scheduler(&scratch);
+    let id = first.submit(request(long.clone(), 1)).unwrap();
+    let (expected, _) = answer(&mut first, id);
+    drop(first);
+    let mut scheduler = scheduler(&scratch);
+    let talker = scheduler.submit(request(prompt(2, 10), 20)).unwrap();
+    scheduler.step().unwrap();
+    let reader = scheduler.submit(request(long, 1)).unwrap();
+    // By this clock there is time for few parts in each pass.
+    let (mut read, mut tokens, mut disk_tokens) = (Vec::new(), Vec::new(), 0);
+    while !scheduler.idle() {
+        let mut talks = 0;
+        let events = scheduler.step().unwrap();
+        for event in events {
+            match event {
+                Event::Token { request, .. } if request == talker => talks += 1,
+                Event::Token { request, token, .. } if request == reader => tokens.push(token),
+                Event::Finished { request, usage, .. } if request == reader => {
+                    disk_tokens = usage.disk_tokens;
+                }
+                _ => {}
+            }
+        }
+        let so_far = scheduler.stats().disk_tokens;
+        if read.last() != Some(&so_far) {
+            read.push(so_far);
+            assert_eq!(talks, 1, "no token while {so_far} are read");
+        }
+    }
+    assert!(read.len() >= 2 && read[0] < 20 * 64, "{read:?}");
+    assert_eq!((tokens, disk_tokens), (expected, 20 * 64));
+}
