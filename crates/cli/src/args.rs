@@ -12,6 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
   lucid run model.gguf \"Once upon a time\"       one answer, streamed
   lucid next model.gguf \"The capital of France is\"
   lucid show model.gguf                         what is in the two files
+  lucid serve model.gguf                        for programs, and a page in the browser
 
 MODEL is a path, a name from `lucid list`, or ORG/REPO[:FILE] of Hugging Face.")]
 pub(crate) struct Args {
@@ -23,6 +24,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Chat with a model, or let it continue a text
     Run(RunArgs),
+    /// Serve models to programs and to a browser
+    Serve(crate::serve_args::ServeArgs),
+    /// What a running server has loaded, and whom it serves
+    Status(crate::serve_args::StatusArgs),
+    /// API keys of the server
+    Key(crate::serve_args::KeyArgs),
     /// The distribution of the next token, as a table
     Next(NextArgs),
     /// Let the bare model dream documents, from nothing

@@ -20,6 +20,12 @@ pub(crate) struct Environment {
     pub(crate) width: usize,
     /// Where lines typed at the prompt are remembered.
     pub(crate) history: Option<PathBuf>,
+    /// Where a server keeps what is to outlast it.
+    pub(crate) data: Option<PathBuf>,
+    /// The file of the server's API keys.
+    pub(crate) keys: Option<PathBuf>,
+    /// The key for a server that asks for one.
+    pub(crate) api_key: Option<String>,
 }
 
 impl Environment {
@@ -30,17 +36,24 @@ impl Environment {
         let dumb = var("TERM").is_some_and(|term| term == "dumb");
         let forced = var("CLICOLOR_FORCE").is_some_and(|value| value != "0");
         let colour = var("NO_COLOR").is_none() && (forced || (stdout_is_terminal && !dumb));
-        let state = var("XDG_STATE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+        // The XDG Base Directory specification: a relative path does not count.
+        let folder = |name: &str, otherwise: &str| {
+            var(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(otherwise)))
+                .map(|folder| folder.join("lucid"))
+        };
         Self {
             hub: HubConfig::from_vars(|name| std::env::var_os(name)),
             stdin_is_terminal: std::io::stdin().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
             colour,
             width: console_width(),
-            history: state.map(|state| state.join("lucid").join("history")),
+            history: folder("XDG_STATE_HOME", ".local/state").map(|state| state.join("history")),
+            data: folder("XDG_DATA_HOME", ".local/share").map(|data| data.join("server")),
+            keys: folder("XDG_CONFIG_HOME", ".config").map(|config| config.join("keys.json")),
+            api_key: var("LUCID_API_KEY").and_then(|key| key.into_string().ok()),
         }
     }
 }

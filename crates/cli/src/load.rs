@@ -75,7 +75,6 @@ pub(crate) fn engine_for(
 }
 
 /// Loads a model as a provider.
-#[expect(dead_code, reason = "the commands that converse come next")]
 pub(crate) fn provider(
     name: &str,
     checkpoint: &Checkpoint,

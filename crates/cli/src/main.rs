@@ -19,6 +19,7 @@ mod load;
 mod memory;
 mod npy;
 mod output;
+mod serve_args;
 mod style;
 
 use clap::Parser as _;

@@ -99,6 +99,19 @@ impl App {
     }
 }
 
+impl Caller {
+    /// Who it is, for people: the key's name.
+    pub(crate) fn name(&self) -> &str {
+        self.key.as_deref().unwrap_or("without key")
+    }
+
+    /// Whose things these are in the store: the key itself, not its name, which may be given to
+    /// another key later.
+    pub(crate) fn owner(&self) -> String {
+        format!("{:016x}", self.client.0)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Refusal;
 

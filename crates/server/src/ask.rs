@@ -9,10 +9,12 @@ use std::task::Poll;
 use std::time::Instant;
 
 use lucid_provider::{Answer, Answers, Delta, ProviderError, Turn, Usage};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, Caller};
 use crate::metrics::Metrics;
+use crate::options::Log;
 use crate::refusal::Refusal;
 use crate::registry::Lease;
 
@@ -27,6 +29,7 @@ pub(crate) struct Reply {
     lease: Lease,
     caller: Caller,
     metrics: Arc<Metrics>,
+    log: Option<Log>,
     _room: Vec<OwnedSemaphorePermit>,
 }
 
@@ -85,13 +88,16 @@ impl App {
             first_sample += samples;
             Asked::new(answers, first, samples)
         });
+        let asked: Vec<Asked> = asked.collect();
+        lease.model().serve(caller.name(), asked.len());
         Ok(Reply {
-            asked: asked.collect(),
+            asked,
             turn: 0,
             ahead: None,
             lease,
             caller: caller.clone(),
             metrics: Arc::clone(&self.metrics),
+            log: self.options.log.clone(),
             _room: room,
         })
     }
@@ -183,6 +189,27 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// A line for the log, at the end.
+    fn line(&self) -> String {
+        let sum = |part: fn(&Usage) -> usize| -> usize {
+            self.asked.iter().map(|asked| part(&asked.usage)).sum()
+        };
+        json!({
+            "request": &*self.caller.request,
+            "key": self.caller.key.as_deref(),
+            "model": self.lease.name(),
+            "turns": self.asked.len(),
+            "prompt_tokens": sum(|usage| usage.prompt_tokens),
+            "cached_tokens": sum(|usage| usage.cached_tokens),
+            "new_tokens": sum(|usage| usage.new_tokens),
+            "cancelled": self.asked.iter().any(|asked| !asked.is_whole()),
+            "milliseconds": self.caller.arrived.elapsed().as_millis() as u64,
+        })
+        .to_string()
+    }
+}
+
 impl Asked {
     fn new(answers: Answers, first_sample: usize, samples: usize) -> Self {
         Self {
@@ -233,6 +260,10 @@ impl Drop for Reply {
             }
             self.caller.account.spend(asked.usage.prompt_tokens + asked.usage.new_tokens);
             self.metrics.took(self.lease.name(), &asked.usage);
+        }
+        self.lease.model().served(self.caller.name(), self.asked.len());
+        if let Some(log) = &self.log {
+            log(&self.line());
         }
         self.metrics.whole.add(self.caller.arrived.elapsed());
     }

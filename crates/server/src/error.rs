@@ -10,12 +10,12 @@ use crate::access::KeyError;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; another --port may be free")]
+    #[error("cannot listen on {address}: {error}; another --port may be free")]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// Others can reach the address, and there are no keys.
     #[error(
@@ -35,6 +35,12 @@ pub enum ServerError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A model that was to be loaded at once cannot be.
+    #[error("{reason}")]
+    Load {
+        /// Why.
         reason: String,
     },
     /// An option is not what it must be.

@@ -103,9 +103,23 @@ pub(crate) fn openai(refusal: &Refusal) -> Value {
     json!({ "error": {
         "message": refusal.message,
         "type": kind,
-        "param": refusal.field,
+        "param": refusal.field.as_deref().map(openai_name),
         "code": code,
     } })
+}
+
+/// What OpenAI's protocol calls a part of a turn that a provider refuses.
+fn openai_name(field: &str) -> &str {
+    match field {
+        "samples" => "n",
+        "new_tokens_max" => "max_tokens",
+        "stops" => "stop",
+        "stop_tokens" => "stop_token_ids",
+        "log_probs.alternatives" => "top_logprobs",
+        "format" => "response_format",
+        "adapter" => "lora",
+        field => field.strip_prefix("sampling.").unwrap_or(field),
+    }
 }
 
 /// Anthropic's shape. Source: the list of errors in its API reference.

@@ -186,6 +186,11 @@ impl Fields {
         (!value.is_null()).then(|| Node { value, path: self.path_of(name) })
     }
 
+    /// A field as it stands, left where it is.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
     /// A field that must be there.
     pub(crate) fn need(&mut self, name: &str) -> Result<Node, Refusal> {
         self.take(name).ok_or_else(|| self.missing(name))
@@ -207,7 +212,7 @@ impl Fields {
 
     /// Whether a field is there and not null.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.map.get(name).is_some_and(|value| !value.is_null())
+        self.peek(name).is_some()
     }
 
     /// A text.

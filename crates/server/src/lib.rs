@@ -31,6 +31,8 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use access::{KeyError, KeyFile, KeyInfo, Limits};
 pub use catalog::{Catalog, Entry, LoadError};

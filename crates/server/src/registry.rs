@@ -2,7 +2,7 @@
 //! wait; who uses a model holds a lease, and only models without leases are let go of, the longest
 //! idle first, when memory is needed for another or their time is over. Loads go one at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,8 @@ use crate::refusal::{Kind, Refusal};
 
 /// How long a model to be loaded waits for others to become idle.
 const ROOM_WAIT: Duration = Duration::from_secs(60);
+/// Over which time speed is told.
+const LATELY: Duration = Duration::from_secs(5);
 /// The longest time that a refused caller is asked to wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,10 @@ pub(crate) struct Model {
     /// Milliseconds that turns took lately.
     pace_ms: AtomicU64,
     in_use: Mutex<Use>,
+    /// Turns under way, by who asked.
+    serving: Mutex<BTreeMap<String, usize>>,
+    /// Tokens of answers so far, at moments of the last seconds.
+    lately: Mutex<VecDeque<(Instant, u64)>>,
 }
 
 /// Who uses a model.
@@ -181,6 +187,7 @@ impl Registry {
     pub(crate) async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
+            self.loaded().iter().for_each(|loaded| loaded.model.look());
             let over: Vec<Arc<Model>> = {
                 let mut state = self.state();
                 let names: Vec<String> = state
@@ -379,6 +386,8 @@ impl Model {
             turns: Arc::new(Semaphore::new(bounds.queue_max)),
             turns_max: bounds.queue_max,
             pace_ms: AtomicU64::new(1000),
+            serving: Mutex::default(),
+            lately: Mutex::default(),
             in_use: Mutex::new(Use {
                 leases: 0,
                 since: Instant::now(),
@@ -395,6 +404,46 @@ impl Model {
     /// Turns under way or waiting.
     pub(crate) fn turns(&self) -> usize {
         self.turns_max - self.turns.available_permits().min(self.turns_max)
+    }
+
+    /// Who is served, with how many turns.
+    pub(crate) fn serving(&self) -> BTreeMap<String, usize> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that somebody's turns are under way.
+    pub(crate) fn serve(&self, who: &str, turns: usize) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        *serving.entry(who.to_owned()).or_default() += turns;
+    }
+
+    /// Notes that they no longer are.
+    pub(crate) fn served(&self, who: &str, turns: usize) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = serving.get_mut(who) {
+            *count = count.saturating_sub(turns);
+            if *count == 0 {
+                serving.remove(who);
+            }
+        }
+    }
+
+    /// Tokens of answers that were made in a second lately.
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some((then, before)), Some((now, tokens))) = (lately.front(), lately.back()) else {
+            return 0.0;
+        };
+        let seconds = now.duration_since(*then).as_secs_f64();
+        if seconds > 0.0 { tokens.saturating_sub(*before) as f64 / seconds } else { 0.0 }
+    }
+
+    fn look(&self) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.push_back((Instant::now(), self.provider.stats().new_tokens));
+        while lately.front().is_some_and(|(then, _)| then.elapsed() > LATELY) {
+            lately.pop_front();
+        }
     }
 
     fn usage(&self) -> MutexGuard<'_, Use> {

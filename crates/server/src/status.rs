@@ -44,6 +44,8 @@ fn model(app: &App, loaded: &Loaded) -> Value {
         "turns": loaded.model.turns(),
         "running": stats.scheduler.running,
         "waiting": stats.scheduler.waiting,
+        "serving": loaded.model.serving(),
+        "tokens_per_second": loaded.model.tokens_per_second(),
         "kv_blocks": stats.kv_blocks,
         "kv_blocks_used": stats.kv_blocks_used,
         "kv_blocks_known": stats.kv_blocks_known,

@@ -5,14 +5,17 @@ mod chat;
 mod completions;
 mod convert;
 mod dream;
+mod key;
 mod list;
 mod logits;
 mod next;
 pub(crate) mod pull;
 mod rm;
 mod run;
+mod serve;
 pub(crate) mod show;
 mod show_json;
+mod status;
 mod tokenize;
 
 use anyhow::Result;
@@ -24,6 +27,9 @@ use crate::env::Environment;
 pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i32> {
     match command {
         Command::Run(args) => run::run(&args, environment),
+        Command::Serve(args) => serve::run(&args, environment),
+        Command::Status(args) => status::run(&args, environment),
+        Command::Key(args) => key::run(&args, environment),
         Command::Next(args) => next::run(&args, environment),
         Command::Dream(args) => dream::run(&args, environment),
         Command::Show(args) => show::run(&args, environment),

@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod hub;
 mod large;
+mod serve;
 mod shell;
 mod support;
 mod targets;

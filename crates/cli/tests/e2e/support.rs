@@ -46,7 +46,14 @@ impl Home {
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
-        for name in ["HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "LUCID_HOME"] {
+        for name in [
+            "HOME",
+            "XDG_CACHE_HOME",
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+            "XDG_CONFIG_HOME",
+            "LUCID_HOME",
+        ] {
             command.env(name, self.0.join(name.to_lowercase()));
         }
         command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HUB_OFFLINE", "1");

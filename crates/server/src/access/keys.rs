@@ -65,12 +65,12 @@ pub struct KeyFile {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// It cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// It is not what `lucid key` writes.
     #[error("{path} is not a file of API keys: {reason}")]
@@ -146,7 +146,7 @@ impl KeyFile {
     }
 
     fn write(&self) -> Result<(), KeyError> {
-        let failed = |source| KeyError::File { path: self.path.clone(), source };
+        let failed = |error| KeyError::File { path: self.path.clone(), error };
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -163,7 +163,7 @@ impl KeyFile {
 }
 
 fn read(path: &Path) -> Result<Vec<KeyInfo>, KeyError> {
-    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let failed = |error| KeyError::File { path: path.to_owned(), error };
     let info = match fs::metadata(path) {
         Ok(info) => info,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -23,6 +23,8 @@ use crate::error::ServerError;
 use crate::options::{Access, Options};
 use crate::routes;
 
+pub(crate) use tls::acceptor;
+
 /// Where a connection comes from: an extension of its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
@@ -40,11 +42,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens.
+    /// Listens, and loads the model that answers whoever names none.
     ///
     /// # Errors
-    /// The address is taken, others could reach it without keys, or the files for keys or TLS
-    /// cannot be used.
+    /// The address is taken, others could reach it without keys, the files for keys or TLS cannot
+    /// be used, or the model cannot be loaded.
     pub fn bind(mut options: Options, catalog: Arc<dyn Catalog>) -> Result<Self, ServerError> {
         let keys = Keys::open(options.keys.clone())?;
         let wanted = options.address;
@@ -54,7 +56,8 @@ impl Server {
         if options.access == Access::Keys && keys.is_empty() {
             return Err(ServerError::NoKeys { address: wanted });
         }
-        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        options.connections_max = connections_max(options.connections_max);
+        let tls = options.tls.as_ref().map(acceptor).transpose()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("lucid-http")
@@ -62,9 +65,10 @@ impl Server {
             .build()?;
         let listener = runtime
             .block_on(TcpListener::bind(wanted))
-            .map_err(|source| ServerError::Bind { address: wanted, source })?;
+            .map_err(|error| ServerError::Bind { address: wanted, error })?;
         let address = listener.local_addr()?;
         let site = routes::site(&App::new(options, catalog, keys));
+        runtime.block_on(preload(&site.app))?;
         Ok(Self { runtime, listener, tls, site, address })
     }
 
@@ -95,6 +99,25 @@ impl Server {
         // A model that computes is not waited for.
         runtime.shutdown_timeout(Duration::from_secs(2));
         ended
+    }
+}
+
+/// How many connections there can be. Each is a descriptor; models, the store and the log have some
+/// as well.
+fn connections_max(wanted: usize) -> usize {
+    const OTHERS: u64 = 256;
+    match lucid_sys::raise_descriptor_limit(wanted as u64 + OTHERS) {
+        Some(most) => wanted.min(most.saturating_sub(OTHERS).max(most / 2) as usize),
+        None => wanted,
+    }
+}
+
+/// Loads the model that answers whoever names none.
+async fn preload(app: &App) -> Result<(), ServerError> {
+    let Some(name) = &app.options.model else { return Ok(()) };
+    match app.registry.lease(name).await {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(ServerError::Load { reason: refusal.message }),
     }
 }
 

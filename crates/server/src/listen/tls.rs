@@ -15,7 +15,7 @@ use crate::options::TlsFiles;
 ///
 /// # Errors
 /// They cannot be read, or do not belong to each other.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
+pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
     let wrong = |path: &Path, reason: String| ServerError::Tls { path: path.to_owned(), reason };
     let certificates: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(&files.certificates)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::app::{App, Caller};
 use crate::body::Body;
 use crate::identifiers::identifier;
-use crate::json::Fields;
+use crate::json::{Fields, Node};
 use crate::limits;
 use crate::openai::messages::messages;
 use crate::openai::narrate::{
@@ -80,7 +80,7 @@ fn turn(body: &mut Fields) -> Result<Turn, Refusal> {
     refuse_what_is_missing(body)?;
     let messages = messages(body)?;
     let mut variables = variables(body)?;
-    let effort = effort(body, &mut variables)?;
+    let effort = effort_of(body.take("reasoning_effort"), &mut variables)?;
     let continues = body.flag("continue_final_message")?.unwrap_or(false);
     let tools = tools(body)?;
     let format = output_format(body)?;
@@ -161,11 +161,11 @@ fn variables(body: &mut Fields) -> Result<Map<String, Value>, Refusal> {
 
 /// `reasoning_effort`: how much the model thinks. The words are turned into bounds, because models
 /// here know no degrees; templates that do see the word.
-pub(crate) fn effort(
-    body: &mut Fields,
+pub(crate) fn effort_of(
+    node: Option<Node>,
     variables: &mut Map<String, Value>,
 ) -> Result<Effort, Refusal> {
-    let Some(node) = body.take("reasoning_effort") else { return Ok(Effort::Default) };
+    let Some(node) = node else { return Ok(Effort::Default) };
     let effort = match node.value.as_str() {
         Some("none" | "minimal") => Effort::Off,
         Some("low") => Effort::On { tokens_max: Some(1024) },

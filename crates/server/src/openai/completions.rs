@@ -161,14 +161,21 @@ pub(crate) fn many(node: Node) -> Result<Vec<Prompt>, Refusal> {
     }
 }
 
-/// A list of tokens.
+/// A list of tokens. There may be many: a path is made only for one that is wrong.
 pub(crate) fn tokens(node: Node) -> Result<Vec<u32>, Refusal> {
-    let path = node.path.clone();
-    let list = node.list(limits::JSON_VALUES_MAX)?;
-    if list.is_empty() {
-        return Err(Refusal::invalid(path.clone(), format!("`{path}` must not be empty")));
+    let Node { value: Value::Array(values), path } = node else {
+        return Err(node.refuse("a list of tokens"));
+    };
+    if values.is_empty() {
+        let message = format!("`{path}` must not be empty");
+        return Err(Refusal::invalid(path, message));
     }
-    list.iter().map(|node| Ok(node.whole(limits::TOKEN)? as u32)).collect()
+    let token = |(index, value): (usize, Value)| {
+        let known = value.as_u64().and_then(|token| u32::try_from(token).ok());
+        let wrong = || Node { value, path: format!("{path}[{index}]") }.refuse("a token's number");
+        known.ok_or_else(wrong)
+    };
+    values.into_iter().enumerate().map(token).collect()
 }
 
 /// The prompts' texts.

@@ -177,7 +177,7 @@ fn take_formats(
 }
 
 /// Lark's rules are written with a colon, GBNF's with `::=`.
-fn grammar_of(text: String) -> OutputFormat {
+pub(crate) fn grammar_of(text: String) -> OutputFormat {
     if text.contains("::=") { OutputFormat::Gbnf(text) } else { OutputFormat::Lark(text) }
 }
 

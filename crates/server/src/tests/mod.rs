@@ -1,0 +1,9 @@
+//! Tests of the whole site over scripted models: what comes out for what goes in.
+
+mod access;
+mod chat;
+mod doors;
+mod registry;
+mod sockets;
+mod texts;
+mod tls;
