@@ -17,7 +17,7 @@ pub(crate) const PORT: u16 = 8080;
   lucid serve model.gguf                        one model
   lucid serve small=a.gguf large=b.gguf         two, under names of your own
   lucid key add laptop && lucid serve --host 0.0.0.0       for others, who need a key
-  curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'
+  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Once upon a time\"}'
 
 Programs reach it as OpenAI (http://127.0.0.1:8080/v1), Anthropic (http://127.0.0.1:8080) or Ollama
 (http://127.0.0.1:8080). A browser finds a page at http://127.0.0.1:8080/.")]

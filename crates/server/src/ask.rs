@@ -18,8 +18,8 @@ use crate::options::Log;
 use crate::refusal::Refusal;
 use crate::registry::Lease;
 
-/// The pieces of the answers to one turn or several, as they are made. Samples are numbered through:
-/// those of the second turn follow those of the first.
+/// The pieces of the answers to one turn or several, as they are made. Samples are numbered
+/// through: those of the second turn follow those of the first.
 pub(crate) struct Reply {
     asked: Vec<Asked>,
     /// Which turn the last piece belongs to.

@@ -48,7 +48,8 @@ fn ask(address: SocketAddr, key: Option<&str>) -> Result<Value> {
     let is_lucid = text.starts_with("HTTP/1.");
     let Some((head, body)) = text.split_once("\r\n\r\n").filter(|_| is_lucid) else {
         bail!(
-            "what listens at {address} is not `lucid serve`, or speaks TLS: `curl https://.../status` asks it then"
+            "what listens at {address} is not `lucid serve`, or speaks TLS: then \
+             `curl https://{address}/status` asks it"
         );
     };
     let value: Value = serde_json::from_str(body).unwrap_or_default();

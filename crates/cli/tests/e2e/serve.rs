@@ -40,7 +40,8 @@ impl Serving {
         let (host, length) = (&self.address, body.len());
         write!(
             socket,
-            "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\
+             {headers}\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();

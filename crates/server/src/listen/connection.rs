@@ -81,7 +81,10 @@ async fn speak(
         let activity = Arc::clone(&activity);
         service_fn(move |request: hyper::Request<Incoming>| {
             let (site, counted) = (site.clone(), UnderWay::new(&activity));
-            async move { Ok::<_, std::convert::Infallible>(answer(site, request, peer, counted).await) }
+            async move {
+                let answer = answer(site, request, peer, counted).await;
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         })
     };
     let mut builder = Builder::new(TokioExecutor::new());

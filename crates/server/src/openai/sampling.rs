@@ -212,7 +212,7 @@ fn response_format(node: Node) -> Result<OutputFormat, Refusal> {
     }
 }
 
-/// A schema: an object or a boolean, of a size that may be compiled. (vLLM takes it as a text, too.)
+/// A schema: an object or a boolean, of a size that may be compiled. (vLLM takes a text, too.)
 pub(crate) fn bounded_schema(node: Node) -> Result<Value, Refusal> {
     let Node { value, path } = node;
     let value = match value {

@@ -183,7 +183,9 @@ async fn what_is_asked_for_reaches_the_provider() {
     let body = json!({
         "model": "tiny",
         "messages": [
-            { "role": "developer", "content": [{ "type": "text", "text": "Be" }, { "type": "text", "text": " brief" }] },
+            { "role": "developer", "content": [
+                { "type": "text", "text": "Be" }, { "type": "text", "text": " brief" },
+            ] },
             { "role": "user", "content": "2+2?" },
             { "role": "assistant", "content": null, "reasoning_content": "Add.", "tool_calls": [{
                 "id": "c1", "type": "function",
@@ -228,7 +230,10 @@ async fn formats_are_understood_in_all_dialects() {
         ("response_format", json!({ "type": "json_object" }), OutputFormat::JsonObject),
         (
             "response_format",
-            json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema } }),
+            json!({
+                "type": "json_schema",
+                "json_schema": { "name": "x", "strict": true, "schema": schema },
+            }),
             OutputFormat::JsonSchema(schema.clone()),
         ),
         ("json_schema", schema.clone(), OutputFormat::JsonSchema(schema.clone())),
