@@ -14,8 +14,10 @@ use crate::catalog::Catalog;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::page::Desk;
 use crate::refusal::{Kind, Refusal};
 use crate::registry::{Lease, Registry};
+use crate::store::{Opened, Store};
 
 /// What all requests share.
 pub(crate) struct App {
@@ -35,6 +37,12 @@ pub(crate) struct App {
     pub(crate) started_at: SystemTime,
     /// Bytes of bodies that may be read at once, in KiB.
     pub(crate) bodies: Arc<tokio::sync::Semaphore>,
+    /// Conversations of the page, and responses that are asked for again.
+    pub(crate) store: Arc<Store>,
+    /// What people should know of the store.
+    pub(crate) store_notice: Option<String>,
+    /// Answers of the page that are being written.
+    pub(crate) desk: Arc<Desk>,
     /// Becomes true when the server is told to end.
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -58,7 +66,12 @@ pub(crate) struct Caller {
 
 impl App {
     /// What requests share, before any came.
-    pub(crate) fn new(options: Options, catalog: Arc<dyn Catalog>, keys: Keys) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Options,
+        catalog: Arc<dyn Catalog>,
+        keys: Keys,
+        opened: Opened,
+    ) -> Arc<Self> {
         let metrics = Arc::new(Metrics::default());
         let registry = Registry::new(catalog, &options, Arc::clone(&metrics));
         Arc::new(Self {
@@ -70,6 +83,9 @@ impl App {
             started: Instant::now(),
             started_at: SystemTime::now(),
             bodies: Arc::new(tokio::sync::Semaphore::new(limits::BODIES_BYTES_MAX / 1024)),
+            store: Arc::new(opened.store),
+            store_notice: opened.notice,
+            desk: Arc::default(),
             ending: watch::Sender::new(false),
         })
     }

@@ -51,6 +51,9 @@ pub enum ServerError {
         /// What is wrong, and what is expected.
         reason: String,
     },
+    /// The store cannot be opened.
+    #[error("{0}")]
+    Store(String),
     /// The system gives no threads or signals.
     #[error("the system refuses what a server needs: {0}")]
     System(#[from] io::Error),

@@ -24,10 +24,12 @@ mod ollama;
 mod openai;
 mod openapi;
 mod options;
+mod page;
 mod refusal;
 mod registry;
 mod routes;
 mod status;
+mod store;
 mod stream;
 #[cfg(test)]
 mod testing;

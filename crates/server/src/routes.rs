@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::doors::{self, Site};
 use crate::metrics::Page;
-use crate::{anthropic, native, ollama, openai, openapi, status};
+use crate::{anthropic, native, ollama, openai, openapi, page, status};
 
 /// The whole site.
 pub(crate) fn site(app: &Arc<App>) -> Site {
@@ -19,6 +19,7 @@ pub(crate) fn site(app: &Arc<App>) -> Site {
         .route("/metrics", get(metrics))
         .route("/status", get(status::status))
         .merge(openai::routes())
+        .merge(page::routes())
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(native::routes())

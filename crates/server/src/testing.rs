@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::catalog::{Catalog, Entry, LoadError};
 use crate::doors::Site;
 use crate::options::Options;
-use crate::routes;
+use crate::{routes, store};
 
 /// Models by name. Each takes a hundred bytes.
 pub(crate) struct Shelf(pub(crate) Vec<(&'static str, Arc<dyn Provider>)>);
@@ -53,7 +53,8 @@ pub(crate) fn site(scripted: Scripted) -> Site {
 /// A site of these models.
 pub(crate) fn site_of(options: Options, shelf: Shelf) -> Site {
     let keys = Keys::open(options.keys.clone()).unwrap();
-    routes::site(&App::new(options, Arc::new(shelf), keys))
+    let opened = store::open(options.store.as_deref()).unwrap();
+    routes::site(&App::new(options, Arc::new(shelf), keys, opened))
 }
 
 impl Site {

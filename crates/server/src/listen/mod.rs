@@ -21,7 +21,7 @@ use crate::catalog::Catalog;
 use crate::doors::Site;
 use crate::error::ServerError;
 use crate::options::{Access, Options};
-use crate::routes;
+use crate::{routes, store};
 
 pub(crate) use tls::acceptor;
 
@@ -58,6 +58,10 @@ impl Server {
         }
         options.connections_max = connections_max(options.connections_max);
         let tls = options.tls.as_ref().map(acceptor).transpose()?;
+        let opened = store::open(options.store.as_deref())?;
+        if let (Some(notice), Some(log)) = (&opened.notice, &options.log) {
+            log(notice);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("lucid-http")
@@ -67,7 +71,7 @@ impl Server {
             .block_on(TcpListener::bind(wanted))
             .map_err(|error| ServerError::Bind { address: wanted, error })?;
         let address = listener.local_addr()?;
-        let site = routes::site(&App::new(options, catalog, keys));
+        let site = routes::site(&App::new(options, catalog, keys, opened));
         runtime.block_on(preload(&site.app))?;
         Ok(Self { runtime, listener, tls, site, address })
     }
