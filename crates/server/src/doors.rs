@@ -136,6 +136,9 @@ impl Site {
         }
         let headers = response.headers_mut();
         if let Ok(request) = HeaderValue::from_str(&visit.request) {
+            if visit.family == Family::Anthropic {
+                headers.insert("request-id", request.clone());
+            }
             headers.insert("x-request-id", request);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

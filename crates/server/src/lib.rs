@@ -14,6 +14,8 @@ mod catalog;
 mod doors;
 mod error;
 mod family;
+#[cfg(test)]
+mod hostile;
 mod identifiers;
 mod json;
 mod limits;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use lucid_provider::{EmbeddingKind, Embeddings, Prompt};
 use serde_json::{Value, json};
 
+use super::options;
 use super::request::{self, KeepAlive};
 use crate::app::{App, Caller};
 use crate::body::Body;
@@ -24,7 +25,7 @@ pub(super) async fn embed(
     let model = request::model(&mut body)?;
     let keep = request::keep_alive(&mut body)?;
     body.flag("truncate")?;
-    body.fields("options")?;
+    body.fields("options")?.map(options::read).transpose()?;
     let dimensions = body.count("dimensions", limits::DIMENSIONS)?;
     let prompts = texts(body.need("input")?)?;
     let kind = EmbeddingKind { dimensions, raw: false };
@@ -47,7 +48,7 @@ pub(super) async fn embeddings(
 ) -> Result<Json<Value>, Refusal> {
     let model = request::model(&mut body)?;
     let keep = request::keep_alive(&mut body)?;
-    body.fields("options")?;
+    body.fields("options")?.map(options::read).transpose()?;
     let prompts = vec![Prompt::text(body.need("prompt")?.text()?)];
     let kind = EmbeddingKind { dimensions: None, raw: true };
     let (found, _) = ask(&app, &caller, (&model, keep), prompts, kind).await?;

@@ -120,7 +120,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         family: "Ollama",
         summary: "The vector of one text, as the model gives it.",
         answer: "A vector.",
-        bodies: &[r#"{"model":"tiny","prompt":"Hi","keep_alive":60,"options":{"num_ctx":512}}"#],
+        bodies: EMBED_ONE,
         required: &["model", "prompt"],
     },
     read("/api/tags", "Ollama", "The models there are.", "A list."),
@@ -169,8 +169,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         family: "Lucid",
         summary: "A conversation as the model's template writes it.",
         answer: "A text.",
-        bodies: &[r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],
-            "continue_final_message":false,"chat_template_kwargs":{}}"#],
+        bodies: APPLY_TEMPLATE,
         required: &["messages"],
     },
     read("/lora-adapters", "Lucid", "The adapters of loaded models.", "A list."),
@@ -260,12 +259,19 @@ const MESSAGES: &[&str] = &[
         "tools":[{"name":"add","input_schema":{}}],"tool_choice":{"type":"tool","name":"add"},
         "output_config":{"format":{"type":"json_schema","schema":{}}},
         "thinking":{"type":"disabled"}}"#,
+    r#"{"model":"tiny","max_tokens":16,
+        "messages":[{"role":"user","content":"2+2?"},
+            {"role":"assistant","content":[{"type":"tool_use","id":"c1","name":"add"}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"c1",
+                "content":[{"type":"text","text":"4"}]}]}]}"#,
 ];
 
 const COUNT_TOKENS: &[&str] = &[
     r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}]}"#,
     r#"{"model":"tiny","system":"Be brief.","messages":[{"role":"user","content":"Hi"}],
         "tools":[{"name":"add","input_schema":{}}]}"#,
+    r#"{"model":"tiny","system":[{"type":"text","text":"Be brief."}],
+        "messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]}"#,
 ];
 
 const GENERATE: &[&str] = &[
@@ -291,16 +297,30 @@ const CHAT: &[&str] = &[
         "tools":[{"type":"function","function":{"name":"add","description":"Adds.",
             "parameters":{"type":"object"}}}],
         "format":{"type":"object"},"think":true,"keep_alive":-1,"options":{"num_predict":-1}}"#,
+    r#"{"model":"tiny","messages":[],"format":"json","keep_alive":"5m"}"#,
 ];
 
 const EMBED: &[&str] = &[
     r#"{"model":"tiny","input":"Hi"}"#,
     r#"{"model":"tiny","input":["a","b"],"truncate":true,"dimensions":2,"keep_alive":"5m",
         "options":{"num_ctx":512}}"#,
+    r#"{"model":"tiny","input":[],"keep_alive":60}"#,
+];
+
+const EMBED_ONE: &[&str] = &[
+    r#"{"model":"tiny","prompt":"Hi"}"#,
+    r#"{"model":"tiny","prompt":"Hi","keep_alive":60,"options":{"num_ctx":512}}"#,
+    r#"{"model":"tiny","prompt":"Hi","keep_alive":"5m"}"#,
 ];
 
 const RERANK: &[&str] = &[
     r#"{"model":"tiny","query":"q","documents":["a","b"]}"#,
     r#"{"model":"tiny","query":"q","documents":[{"text":"a"},"b"],"top_n":1,
         "return_documents":true}"#,
+];
+
+const APPLY_TEMPLATE: &[&str] = &[
+    r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}]}"#,
+    r#"{"model":"tiny","messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}],
+        "continue_final_message":false,"chat_template_kwargs":{}}"#,
 ];
