@@ -44,6 +44,7 @@ def models(tour):
 def message(tour):
     answer = ask(tour)
     tour.equal((answer.type, answer.role), ("message", "assistant"), "the message")
+    tour.check(answer._request_id, "request-id")
     tour.contains(["end_turn", "max_tokens"], answer.stop_reason, "stop_reason")
     tour.check(all(block.type == "text" for block in answer.content), "blocks")
     tour.check(0 < answer.usage.output_tokens <= 8, "usage")
