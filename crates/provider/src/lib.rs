@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod dialogue;
 mod error;
+pub mod grammar;
 pub mod local;
 mod provider;
 pub mod remote;

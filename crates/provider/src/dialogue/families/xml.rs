@@ -1,0 +1,60 @@
+//! Calls as tags, with a tag for each argument: Qwen3-Coder, Nemotron, StepFun, Seed-OSS, MiniMax.
+
+use super::super::syntax::{Bare, Count, Item, Syntax, Tagged};
+
+pub(super) const FUNCTION: Syntax = Syntax {
+    name: "function tags",
+    signs: &[&["<function=", "<parameter="]],
+    opener: "<tool_call>",
+    lead: "\n",
+    count: Count::One,
+    item: Item::Tagged(Tagged {
+        before_name: "<function=",
+        after_name: ">\n",
+        before_key: "<parameter=",
+        before_value: ">\n",
+        before_text: ">\n",
+        after_value: "\n</parameter>\n",
+        after: "</function>",
+    }),
+    closer: "\n</tool_call>",
+    bare: Bare::Never,
+};
+
+pub(super) const SEED: Syntax = Syntax {
+    name: "seed",
+    signs: &[&["<seed:tool_call>"]],
+    opener: "<seed:tool_call>",
+    lead: "\n",
+    count: Count::One,
+    item: Item::Tagged(Tagged {
+        before_name: "<function=",
+        after_name: ">\n",
+        before_key: "<parameter=",
+        before_value: ">",
+        before_text: ">",
+        after_value: "</parameter>\n",
+        after: "</function>",
+    }),
+    closer: "\n</seed:tool_call>",
+    bare: Bare::Never,
+};
+
+pub(super) const MINIMAX: Syntax = Syntax {
+    name: "minimax",
+    signs: &[&["<minimax:tool_call>"]],
+    opener: "<minimax:tool_call>",
+    lead: "\n",
+    count: Count::Many("\n"),
+    item: Item::Tagged(Tagged {
+        before_name: "<invoke name=\"",
+        after_name: "\">\n",
+        before_key: "<parameter name=\"",
+        before_value: "\">",
+        before_text: "\">",
+        after_value: "</parameter>\n",
+        after: "</invoke>",
+    }),
+    closer: "\n</minimax:tool_call>",
+    bare: Bare::Never,
+};

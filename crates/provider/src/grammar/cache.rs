@@ -1,0 +1,93 @@
+//! Compiled grammars, so that requests with the same format share one compilation.
+//!
+//! Invariant: an entry is found by the whole text that it was compiled from.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::{Matcher, ParserFactory};
+use serde_json::Value;
+
+use super::conform::Compiled;
+use super::{FORMAT_BYTES_MAX, refused};
+use crate::ProviderError;
+
+/// Grammars that are kept.
+const ENTRIES_MAX: usize = 64;
+
+/// Nested definitions are compiled by recursion. Pages that are not touched cost nothing.
+const STACK_BYTES: usize = 256 << 20;
+
+/// What a grammar is compiled from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Source {
+    /// A schema that `schema::prepare` has made.
+    Schema(Value),
+    /// Lark.
+    Lark(String),
+}
+
+type Outcome = Result<Compiled, ProviderError>;
+
+/// The grammars that were compiled last.
+#[derive(Default)]
+pub(super) struct Cache {
+    /// The latest last.
+    entries: Mutex<Vec<(String, Arc<OnceLock<Outcome>>)>>,
+}
+
+impl Cache {
+    /// The grammar of this source, compiled unless it is known. Whoever asks for one that is being
+    /// compiled waits for it.
+    pub(super) fn compiled(&self, source: Source, factory: &ParserFactory) -> Outcome {
+        let key = match &source {
+            Source::Schema(schema) => format!("schema {schema}"),
+            Source::Lark(text) => format!("lark {text}"),
+        };
+        if key.len() > 4 * FORMAT_BYTES_MAX {
+            return Err(refused("it is too large; shorten it"));
+        }
+        self.entry(key).get_or_init(|| compile(source, factory)).clone()
+    }
+
+    fn entry(&self, key: String) -> Arc<OnceLock<Outcome>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = entries.iter().position(|(known, _)| *known == key);
+        let entry = match found {
+            Some(index) => entries.remove(index),
+            None => (key, Arc::default()),
+        };
+        let outcome = Arc::clone(&entry.1);
+        entries.push(entry);
+        if entries.len() > ENTRIES_MAX {
+            entries.remove(0);
+        }
+        outcome
+    }
+}
+
+/// On a thread of its own, for the sake of its stack.
+fn compile(source: Source, factory: &ParserFactory) -> Outcome {
+    let grammar = match source {
+        Source::Schema(schema) => TopLevelGrammar::from_json_schema(schema),
+        Source::Lark(text) => TopLevelGrammar::from_lark(text),
+    };
+    let work = || {
+        let mut matcher = Matcher::new(factory.create_parser(grammar));
+        match (matcher.get_error(), matcher.grammar_warnings().into_iter().next()) {
+            (Some(error), _) | (None, Some(error)) => Err(refused(&error)),
+            (None, None) => Ok(Arc::new(matcher)),
+        }
+    };
+    let outcome = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let work = || catch_unwind(AssertUnwindSafe(work));
+        thread.spawn_scoped(scope, work).map(std::thread::ScopedJoinHandle::join)
+    });
+    match outcome {
+        Ok(Ok(Ok(outcome))) => outcome,
+        Ok(_) => Err(refused("it cannot be compiled; simplify it")),
+        Err(error) => Err(refused(&format!("no thread to compile it: {error}"))),
+    }
+}

@@ -1,0 +1,128 @@
+//! The vocabulary as grammars see it: the bytes of each token in a prefix tree, and how forced
+//! bytes become tokens.
+//!
+//! Invariants: a control token is no text, so a grammar meets it by its id only; the tokens of
+//! forced bytes spell exactly these bytes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
+
+use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, TokenKind, Tokenizer};
+
+use crate::ProviderError;
+
+/// Longer tokens take no part: the tree has ten bits for depth.
+const TOKEN_BYTES_MAX: usize = 1000;
+
+/// The tree has 22 bits for its nodes, and a token about two of them.
+const TOKENS_MAX: usize = 1 << 20;
+
+/// Begins the entry of a control token: no text contains this byte.
+const NO_TEXT: u8 = TokTrie::SPECIAL_TOKEN_MARKER;
+
+/// What follows the last token of the vocabulary: "the grammar may end". No model has it.
+pub(super) fn end_of_grammar(tokenizer: &Tokenizer) -> TokenId {
+    tokenizer.len() as TokenId
+}
+
+/// A vocabulary for llguidance.
+pub(super) struct Vocabulary {
+    tokenizer: Arc<Tokenizer>,
+    trie: TokTrie,
+    /// Precedes text that is to be tokenised, so that it does not begin a text.
+    before: Vec<u8>,
+    before_token: Option<TokenId>,
+}
+
+impl Vocabulary {
+    /// # Errors
+    /// `Unsupported`: more tokens, or longer ones, than the tree can hold.
+    pub(super) fn new(tokenizer: &Arc<Tokenizer>) -> Result<Self, ProviderError> {
+        let refuse = |what: String| ProviderError::Unsupported {
+            provider: "constrained output".to_owned(),
+            what,
+        };
+        if tokenizer.len() > TOKENS_MAX {
+            return Err(refuse(format!(
+                "the vocabulary has {} tokens, and grammars take at most {TOKENS_MAX}",
+                tokenizer.len()
+            )));
+        }
+        let mut words: Vec<Vec<u8>> =
+            (0..tokenizer.len() as TokenId).map(|id| word(tokenizer, id)).collect();
+        words.push([&[NO_TEXT], b"<|end of grammar|>".as_slice()].concat());
+        let info = TokRxInfo::new(words.len() as u32, end_of_grammar(tokenizer));
+        // The tree asserts its limits.
+        let trie = catch_unwind(AssertUnwindSafe(|| TokTrie::from(&info, &words)))
+            .map_err(|_| refuse("the vocabulary is too large for grammars".to_owned()))?;
+        let control = |&id: &TokenId| tokenizer.vocabulary().kind(id) == TokenKind::Control;
+        let any = || (0..tokenizer.len() as TokenId).find(control);
+        let before_token = tokenizer.bos().filter(control).or_else(any);
+        let before = before_token.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+        Ok(Self { before: before.to_vec(), before_token, trie, tokenizer: Arc::clone(tokenizer) })
+    }
+
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The bytes of a token; none of a control token.
+    pub(super) fn text(&self, token: TokenId) -> Option<&[u8]> {
+        let word = (token as usize) < self.tokenizer.len();
+        let word = word.then(|| self.trie.token(token))?;
+        (word.first() != Some(&NO_TEXT)).then_some(word)
+    }
+
+    /// The control token that is spelt so.
+    pub(super) fn control(&self, spelling: &str) -> Option<TokenId> {
+        let token = self.tokenizer.token_id(spelling.as_bytes())?;
+        self.tokenizer.is_control(token).then_some(token)
+    }
+
+    /// The token that alone spells this text, control token or not.
+    pub(super) fn only(&self, text: &str) -> Option<TokenId> {
+        self.control(text).or_else(|| self.trie.token_id_at_bytes(text.as_bytes()))
+    }
+
+    /// The tokens of text in the middle of an answer; they spell it exactly.
+    fn tokens(&self, text: &[u8]) -> Vec<TokenId> {
+        let whole = [&self.before, text].concat();
+        let mut tokens = match self.before_token {
+            Some(_) => self.tokenizer.encode(&whole, &[], AddSpecial::No, ParseSpecial::Yes),
+            None => self.tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No),
+        };
+        if self.before_token.is_some() && tokens.first() == self.before_token.as_ref() {
+            tokens.remove(0);
+        }
+        let spelt: Vec<u8> = tokens.iter().flat_map(|&id| self.trie.token(id)).copied().collect();
+        if spelt == text { tokens } else { self.trie.greedy_tokenize(text) }
+    }
+}
+
+impl TokenizerEnv for Vocabulary {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, text: &[u8]) -> Vec<TokenId> {
+        self.tokens(text)
+    }
+}
+
+/// What the tree holds of a token: its bytes, or a name that no text spells.
+fn word(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
+    let bytes = match tokenizer.vocabulary().kind(id) {
+        TokenKind::Control | TokenKind::Unknown | TokenKind::Unused => {
+            let name = tokenizer.token_text(id).unwrap_or_default();
+            [&[NO_TEXT], name].concat()
+        }
+        TokenKind::Normal | TokenKind::UserDefined | TokenKind::Byte => {
+            tokenizer.piece(id).unwrap_or_default().into_owned()
+        }
+    };
+    // A piece that begins with the mark would pass for a control token; it is no UTF-8 either way.
+    let is_text = bytes.first() != Some(&NO_TEXT) || bytes.len() > 1;
+    if bytes.len() > TOKEN_BYTES_MAX || !is_text { Vec::new() } else { bytes }
+}
