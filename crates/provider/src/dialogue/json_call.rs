@@ -130,7 +130,8 @@ impl JsonCall {
                 Phase::Name => Some(self.name_step(character)),
                 Phase::Arguments => self.arguments_step(character, pieces),
                 Phase::Between => self.between_step(character),
-                _ => self.object_step(character, pieces),
+                Phase::Member(member) => self.member_step(member, character, pieces),
+                _ => Some(self.object_step(character, pieces)),
             };
             if let Some(step) = step {
                 return step;
@@ -334,11 +335,10 @@ impl JsonCall {
         Some(if next || end { Step::Wait } else { Step::Fail })
     }
 
-    fn object_step(&mut self, character: char, pieces: &mut Vec<Piece>) -> Option<Step> {
+    fn object_step(&mut self, character: char, pieces: &mut Vec<Piece>) -> Step {
         let space = character.is_whitespace();
         match (self.phase, character) {
             (Phase::Key(escape), _) => self.key_step(escape, character),
-            (Phase::Member(member), _) => return self.member_step(member, character, pieces),
             _ if space => {}
             (Phase::ListOpen, '[') => self.phase = self.item(),
             (Phase::ObjectOpen, '{') => self.phase = Phase::KeyOrEnd,
@@ -353,11 +353,12 @@ impl JsonCall {
                 self.begin_member(member);
             }
             (Phase::CommaOrEnd, ',') => self.phase = Phase::KeyOrEnd,
-            (Phase::KeyOrEnd | Phase::CommaOrEnd, '}') => return Some(self.end_object(pieces)),
-            _ => return Some(Step::Fail),
+            (Phase::KeyOrEnd | Phase::CommaOrEnd, '}') => {
+                return self.end_object(pieces);
+            }
+            _ => return Step::Fail,
         }
-        let too_long = self.header.len() > HEADER_MAX;
-        Some(if too_long { Step::Fail } else { Step::Wait })
+        if self.header.len() > HEADER_MAX { Step::Fail } else { Step::Wait }
     }
 
     fn key_step(&mut self, escape: Escape, character: char) {
@@ -385,7 +386,7 @@ impl JsonCall {
                     Member::Other
                 }
             }
-            Item::Named(_) | Item::Tagged(_) | Item::Python => Member::Other,
+            _ => Member::Other,
         }
     }
 

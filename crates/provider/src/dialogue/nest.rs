@@ -60,22 +60,22 @@ impl Nest {
     fn begin(&mut self, character: char) -> Place {
         self.kind = match character {
             ' ' | '\t' | '\n' | '\r' => return Place::Before,
-            '{' | '[' => Kind::Container,
-            '"' => Kind::String,
+            '{' | '[' => {
+                self.depth = 1;
+                Kind::Container
+            }
+            '"' => {
+                self.string = InString::Inside;
+                Kind::String
+            }
             '-' | '0'..='9' | 't' | 'f' | 'n' => Kind::Scalar,
             _ => return Place::Wrong,
         };
-        match self.kind {
-            Kind::Container => self.depth = 1,
-            Kind::String => self.string = InString::Inside,
-            Kind::Unknown | Kind::Scalar => {}
-        }
         Place::Inside
     }
 
     fn inside(&mut self, character: char) -> Place {
         match (self.string, character) {
-            (InString::Escaped, _) => self.string = InString::Inside,
             (InString::Inside, '\\') => self.string = InString::Escaped,
             (InString::Inside, '"') => {
                 self.string = InString::Outside;
@@ -83,8 +83,7 @@ impl Nest {
                     return Place::Last;
                 }
             }
-            (InString::Inside, _) => {}
-            (InString::Outside, '"') => self.string = InString::Inside,
+            (InString::Escaped, _) | (InString::Outside, '"') => self.string = InString::Inside,
             (InString::Outside, '{' | '[') => self.depth += 1,
             (InString::Outside, '}' | ']') => {
                 self.depth -= 1;
@@ -92,7 +91,7 @@ impl Nest {
                     return Place::Last;
                 }
             }
-            (InString::Outside, _) => {}
+            (InString::Inside | InString::Outside, _) => {}
         }
         Place::Inside
     }

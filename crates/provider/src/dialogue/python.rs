@@ -13,7 +13,7 @@ pub(super) fn calls(body: &str) -> Option<Vec<Written>> {
     let mut text = Text { rest: body.trim() };
     let listed = text.take("[");
     let mut calls = Vec::new();
-    while !(listed && text.take("]")) && !text.rest.is_empty() {
+    while !(text.rest.is_empty() || listed && text.take("]")) {
         calls.push(text.call()?);
         if !text.take(",") && listed {
             text.take("]").then_some(())?;

@@ -266,7 +266,7 @@ impl Reader {
                 self.state = State::Call(self.call(syntax, text.to_owned()));
                 // If it is no call after all, the space before it is text.
                 if let State::Call(call) = &mut self.state {
-                    call.precede(take(&mut self.space));
+                    call.precede(&take(&mut self.space));
                 }
                 return;
             }
@@ -319,10 +319,10 @@ impl Reader {
 
 impl Call {
     /// White space that came before the opener.
-    fn precede(&mut self, space: String) {
+    fn precede(&mut self, space: &str) {
         match self {
-            Self::Json(call) => call.held.insert_str(0, &space),
-            Self::Whole(call) => call.held.insert_str(0, &space),
+            Self::Json(call) => call.held.insert_str(0, space),
+            Self::Whole(call) => call.held.insert_str(0, space),
         }
     }
 

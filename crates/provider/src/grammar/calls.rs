@@ -1,5 +1,7 @@
 //! Calls of tools as grammars: a template's syntax with arguments that the tool's schema accepts.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use lucid_tokenizer::TokenId;
@@ -227,7 +229,7 @@ impl<'a> Calls<'a> {
             }
         } else {
             for argument in optional {
-                arguments.push_str(&format!(" (\", \" {argument})?"));
+                let _ = write!(arguments, " (\", \" {argument})?");
             }
         }
         let name = self.text(&format!("[{}(", tool.name));
@@ -286,7 +288,7 @@ impl Rules {
     fn add(&mut self, kind: &str, body: &str) -> String {
         self.count += 1;
         let name = format!("{kind}_{}", self.count);
-        self.text.push_str(&format!("{name}: {body}\n"));
+        let _ = writeln!(self.text, "{name}: {body}");
         name
     }
 
@@ -295,7 +297,7 @@ impl Rules {
         let end = llguidance::regex_to_lark(&escaped_pattern(end), "");
         self.count += 1;
         let name = format!("{kind}_{}", self.count);
-        self.text.push_str(&format!("{name}[lazy]: /(?s:.*){end}/\n"));
+        let _ = writeln!(self.text, "{name}[lazy]: /(?s:.*){end}/");
         name
     }
 

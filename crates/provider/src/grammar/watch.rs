@@ -52,7 +52,9 @@ impl Watch {
         for mark in marks {
             for (known, past) in mark.past.iter().enumerate() {
                 if self.tail.ends_with(&mark.bytes[..known]) {
-                    past.iter().for_each(|&token| allowed.forbid(token));
+                    for &token in past {
+                        allowed.forbid(token);
+                    }
                 }
             }
         }

@@ -1,0 +1,153 @@
+//! The oracle for every template at hand: it writes a call, and the reader must find name and
+//! arguments again.
+
+use std::path::PathBuf;
+
+use lucid_provider::dialogue::{Begins, Format};
+use lucid_provider::{Message, ToolCall};
+use lucid_tokenizer::template::{ChatTemplate, LUCID_TEMPLATE, RenderOptions};
+use serde_json::{Value, json};
+
+use super::{hear, tools};
+
+/// Templates that do not write calls, whatever they are asked. For those with a note the syntax is
+/// described to the model in the prompt, and the reader knows it.
+const WITHOUT_CALLS: &[&str] = &[
+    "HuggingFaceTB-SmolLM3-3B.jinja", // only in the prompt
+    "LFM2-8B-A1B.jinja",              // only the list of tools
+    "LFM2.5-Instruct.jinja",          // only the list of tools
+    "google-gemma-2-2b-it.jinja",
+    "ibm-granite-granite-3.3-2B-Instruct.jinja", // only in the prompt
+    "llama-cpp-rwkv-world.jinja",
+    "microsoft-Phi-3.5-mini-instruct.jinja",
+];
+
+/// Templates that write one call of several.
+const ONE_CALL: &[&str] = &[];
+
+/// A template and what it wrote of a conversation that ends with calls.
+struct Case {
+    name: String,
+    source: String,
+    answer: Option<String>,
+    calls: Vec<Value>,
+}
+
+pub(super) fn shared() -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let path = std::env::var_os("LUCID_SHARED").map_or_else(|| default.into(), PathBuf::from);
+    if !path.is_dir() {
+        println!("skipped: ../shared/data is absent");
+        return None;
+    }
+    Some(path)
+}
+
+/// The sources of all templates at hand, with their names.
+pub(super) fn templates() -> Vec<(String, String)> {
+    let mut templates = vec![("lucid".to_owned(), LUCID_TEMPLATE.to_owned())];
+    let Some(shared) = shared() else { return templates };
+    for entry in std::fs::read_dir(shared.join("templates/jinja")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        templates.push((name, std::fs::read_to_string(&path).unwrap()));
+    }
+    templates.sort();
+    templates
+}
+
+/// Arguments that every syntax can carry.
+fn arguments() -> Vec<Value> {
+    vec![
+        json!({"city": "Oslo \"x\" </b> {\\", "days": 3}),
+        json!({"city": "São Paulo\nnorth", "units": ["°C", "mm"], "days": -1}),
+    ]
+}
+
+/// What a template writes after the user's message, with one of the ways that it may want to be
+/// asked.
+fn render(source: &str, calls: &[Value]) -> Option<String> {
+    let template = ChatTemplate::new(source, Vec::new(), Some("<|BOS|>"), Some("<|EOS|>")).ok()?;
+    for (content, as_text) in [("CONTENT", false), ("", false), ("CONTENT", true), ("", true)] {
+        let calls = calls.iter().enumerate().map(|(index, arguments)| ToolCall {
+            id: format!("abcdefgh{index}"),
+            name: "get_weather".to_owned(),
+            arguments: if as_text { json!(arguments.to_string()) } else { arguments.clone() },
+        });
+        let answer = Message {
+            reasoning: Some("REASON".to_owned()),
+            tool_calls: calls.collect(),
+            ..Message::text("assistant", content)
+        };
+        let messages = [Message::text("user", "USERMSG"), answer];
+        let described = tools().into_iter().map(|tool| {
+            json!({"type": "function", "function": {
+                "name": tool.name, "description": tool.description, "parameters": tool.parameters,
+            }})
+        });
+        for bare in [false, true] {
+            let described: Vec<Value> = if bare { Vec::new() } else { described.clone().collect() };
+            let mut options = RenderOptions { tools: described, ..RenderOptions::default() };
+            options.extra.insert("functions".to_owned(), json!("[]"));
+            options.extra.insert("datetime".to_owned(), json!("2025"));
+            let Ok(rendered) = template.render(&messages, &options) else { continue };
+            let after = rendered.text.rsplit_once("USERMSG").map(|(_, after)| after.to_owned());
+            if let Some(after) = after.filter(|after| after.contains("get_weather")) {
+                return Some(after);
+            }
+        }
+    }
+    None
+}
+
+fn cases(calls: &[Value]) -> Vec<Case> {
+    let case = |(name, source): (String, String)| Case {
+        answer: render(&source, calls),
+        calls: calls.to_vec(),
+        name,
+        source,
+    };
+    templates().into_iter().map(case).collect()
+}
+
+/// What is wrong with what was found; none where nothing was written.
+fn check(case: &Case) -> Option<Result<(), String>> {
+    let answer = case.answer.as_ref()?;
+    let format = Format::of_template(&case.source);
+    let heard = hear(format.reader(Begins::Outside, &tools()), [&**answer]);
+    let json = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let found: Vec<_> = heard.calls.iter().map(|(name, text)| (name.clone(), json(text))).collect();
+    let call = |json: &Value| ("get_weather".to_owned(), Some(json.clone()));
+    let expected: Vec<_> = case.calls.iter().map(call).collect();
+    if found == expected {
+        return Some(Ok(()));
+    }
+    let (name, syntax) = (&case.name, format.call_syntax());
+    Some(Err(format!("{name} as {syntax:?}: {answer:?} gave {heard:?}")))
+}
+
+#[test]
+fn calls_that_templates_write_are_found() {
+    for count in [1, 2] {
+        let calls = &arguments()[..count];
+        let (mut without, mut wrong) = (Vec::new(), Vec::new());
+        let mut checked = 0;
+        for case in cases(calls) {
+            match check(&case) {
+                Some(Ok(())) => checked += 1,
+                Some(Err(error)) => wrong.push(error),
+                None => without.push(case.name),
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        println!("{checked} templates wrote {count} calls; without: {without:?}");
+        if shared().is_some() {
+            let mut expected: Vec<_> = WITHOUT_CALLS.to_vec();
+            if count > 1 {
+                expected.extend(ONE_CALL);
+                expected.sort_unstable();
+            }
+            assert_eq!(without, expected);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Formats made to take too long or too much: each is refused, or its answer ends in an error.
+
+use std::time::{Duration, Instant};
+
+use lucid_provider::OutputFormat;
+use lucid_provider::grammar::Grammars;
+use serde_json::{Value, json};
+
+use super::answer::{Model, constraint};
+use super::vocabularies;
+
+/// However slow the machine is, nothing may take this long.
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+fn doubling(rules: usize) -> String {
+    let rule = |index| format!("r{index} ::= r{0} r{0}\n", index + 1);
+    let rules: String = (0..rules).map(rule).collect();
+    format!("root ::= r0\n{rules}r{} ::= \"a\"\n", rules.lines().count())
+}
+
+fn bombs() -> Vec<(&'static str, OutputFormat)> {
+    let deep = (0..200)
+        .fold(json!({"type": "integer"}), |schema, _| json!({"type": "array", "items": schema}));
+    let wide: serde_json::Map<String, Value> =
+        (0..8000).map(|index| (format!("p{index}"), json!({"type": "integer"}))).collect();
+    let chain: serde_json::Map<String, Value> = (0..2500)
+        .map(|index| (format!("d{index}"), json!({"$ref": format!("#/$defs/d{}", index + 1)})))
+        .collect();
+    let product = json!({"allOf": vec![json!({"anyOf": (0..40).map(|index| {
+        json!({"type": "object", "properties": {format!("k{index}"): {"type": "integer"}}})
+    }).collect::<Vec<_>>()}); 12]});
+    let pattern =
+        |pattern: &str| OutputFormat::JsonSchema(json!({"type": "string", "pattern": pattern}));
+    vec![
+        ("nested schemas", OutputFormat::JsonSchema(deep)),
+        ("many members", OutputFormat::JsonSchema(json!({"type": "object", "properties": wide}))),
+        (
+            "a chain of references",
+            OutputFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": chain})),
+        ),
+        ("a product of unions", OutputFormat::JsonSchema(product)),
+        ("repeated repetitions", pattern("^(((a{1,99}){1,99}){1,99}){1,99}$")),
+        ("a pattern that counts", pattern("^(.*a.{300}){3}$")),
+        (
+            "many items",
+            OutputFormat::JsonSchema(
+                json!({"type": "array", "minItems": 100_000, "maxItems": 100_000, "items": {"type": "integer"}}),
+            ),
+        ),
+        ("a long regular expression", OutputFormat::Regex("(a|b)*c".repeat(60_000))),
+        ("nested brackets", OutputFormat::Regex("(".repeat(100_000))),
+        ("nested brackets in Lark", OutputFormat::Lark(format!("start: {}", "(".repeat(100_000)))),
+        ("an endless text", OutputFormat::Lark("start: \"".to_owned() + &"a".repeat(600_000))),
+        ("doubling rules", OutputFormat::Gbnf(doubling(60))),
+        (
+            "doubling rules of Lark",
+            OutputFormat::Lark(
+                "start: A0\n".to_owned()
+                    + &(0..60)
+                        .map(|i| format!("A{i}: A{} A{}\n", i + 1, i + 1))
+                        .collect::<String>()
+                    + "A60: \"a\"\n",
+            ),
+        ),
+        ("nested groups of GBNF", OutputFormat::Gbnf(format!("root ::= {}", "(".repeat(100_000)))),
+        (
+            "repetitions of repetitions",
+            OutputFormat::Gbnf(format!("root ::= \"a\"{}", "*".repeat(100_000))),
+        ),
+        ("an ambiguous grammar", OutputFormat::Lark("start: s\ns: s s | \"a\" |\n".to_owned())),
+        ("many choices", OutputFormat::Choice((0..40_000).map(|i| format!("{i:010}")).collect())),
+    ]
+}
+
+#[test]
+fn bombs_do_not_go_off() {
+    let tokenizer = vocabularies::bytes();
+    let grammars = Grammars::new(&tokenizer).unwrap();
+    let model = Model::new(&tokenizer);
+    for (name, format) in bombs() {
+        let began = Instant::now();
+        let outcome = match constraint(&grammars, &format) {
+            Err(error) => error.to_string(),
+            Ok(mut constraint) => match model.answer(&mut *constraint, 1, 50) {
+                Err(error) => error.to_string(),
+                Ok(answer) => format!("answered {:?}", answer.ended),
+            },
+        };
+        let outcome: String = outcome.chars().take(90).collect();
+        println!("{name}: {} ms: {outcome}", began.elapsed().as_millis());
+        assert!(began.elapsed() < TIME_MAX, "{name}");
+    }
+    // The engine goes on.
+    let format = OutputFormat::Choice(vec!["fine".to_owned()]);
+    let mut constraint = constraint(&grammars, &format).unwrap();
+    assert_eq!(model.answer(&mut *constraint, 1, 50).unwrap().text, "fine");
+}
