@@ -129,7 +129,7 @@ impl JsonCall {
                 },
                 Phase::Name => Some(self.name_step(character)),
                 Phase::Arguments => self.arguments_step(character, pieces),
-                Phase::Between => self.between_step(character),
+                Phase::Between => Some(self.between_step(character)),
                 Phase::Member(member) => self.member_step(member, character, pieces),
                 _ => Some(self.object_step(character, pieces)),
             };
@@ -223,7 +223,8 @@ impl JsonCall {
         }
         let header = take(&mut self.header);
         let header = header.strip_suffix(ends).or(header.strip_suffix('{')).unwrap_or(&header);
-        let header = header.rsplit_once(named.name_begins).map_or(header, |(_, name)| name);
+        let begins = header.rfind(named.name_begins).filter(|_| !named.name_begins.is_empty());
+        let header = &header[begins.map_or(0, |at| at + named.name_begins.len())..];
         let header = header.trim_start();
         let end = named.name_ends.iter().filter_map(|end| header.find(end)).min();
         let name = header[..end.unwrap_or(header.len())].trim_end();
@@ -306,18 +307,18 @@ impl JsonCall {
         };
     }
 
-    fn between_step(&mut self, character: char) -> Option<Step> {
+    fn between_step(&mut self, character: char) -> Step {
         if character.is_whitespace() {
-            return Some(Step::Wait);
+            return Step::Wait;
         }
         if self.syntax.count == Count::List {
             self.phase = match character {
                 ',' => self.item(),
                 ']' => Phase::Closer,
-                _ => return Some(Step::Fail),
+                _ => return Step::Fail,
             };
             let over = character == ']' && self.syntax.closer.is_empty();
-            return Some(if over { Step::Done } else { Step::Wait });
+            return if over { Step::Done } else { Step::Wait };
         }
         // The next call and what ends them may begin alike.
         self.header.push(character);
@@ -330,9 +331,9 @@ impl JsonCall {
         if next_whole || end_whole {
             self.header.clear();
             self.phase = Phase::Name;
-            return Some(if end_whole { Step::Done } else { Step::Wait });
+            return if end_whole { Step::Done } else { Step::Wait };
         }
-        Some(if next || end { Step::Wait } else { Step::Fail })
+        if next || end { Step::Wait } else { Step::Fail }
     }
 
     fn object_step(&mut self, character: char, pieces: &mut Vec<Piece>) -> Step {
@@ -341,7 +342,7 @@ impl JsonCall {
             (Phase::Key(escape), _) => self.key_step(escape, character),
             _ if space => {}
             (Phase::ListOpen, '[') => self.phase = self.item(),
-            (Phase::ObjectOpen, '{') => self.phase = Phase::KeyOrEnd,
+            (Phase::ObjectOpen, '{') | (Phase::CommaOrEnd, ',') => self.phase = Phase::KeyOrEnd,
             (Phase::KeyOrEnd, '"') => {
                 self.header.clear();
                 self.phase = Phase::Key(Escape::No);
@@ -352,7 +353,6 @@ impl JsonCall {
                 self.nest = Nest::default();
                 self.begin_member(member);
             }
-            (Phase::CommaOrEnd, ',') => self.phase = Phase::KeyOrEnd,
             (Phase::KeyOrEnd | Phase::CommaOrEnd, '}') => {
                 return self.end_object(pieces);
             }

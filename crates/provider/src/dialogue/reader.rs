@@ -64,7 +64,7 @@ pub(super) enum Call {
 }
 
 /// What a character meant to a call.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// It belongs to the call.
     Wait,
@@ -100,6 +100,7 @@ impl Reader {
     pub(super) fn new(format: Format, begins: Begins, tools: &[Tool]) -> Self {
         let syntax = format.readable(tools);
         let tools: Arc<[Tool]> = tools.into();
+        let begins = if format.reasons() { begins } else { Begins::Outside };
         let (state, said) = match begins {
             Begins::InReasoning => (State::Reasoning, Said::Mark),
             Begins::Outside => (State::Text, Said::Nothing),

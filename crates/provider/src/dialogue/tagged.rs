@@ -4,12 +4,17 @@
 use serde_json::{Map, Value};
 
 use super::json_call::is_name;
-use super::syntax::Tagged;
+use super::syntax::{Count, Tagged};
 use super::whole_call::Written;
 use crate::Tool;
 
-/// The calls in `body`; none if anything else is in it.
-pub(super) fn calls(tags: &Tagged, body: &str, tools: &[Tool]) -> Option<Vec<Written>> {
+/// The calls in `body`; none if anything else is in it, or more than there may be.
+pub(super) fn calls(
+    tags: &Tagged,
+    count: Count,
+    body: &str,
+    tools: &[Tool],
+) -> Option<Vec<Written>> {
     let mut calls = Vec::new();
     let mut rest = body.trim();
     while !rest.is_empty() {
@@ -17,7 +22,8 @@ pub(super) fn calls(tags: &Tagged, body: &str, tools: &[Tool]) -> Option<Vec<Wri
         calls.push(call);
         rest = after.trim_start();
     }
-    (!calls.is_empty()).then_some(calls)
+    let most = if count == Count::One { 1 } else { usize::MAX };
+    (1..=most).contains(&calls.len()).then_some(calls)
 }
 
 fn call<'a>(tags: &Tagged, text: &'a str, tools: &[Tool]) -> Option<(Written, &'a str)> {

@@ -63,7 +63,7 @@ impl WholeCall {
     /// The calls that a text consists of; at least one.
     fn calls(&self, body: &str) -> Option<Vec<Written>> {
         match &self.syntax.item {
-            Item::Tagged(tags) => tagged::calls(tags, body, &self.tools),
+            Item::Tagged(tags) => tagged::calls(tags, self.syntax.count, body, &self.tools),
             Item::Python => python::calls(body),
             Item::Object(_) | Item::Keyed | Item::Named(_) => None,
         }

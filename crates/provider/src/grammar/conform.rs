@@ -2,6 +2,7 @@
 //!
 //! Invariant: it fails closed. After an error, whatever it was, no token is allowed any more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use llguidance::Matcher;
@@ -142,7 +143,7 @@ impl Conform {
         self.look()
     }
 
-    /// Runs `act`, and remembers if it fails: nothing is allowed from then on.
+    /// Runs `act`, and remembers if it fails or panics: nothing is allowed from then on.
     fn guarded<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, EngineError>,
@@ -150,7 +151,9 @@ impl Conform {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        act(self).inspect_err(|error| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| act(self)));
+        let outcome = outcome.unwrap_or_else(|_| Err(constraint("the grammar has a defect")));
+        outcome.inspect_err(|error| {
             self.failed = Some(error.clone());
             self.may_end = false;
         })
@@ -232,16 +235,31 @@ impl Constraint for Conform {
         self.may_end
     }
 
+    fn conforming(&mut self, tokens: &[TokenId], _: usize) -> Result<usize, EngineError> {
+        self.guarded(|this| match &mut this.state {
+            State::Over => Ok(0),
+            State::Reasoning(_) | State::Free(_) => Ok(tokens.len()),
+            State::Beginning(matcher) | State::Ruled(matcher) if matcher.is_stopped() => Ok(0),
+            State::Beginning(matcher) | State::Ruled(matcher) => {
+                matcher.validate_tokens(tokens).map_err(broken)
+            }
+        })
+    }
+
     fn duplicate(&self) -> Box<dyn Constraint> {
-        let state = match &self.state {
+        let copy = catch_unwind(AssertUnwindSafe(|| match &self.state {
             State::Beginning(matcher) => State::Beginning(Box::new(matcher.deep_clone())),
             State::Reasoning(watch) => State::Reasoning(watch.clone()),
             State::Ruled(matcher) => State::Ruled(Box::new(matcher.deep_clone())),
             State::Free(watch) => State::Free(watch.clone()),
             State::Over => State::Over,
+        }));
+        let (plan, may_end) = (Arc::clone(&self.plan), self.may_end);
+        let (state, failed) = match copy {
+            Ok(state) => (state, self.failed.clone()),
+            Err(_) => (State::Over, Some(constraint("the grammar has a defect"))),
         };
-        let plan = Arc::clone(&self.plan);
-        Box::new(Self { plan, state, may_end: self.may_end, failed: self.failed.clone() })
+        Box::new(Self { plan, state, may_end, failed })
     }
 }
 

@@ -15,6 +15,7 @@ mod schema;
 mod vocabulary;
 mod watch;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use llguidance::ParserFactory;
@@ -99,7 +100,9 @@ impl Grammars {
             };
             Some(Reasoning { opener, closer: vec![Mark::new(marks.closer, &vocabulary)] })
         });
-        let conform = Conform::new(Arc::new(Plan { vocabulary, reasoning, body }));
+        let plan = Arc::new(Plan { vocabulary, reasoning, body });
+        let conform = catch_unwind(AssertUnwindSafe(|| Conform::new(plan)));
+        let conform = conform.map_err(|_| refused("the grammar has a defect"))?;
         let conform = conform.map_err(|error| refused(&error.to_string()))?;
         Ok(Some(Box::new(conform)))
     }

@@ -31,10 +31,11 @@ pub(super) fn end_of_grammar(tokenizer: &Tokenizer) -> TokenId {
 pub(super) struct Vocabulary {
     tokenizer: Arc<Tokenizer>,
     trie: TokTrie,
-    /// Precedes text that is to be tokenised, so that it does not begin a text.
-    before: Vec<u8>,
-    before_token: Option<TokenId>,
 }
+
+/// What precedes text that is to be tokenised, so that no space is put before it: nothing, if none
+/// ever is, or the end of a line.
+const BEFORE: [&[u8]; 2] = [b"", b"\n"];
 
 impl Vocabulary {
     /// # Errors
@@ -50,18 +51,29 @@ impl Vocabulary {
                 tokenizer.len()
             )));
         }
-        let mut words: Vec<Vec<u8>> =
-            (0..tokenizer.len() as TokenId).map(|id| word(tokenizer, id)).collect();
+        let ids = 0..tokenizer.len() as TokenId;
+        let mut words: Vec<Vec<u8>> = ids.clone().map(|id| word(tokenizer, id)).collect();
+        let kind = |id| tokenizer.vocabulary().kind(id);
+        // Where a byte has a token of its own, models do not use the one that stands in for it.
+        let mut spelt = [false; 256];
+        for id in ids.clone().filter(|&id| kind(id) == TokenKind::Normal) {
+            if let [byte] = words[id as usize][..] {
+                spelt[usize::from(byte)] = true;
+            }
+        }
+        for id in ids.clone().filter(|&id| kind(id) == TokenKind::Byte) {
+            if let [byte] = words[id as usize][..]
+                && spelt[usize::from(byte)]
+            {
+                words[id as usize].clear();
+            }
+        }
         words.push([&[NO_TEXT], b"<|end of grammar|>".as_slice()].concat());
         let info = TokRxInfo::new(words.len() as u32, end_of_grammar(tokenizer));
         // The tree asserts its limits.
         let trie = catch_unwind(AssertUnwindSafe(|| TokTrie::from(&info, &words)))
             .map_err(|_| refuse("the vocabulary is too large for grammars".to_owned()))?;
-        let control = |&id: &TokenId| tokenizer.vocabulary().kind(id) == TokenKind::Control;
-        let any = || (0..tokenizer.len() as TokenId).find(control);
-        let before_token = tokenizer.bos().filter(control).or_else(any);
-        let before = before_token.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
-        Ok(Self { before: before.to_vec(), before_token, trie, tokenizer: Arc::clone(tokenizer) })
+        Ok(Self { tokenizer: Arc::clone(tokenizer), trie })
     }
 
     pub(super) fn tokenizer(&self) -> &Tokenizer {
@@ -88,16 +100,24 @@ impl Vocabulary {
 
     /// The tokens of text in the middle of an answer; they spell it exactly.
     fn tokens(&self, text: &[u8]) -> Vec<TokenId> {
-        let whole = [&self.before, text].concat();
-        let mut tokens = match self.before_token {
-            Some(_) => self.tokenizer.encode(&whole, &[], AddSpecial::No, ParseSpecial::Yes),
-            None => self.tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No),
-        };
-        if self.before_token.is_some() && tokens.first() == self.before_token.as_ref() {
-            tokens.remove(0);
+        for before in BEFORE {
+            let whole = [before, text].concat();
+            let tokens = self.tokenizer.encode(&whole, &[], AddSpecial::No, ParseSpecial::No);
+            // The tokens at the end that spell the text.
+            let mut left = text;
+            let mut from = tokens.len();
+            while !left.is_empty() && from > 0 {
+                let Some(rest) = left.strip_suffix(self.trie.token(tokens[from - 1])) else {
+                    break;
+                };
+                (left, from) = (rest, from - 1);
+            }
+            let spelt: usize = tokens[..from].iter().map(|&id| self.trie.token(id).len()).sum();
+            if left.is_empty() && (spelt == 0 || !before.is_empty()) {
+                return tokens[from..].to_vec();
+            }
         }
-        let spelt: Vec<u8> = tokens.iter().flat_map(|&id| self.trie.token(id)).copied().collect();
-        if spelt == text { tokens } else { self.trie.greedy_tokenize(text) }
+        self.trie.greedy_tokenize(text)
     }
 }
 

@@ -148,11 +148,8 @@ impl Local {
         let shared =
             Shared::new(name.to_owned(), tokenizer, &engine, sequences_max, options.queue_max);
         let shared = Arc::new(shared);
-        let scheduler = SchedulerOptions {
-            stall: options.stall,
-            sequences_max,
-            ..SchedulerOptions::default()
-        };
+        let scheduler =
+            SchedulerOptions { stall: options.stall, sequences_max, ..SchedulerOptions::default() };
         let (commands, thread) = employ(&shared, engine, scheduler)?;
         let (commands, thread) = (Some(commands), Some(thread));
         let now = options.now;

@@ -4,14 +4,22 @@ use lucid_provider::dialogue::{Begins, Format};
 
 use super::{Heard, hear, tools};
 
-/// Answers with the sources of their templates, and what they consist of.
+/// A call that is heard.
+fn call(name: &str, json: &str) -> (String, String) {
+    (name.to_owned(), json.to_owned())
+}
+
+fn heard(text: &str, reasoning: &str, calls: Vec<(String, String)>) -> Heard {
+    Heard { text: text.to_owned(), reasoning: reasoning.to_owned(), calls }
+}
+
+/// All of them.
 fn answers() -> Vec<(&'static str, &'static str, Heard)> {
-    let call = |name: &str, json: &str| (name.to_owned(), json.to_owned());
-    let heard = |text: &str, reasoning: &str, calls: Vec<(String, String)>| Heard {
-        text: text.to_owned(),
-        reasoning: reasoning.to_owned(),
-        calls,
-    };
+    [json_answers(), other_answers()].concat()
+}
+
+/// Answers with the sources of their templates, and what they consist of.
+fn json_answers() -> Vec<(&'static str, &'static str, Heard)> {
     vec![
         (
             "<think></think><tool_call>",
@@ -50,6 +58,12 @@ fn answers() -> Vec<(&'static str, &'static str, Heard)> {
             "{\"name\": \"Ada\", \"parameters\": 3}",
             heard("{\"name\": \"Ada\", \"parameters\": 3}", "", Vec::new()),
         ),
+    ]
+}
+
+/// The same for the other syntaxes.
+fn other_answers() -> Vec<(&'static str, &'static str, Heard)> {
+    vec![
         (
             "<|channel|>analysis to=functions.",
             "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary \
@@ -58,7 +72,8 @@ fn answers() -> Vec<(&'static str, &'static str, Heard)> {
         ),
         (
             "<|channel|>analysis to=functions.",
-            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant\
+             <|channel|>final<|message|>Yes.",
             heard("Yes.", "hm", Vec::new()),
         ),
         (

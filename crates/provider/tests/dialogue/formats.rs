@@ -18,7 +18,7 @@ const FOUND: &[(&str, &str, &str)] = &[
     ("deepseek-ai-DeepSeek-V4.jinja", "deepseek tags", "<think>"),
     ("fireworks-ai-llama-3-firefunction-v2.jinja", "functools", ""),
     ("google-gemma-2-2b-it.jinja", "", ""),
-    ("HuggingFaceTB-SmolLM3-3B.jinja", "hermes", "<think>"),
+    ("HuggingFaceTB-SmolLM3-3B.jinja", "", "<think>"),
     ("ibm-granite-granite-3.3-2B-Instruct.jinja", "granite", "<think>"),
     ("LFM2-8B-A1B.jinja", "python calls", ""),
     ("llama-cpp-deepseek-r1.jinja", "deepseek fenced", "<think>"),

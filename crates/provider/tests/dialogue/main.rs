@@ -25,8 +25,11 @@ fn tools() -> Vec<Tool> {
         "required": ["city"],
     });
     let description = Some("the weather".to_owned());
-    let other =
-        Tool { name: "stop".to_owned(), description: description.clone(), ..Tool::default() };
+    let other = Tool {
+        name: "stop".to_owned(),
+        description: description.clone(),
+        parameters: json!({"type": "object", "properties": {}}),
+    };
     vec![Tool { name: "get_weather".to_owned(), description, parameters }, other]
 }
 

@@ -13,9 +13,10 @@ use super::{hear, tools};
 /// Templates that do not write calls, whatever they are asked. For those with a note the syntax is
 /// described to the model in the prompt, and the reader knows it.
 const WITHOUT_CALLS: &[&str] = &[
-    "HuggingFaceTB-SmolLM3-3B.jinja", // only in the prompt
-    "LFM2-8B-A1B.jinja",              // only the list of tools
-    "LFM2.5-Instruct.jinja",          // only the list of tools
+    "HuggingFaceTB-SmolLM3-3B.jinja",
+    "LFM2-8B-A1B.jinja",     // only the list of tools
+    "LFM2.5-Instruct.jinja", // only the list of tools
+    "MiroThinker.jinja",     // fails at calls: it looks for a tool that is not there
     "google-gemma-2-2b-it.jinja",
     "ibm-granite-granite-3.3-2B-Instruct.jinja", // only in the prompt
     "llama-cpp-rwkv-world.jinja",
@@ -64,40 +65,67 @@ fn arguments() -> Vec<Value> {
     ]
 }
 
+/// The tools as templates want them described: in one of these ways.
+fn described() -> [Vec<Value>; 3] {
+    let nested = tools().into_iter().map(|tool| {
+        json!({"type": "function", "function": {
+            "name": tool.name, "description": tool.description, "parameters": tool.parameters,
+        }})
+    });
+    let flat = tools().into_iter().map(|tool| {
+        json!({"name": tool.name, "description": tool.description, "parameter_definitions": {}})
+    });
+    [nested.collect(), flat.collect(), Vec::new()]
+}
+
 /// What a template writes after the user's message, with one of the ways that it may want to be
 /// asked.
 fn render(source: &str, calls: &[Value]) -> Option<String> {
     let template = ChatTemplate::new(source, Vec::new(), Some("<|BOS|>"), Some("<|EOS|>")).ok()?;
-    for (content, as_text) in [("CONTENT", false), ("", false), ("CONTENT", true), ("", true)] {
+    let contents = [Some("CONTENT"), Some(""), None];
+    let ways = contents.into_iter().flat_map(|content| [(content, false), (content, true)]);
+    for (content, as_text) in ways {
         let calls = calls.iter().enumerate().map(|(index, arguments)| ToolCall {
             id: format!("abcdefgh{index}"),
             name: "get_weather".to_owned(),
             arguments: if as_text { json!(arguments.to_string()) } else { arguments.clone() },
         });
         let answer = Message {
+            role: "assistant".to_owned(),
+            content: content.map(str::to_owned),
             reasoning: Some("REASON".to_owned()),
             tool_calls: calls.collect(),
-            ..Message::text("assistant", content)
+            ..Message::default()
         };
         let messages = [Message::text("user", "USERMSG"), answer];
-        let described = tools().into_iter().map(|tool| {
-            json!({"type": "function", "function": {
-                "name": tool.name, "description": tool.description, "parameters": tool.parameters,
-            }})
-        });
-        for bare in [false, true] {
-            let described: Vec<Value> = if bare { Vec::new() } else { described.clone().collect() };
-            let mut options = RenderOptions { tools: described, ..RenderOptions::default() };
+        for tools in described() {
+            let mut options = RenderOptions { tools, ..RenderOptions::default() };
             options.extra.insert("functions".to_owned(), json!("[]"));
             options.extra.insert("datetime".to_owned(), json!("2025"));
-            let Ok(rendered) = template.render(&messages, &options) else { continue };
-            let after = rendered.text.rsplit_once("USERMSG").map(|(_, after)| after.to_owned());
-            if let Some(after) = after.filter(|after| after.contains("get_weather")) {
-                return Some(after);
+            if let Some(answer) = written(&template, &messages, options) {
+                return Some(answer);
             }
         }
     }
     None
+}
+
+/// The answer that a template writes, if there are calls in it.
+fn written(
+    template: &ChatTemplate,
+    messages: &[Message],
+    mut options: RenderOptions,
+) -> Option<String> {
+    let rendered = template.render(messages, &options).ok()?;
+    let (_, after) = rendered.text.rsplit_once("USERMSG")?;
+    if !after.contains("get_weather") {
+        return None;
+    }
+    options.add_generation_prompt = true;
+    let asked = template.render(&messages[..1], &options).unwrap_or_default();
+    // What the prompt has written is no part of the answer.
+    let opens = asked.text.rsplit_once("USERMSG").map_or("", |(_, opens)| opens);
+    Some(after.strip_prefix(opens).unwrap_or(after).to_owned())
 }
 
 fn cases(calls: &[Value]) -> Vec<Case> {

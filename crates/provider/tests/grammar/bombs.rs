@@ -44,7 +44,7 @@ fn bombs() -> Vec<(&'static str, OutputFormat)> {
         (
             "many items",
             OutputFormat::JsonSchema(
-                json!({"type": "array", "minItems": 100_000, "maxItems": 100_000, "items": {"type": "integer"}}),
+                json!({"type": "array", "minItems": 100_000, "items": {"type": "integer"}}),
             ),
         ),
         ("a long regular expression", OutputFormat::Regex("(a|b)*c".repeat(60_000))),

@@ -111,7 +111,8 @@ fn gbnf_with_a_mistake_is_refused_with_its_place() {
     check("root ::= root \"a\" | \"b\"", "line 1, column 1: the rule `root` begins with itself");
     check("root ::= a?\na ::= \" \"* b\nb ::= a \"x\"", "(left recursion)");
     check("root ::= \"a", "line 1, column 10: the text is not closed");
-    check("root ::= [a-", "line 1, column 10: the class is not closed");
+    check("root ::= [a", "line 1, column 10: the class is not closed");
+    check("root ::= [a-", "line 1, column 13: expected a character");
     check("root ::= [z-a]", "ends before it begins");
     check("root ::= []", "the class is empty");
     check("root ::= (\"a\"\n", "line 2, column 1: expected `)`, found the end");
@@ -158,7 +159,8 @@ fn a_duplicate_goes_on_alike() {
     let grammars = Grammars::new(&tokenizer).unwrap();
     let model = Model::new(&tokenizer);
     let schema = serde_json::json!({"type": "object", "properties": {
-        "a": {"type": "string", "maxLength": 9}, "b": {"type": "integer"}}, "required": ["a", "b"]});
+        "a": {"type": "string", "maxLength": 9}, "b": {"type": "integer"}},
+        "required": ["a", "b"]});
     let format = OutputFormat::JsonSchema(schema);
     let mut first = constraint(&grammars, &format).unwrap();
     model.answer(&mut *first, 3, 6).unwrap();

@@ -35,7 +35,7 @@ fn scheduler() -> Scheduler {
     };
     let checkpoint = Checkpoint::open(&golden).unwrap();
     let engine = Engine::load(&checkpoint, Arc::new(ThreadPool::new(1)), options).unwrap();
-    Scheduler::new(engine, SchedulerOptions::default(), Box::new(|| Duration::ZERO))
+    Scheduler::new(engine, SchedulerOptions::default(), Box::new(|| Duration::ZERO)).unwrap()
 }
 
 #[test]

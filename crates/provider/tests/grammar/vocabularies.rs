@@ -54,7 +54,6 @@ const PIECES: &[&str] = &[
     "call",
     "</",
     "think",
-    ">\n",
     "function",
     "parameter",
     "arg",

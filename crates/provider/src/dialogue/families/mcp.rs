@@ -7,7 +7,7 @@ pub(super) const MCP: Syntax = Syntax {
     signs: &[&["<use_mcp_tool>"]],
     opener: "<use_mcp_tool>",
     lead: "",
-    count: Count::One,
+    count: Count::Many(""),
     item: Item::Named(Named {
         before_name: "\n<server_name>",
         before_arguments: "</tool_name>\n<arguments>\n",

@@ -126,7 +126,9 @@ impl Grammar {
         let mut users = vec![Vec::new(); self.rules.len()];
         let mut waiting: Vec<usize> = used.iter().map(Vec::len).collect();
         for (user, used) in used.iter().enumerate() {
-            used.iter().for_each(|&rule| users[rule].push(user));
+            for &rule in used {
+                users[rule].push(user);
+            }
         }
         let mut ready: Vec<usize> =
             (0..self.rules.len()).filter(|&rule| waiting[rule] == 0).collect();
@@ -162,19 +164,16 @@ fn cycle(edges: &[Vec<usize>]) -> Option<usize> {
                 }
                 states[*node] = State::Open;
             }
-            match edges[*node].get(*next) {
-                Some(&to) => {
-                    *next += 1;
-                    match states[to] {
-                        State::Open => return Some(to),
-                        State::New => path.push((to, 0)),
-                        State::Done => {}
-                    }
+            if let Some(&to) = edges[*node].get(*next) {
+                *next += 1;
+                match states[to] {
+                    State::Open => return Some(to),
+                    State::New => path.push((to, 0)),
+                    State::Done => {}
                 }
-                None => {
-                    states[*node] = State::Done;
-                    path.pop();
-                }
+            } else {
+                states[*node] = State::Done;
+                path.pop();
             }
         }
     }
@@ -219,7 +218,9 @@ impl Node {
             Self::Text(_) | Self::Class(..) | Self::Any => {}
             Self::Rule(rule) => rules.push(*rule),
             Self::Sequence(parts) | Self::Choice(parts) => {
-                parts.iter().for_each(|part| part.rules(rules));
+                for part in parts {
+                    part.rules(rules);
+                }
             }
             Self::Repeat(node, ..) => node.rules(rules),
         }

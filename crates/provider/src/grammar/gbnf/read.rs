@@ -93,7 +93,9 @@ impl Reader<'_> {
     fn take(&mut self, text: &str) -> bool {
         let found = self.rest.starts_with(text);
         if found {
-            text.chars().for_each(|_| drop(self.next()));
+            for _ in text.chars() {
+                self.next();
+            }
         }
         found
     }
@@ -110,15 +112,17 @@ impl Reader<'_> {
     fn space(&mut self, lines: Lines) {
         while let Some(character) = self.rest.chars().next() {
             match character {
-                ' ' | '\t' => drop(self.next()),
-                '\r' | '\n' if lines == Lines::Many => drop(self.next()),
+                ' ' | '\t' => {}
+                '\r' | '\n' if lines == Lines::Many => {}
                 '#' => {
                     while self.rest.chars().next().is_some_and(|character| character != '\n') {
                         self.next();
                     }
+                    continue;
                 }
                 _ => break,
             }
+            self.next();
         }
     }
 

@@ -5,8 +5,8 @@
 //! integer, numbers beyond 10^15 where the schema has no bound (most readers cannot hold them),
 //! values that the schema says nothing about when they are nested deeper than `ANY_DEPTH`, and
 //! members of an object in another order than the schema's. Formats are narrowed to their usual
-//! forms (`formats`). Where schemas are joined (`allOf`, or keywords beside `$ref` or `anyOf`), what
-//! they say nothing about is any JSON.
+//! forms (`formats`). Where schemas are joined (`allOf`, or keywords beside `$ref` or `anyOf`),
+//! what they say nothing about is any JSON.
 
 mod apart;
 mod formats;
@@ -302,14 +302,31 @@ impl Walk<'_> {
 
     /// The keywords that belong to types.
     fn typed(&mut self, schema: &Object, place: &Place) -> Result<Object, ProviderError> {
-        let types = types(schema, place)?;
-        let mut prepared = Map::new();
-        let kinds = types.iter().map(|&kind| Value::from(kind)).collect();
-        prepared.insert("type".to_owned(), Value::Array(kinds));
+        let mut types = types(schema, place)?;
+        let mut parts = Vec::new();
+        if types.contains(&"integer") {
+            types.retain(|kind| *kind != "integer");
+            parts = numbers::integers(schema, place)?;
+        }
+        if !types.is_empty() {
+            parts.push(self.other_types(&types, schema, place)?);
+        }
+        Ok(match &mut parts[..] {
+            [only] => std::mem::take(only),
+            _ => Map::from_iter([("anyOf".to_owned(), json!(parts))]),
+        })
+    }
+
+    /// The keywords of these types, integers apart.
+    fn other_types(
+        &mut self,
+        types: &[&str],
+        schema: &Object,
+        place: &Place,
+    ) -> Result<Object, ProviderError> {
+        let mut prepared = Map::from_iter([("type".to_owned(), json!(types))]);
         let has = |kind: &str| types.contains(&kind);
-        if has("integer") {
-            numbers::integers(schema, place, &mut prepared)?;
-        } else if has("number") {
+        if has("number") {
             numbers::numbers(schema, place, &mut prepared)?;
         }
         if has("string") {
@@ -331,9 +348,8 @@ impl Walk<'_> {
         prepared: &mut Object,
     ) -> Result<(), ProviderError> {
         copy_counts(schema, &["minItems", "maxItems"], place, prepared)?;
-        if schema.get("uniqueItems") == Some(&Value::Bool(true))
-            && !schema.get("maxItems").is_some_and(|most| most.as_u64() <= Some(1))
-        {
+        let most = prepared.get("maxItems").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        if schema.get("uniqueItems") == Some(&Value::Bool(true)) && most > 1 {
             let reason = "a grammar cannot compare items; leave it out, or list the combinations";
             return Err(place.refuse("uniqueItems", reason));
         }
@@ -400,20 +416,18 @@ impl Walk<'_> {
             Some((key, rest)) => self.schema(rest, &place.below(key))?,
             None => self.anything(place),
         };
-        match schema.get("propertyNames") {
-            Some(names) => named(names, rest, schema, place, prepared),
-            None => {
-                prepared.insert("additionalProperties".to_owned(), rest);
-                Ok(())
-            }
+        if let Some(names) = schema.get("propertyNames") {
+            return named(names, &rest, schema, place, prepared);
         }
+        prepared.insert("additionalProperties".to_owned(), rest);
+        Ok(())
     }
 }
 
 /// Names of members that a pattern or a list gives: the members are then described by them.
 fn named(
     names: &Value,
-    rest: Value,
+    rest: &Value,
     schema: &Object,
     place: &Place,
     prepared: &mut Object,
@@ -528,7 +542,8 @@ fn check_keywords(schema: &Object, place: &Place) -> Result<(), ProviderError> {
         let harmless = match key {
             "$id" | "id" => place.depth == 0,
             "contains" => schema.get("minContains").and_then(Value::as_u64) == Some(0),
-            "minContains" | "maxContains" => !schema.contains_key("contains"),
+            "minContains" => !schema.contains_key("contains") || value.as_u64() == Some(0),
+            "maxContains" => !schema.contains_key("contains"),
             "then" | "else" => !schema.contains_key("if"),
             "if" => !schema.contains_key("then") && !schema.contains_key("else"),
             "dependentRequired" | "dependentSchemas" | "dependencies" => {

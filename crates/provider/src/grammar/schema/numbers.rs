@@ -9,6 +9,9 @@ use crate::ProviderError;
 /// The largest `f64` below 2^63.
 const INTEGER_MAX: i128 = 9_223_372_036_854_774_784;
 
+/// The largest integer up to which `f64` holds all.
+const EXACT_MAX: i128 = 1 << 53;
+
 /// Where numbers without a bound end.
 const NUMBER_MAX: f64 = 1e15;
 
@@ -45,36 +48,48 @@ pub(super) fn check_constant(
     }
 }
 
-/// The keywords of integers.
-pub(super) fn integers(
-    schema: &Object,
-    place: &Place,
-    prepared: &mut Object,
-) -> Result<(), ProviderError> {
-    let mut least = -INTEGER_MAX;
-    let mut most = INTEGER_MAX;
+/// The schemas of integers: below zero and from zero on, for `-0` is none to most readers.
+pub(super) fn integers(schema: &Object, place: &Place) -> Result<Vec<Object>, ProviderError> {
+    // Readers divide in `f64`.
+    let open = if schema.contains_key("multipleOf") { EXACT_MAX } else { INTEGER_MAX };
+    let (mut least, mut most) = (-INTEGER_MAX, INTEGER_MAX);
+    let (mut is_least, mut is_most) = (false, false);
     for (key, number, exclusive) in bounds(schema, place)? {
         let below = key.ends_with("inimum");
-        let bound = match whole(&number) {
-            Some(whole) => whole + i128::from(exclusive) * if below { 1 } else { -1 },
-            None => {
-                let value = number.as_f64().unwrap_or(0.0);
-                // No integer is excluded by a bound between integers.
-                if below { value.ceil() as i128 } else { value.floor() as i128 }
-            }
+        let bound = if let Some(whole) = whole(&number) {
+            whole + i128::from(exclusive) * if below { 1 } else { -1 }
+        } else {
+            let value = number.as_f64().unwrap_or(0.0);
+            // No integer is excluded by a bound between integers.
+            if below { value.ceil() as i128 } else { value.floor() as i128 }
         };
         if below {
-            least = least.max(inwards(bound, 1));
+            (least, is_least) = (least.max(inwards(bound, 1)), true);
         } else {
-            most = most.min(inwards(bound, -1));
+            (most, is_most) = (most.min(inwards(bound, -1)), true);
         }
+    }
+    if !is_least && most >= -open {
+        least = -open;
+    }
+    if !is_most && least <= open {
+        most = open;
     }
     if least > most {
         return Err(place.refuse("minimum", "no integer lies between the bounds"));
     }
-    prepared.insert("minimum".to_owned(), json!(least as i64));
-    prepared.insert("maximum".to_owned(), json!(most as i64));
-    multiple(schema, place, prepared)
+    let mut parts = Vec::new();
+    for (least, most) in [(least, most.min(-1)), (least.max(0), most)] {
+        if least > most {
+            continue;
+        }
+        let mut part = Object::from_iter([("type".to_owned(), json!(["integer"]))]);
+        part.insert("minimum".to_owned(), json!(least as i64));
+        part.insert("maximum".to_owned(), json!(most as i64));
+        multiple(schema, place, &mut part)?;
+        parts.push(part);
+    }
+    Ok(parts)
 }
 
 /// The keywords of numbers.
@@ -142,7 +157,7 @@ fn bounds(schema: &Object, place: &Place) -> Result<Vec<Bound>, ProviderError> {
 fn multiple(schema: &Object, place: &Place, prepared: &mut Object) -> Result<(), ProviderError> {
     let Some(multiple) = schema.get("multipleOf") else { return Ok(()) };
     match multiple.as_f64() {
-        Some(value) if value > 0.0 && value <= 1e9 && value >= 1e-9 => {
+        Some(value) if (1e-9..=1e9).contains(&value) => {
             prepared.insert("multipleOf".to_owned(), multiple.clone());
             Ok(())
         }
