@@ -91,3 +91,30 @@ fn compile(source: Source, factory: &ParserFactory) -> Outcome {
         Err(error) => Err(refused(&format!("no thread to compile it: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Grammars;
+    use super::super::vocabulary::tests::vocabulary;
+    use super::*;
+
+    #[test]
+    fn requests_at_once_share_one_compilation() {
+        let grammars = Grammars::new(&vocabulary(&["ab"])).expect("a small vocabulary");
+        let shared = &grammars.shared;
+        let source = |text: &str| Source::Lark(format!("start: \"{text}\"\n"));
+        let compiled: Vec<Compiled> = std::thread::scope(|scope| {
+            let ask = || shared.cache.compiled(source("a"), &shared.factory).expect("it is right");
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(compiled.iter().all(|grammar| Arc::ptr_eq(grammar, &compiled[0])));
+        // What was not used for long is compiled anew.
+        for index in 0..ENTRIES_MAX {
+            let text = format!("b{index}");
+            shared.cache.compiled(source(&text), &shared.factory).expect("it is right");
+        }
+        let again = shared.cache.compiled(source("a"), &shared.factory).expect("it is right");
+        assert!(!Arc::ptr_eq(&again, &compiled[0]));
+    }
+}

@@ -146,3 +146,60 @@ fn word(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
     let is_text = bytes.first() != Some(&NO_TEXT) || bytes.len() > 1;
     if bytes.len() > TOKEN_BYTES_MAX || !is_text { Vec::new() } else { bytes }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use lucid_tokenizer::Vocabulary as Terms;
+
+    use super::*;
+
+    /// A SentencePiece vocabulary of bytes and these pieces; those in brackets are control tokens.
+    pub(in super::super) fn vocabulary(pieces: &[&str]) -> Arc<Tokenizer> {
+        let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned(), "</s>".to_owned()];
+        let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
+        for byte in 0..=255 {
+            tokens.push(format!("<0x{byte:02X}>"));
+            kinds.push(TokenKind::Byte);
+        }
+        for piece in pieces {
+            tokens.push((*piece).to_owned());
+            let control = piece.starts_with("<|");
+            kinds.push(if control { TokenKind::Control } else { TokenKind::Normal });
+        }
+        let scores = (0..tokens.len()).map(|index| -(index as f32)).collect();
+        Arc::new(
+            Tokenizer::new(Terms {
+                model: "llama".to_owned(),
+                tokens: tokens.iter().collect(),
+                scores,
+                kinds,
+                bos: Some(1),
+                eos: Some(2),
+                add_space_prefix: Some(true),
+                ..Terms::default()
+            })
+            .expect("a whole vocabulary"),
+        )
+    }
+
+    #[test]
+    fn tokens_spell_the_text_and_nothing_else() {
+        let tokenizer = vocabulary(&["▁", "a", "b", "ab", "▁ab", "<|end|>"]);
+        let vocabulary = Vocabulary::new(&tokenizer).expect("a small vocabulary");
+        for text in ["ab", " ab", "abba a\n b", "\nab", "<|end|>", "ü\0", " ", "<0x41>"] {
+            let tokens = vocabulary.tokens(text.as_bytes());
+            let spelt: Vec<u8> =
+                tokens.iter().flat_map(|&id| vocabulary.trie.token(id)).copied().collect();
+            assert_eq!(String::from_utf8_lossy(&spelt), text);
+        }
+        let id = |piece: &str| tokenizer.token_id(piece.as_bytes()).expect("it is there");
+        assert_eq!(vocabulary.tokens(b"ab"), [id("ab")]);
+        assert_eq!(vocabulary.tokens(b" ab"), [id("▁ab")]);
+        // A byte that has a piece is not written by its number.
+        assert_eq!(vocabulary.text(id("<0x61>")), Some(&b""[..]));
+        assert_eq!(vocabulary.text(id("<|end|>")), None);
+        assert_eq!(vocabulary.control("<|end|>"), Some(id("<|end|>")));
+        assert_eq!(vocabulary.control("ab"), None);
+        assert_eq!(vocabulary.only("ab"), Some(id("ab")));
+    }
+}

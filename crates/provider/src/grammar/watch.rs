@@ -79,3 +79,36 @@ impl Watch {
         met
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::vocabulary::tests::vocabulary;
+    use super::*;
+
+    #[test]
+    fn a_mark_ends_with_a_token() {
+        let tokenizer = vocabulary(&["<t", ">", ">x", "<t>", "a<t>b", "<|end|>", "t"]);
+        let vocabulary = Vocabulary::new(&tokenizer).expect("a small vocabulary");
+        let id = |piece: &str| tokenizer.token_id(piece.as_bytes()).expect("it is there");
+        let marks = [Mark::new("<t>", &vocabulary), Mark::new("<|end|>", &vocabulary)];
+        let forbidden = |watch: &Watch| {
+            let mut allowed = TokenMask::new(tokenizer.len());
+            allowed.words_mut().fill(u32::MAX);
+            watch.forbid(&marks, &mut allowed);
+            let all = 0..tokenizer.len() as TokenId;
+            all.filter(|&token| !allowed.allows(token)).collect::<Vec<_>>()
+        };
+        let mut watch = Watch::default();
+        assert_eq!(forbidden(&watch), [id("a<t>b")]);
+        assert_eq!(watch.accept(id("<t"), &marks, &vocabulary), None);
+        assert_eq!(forbidden(&watch), [id(">x"), id("a<t>b")]);
+        assert_eq!(watch.accept(id(">"), &marks, &vocabulary), Some(0));
+        assert_eq!(Watch::default().accept(id("<t>"), &marks, &vocabulary), Some(0));
+        assert_eq!(Watch::default().accept(id("<|end|>"), &marks, &vocabulary), Some(1));
+        // A control token between its parts breaks a mark.
+        let mut watch = Watch::default();
+        watch.accept(id("<t"), &marks, &vocabulary);
+        watch.accept(1, &marks, &vocabulary);
+        assert_eq!(watch.accept(id(">"), &marks, &vocabulary), None);
+    }
+}

@@ -14,17 +14,25 @@ use super::{hear, tools};
 /// described to the model in the prompt, and the reader knows it.
 const WITHOUT_CALLS: &[&str] = &[
     "HuggingFaceTB-SmolLM3-3B.jinja",
-    "LFM2-8B-A1B.jinja",     // only the list of tools
-    "LFM2.5-Instruct.jinja", // only the list of tools
-    "MiroThinker.jinja",     // fails at calls: it looks for a tool that is not there
+    "LFM2-8B-A1B.jinja",                              // only the list of tools
+    "LFM2.5-Instruct.jinja",                          // only the list of tools
+    "MiroThinker.jinja", // fails at calls: it looks for a tool that is not there
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja", // wants a content that is null
     "google-gemma-2-2b-it.jinja",
     "ibm-granite-granite-3.3-2B-Instruct.jinja", // only in the prompt
     "llama-cpp-rwkv-world.jinja",
     "microsoft-Phi-3.5-mini-instruct.jinja",
 ];
 
-/// Templates that write one call of several.
-const ONE_CALL: &[&str] = &[];
+/// Templates that refuse an answer with several calls.
+const ONE_CALL: &[&str] = &[
+    "meta-llama-Llama-3.1-8B-Instruct.jinja",
+    "meta-llama-Llama-3.2-3B-Instruct.jinja",
+    "meta-llama-Llama-3.3-70B-Instruct.jinja",
+];
+
+/// Templates that write the first of several calls and leave out the others.
+const FIRST_CALL: &[&str] = &["GigaChat3-10B-A1.8B.jinja", "GigaChat3.1-10B-A1.8B.jinja"];
 
 /// A template and what it wrote of a conversation that ends with calls.
 struct Case {
@@ -146,7 +154,10 @@ fn check(case: &Case) -> Option<Result<(), String>> {
     let json = |text: &str| serde_json::from_str::<Value>(text).ok();
     let found: Vec<_> = heard.calls.iter().map(|(name, text)| (name.clone(), json(text))).collect();
     let call = |json: &Value| ("get_weather".to_owned(), Some(json.clone()));
-    let expected: Vec<_> = case.calls.iter().map(call).collect();
+    let mut expected: Vec<_> = case.calls.iter().map(call).collect();
+    if FIRST_CALL.contains(&case.name.as_str()) {
+        expected.truncate(1);
+    }
     if found == expected {
         return Some(Ok(()));
     }
