@@ -23,6 +23,13 @@ pub(super) fn calls(body: &str) -> Option<Vec<Written>> {
     (!calls.is_empty() && text.rest.trim().is_empty()).then_some(calls)
 }
 
+/// The value that a literal stands for; none if anything else is there.
+pub(super) fn literal(text: &str) -> Option<Value> {
+    let mut text = Text { rest: text };
+    let value = text.value(0)?;
+    text.rest.trim().is_empty().then_some(value)
+}
+
 /// What is left to be read.
 struct Text<'a> {
     rest: &'a str,

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::json_call::is_name;
+use super::python;
 use super::syntax::{Count, Tagged};
 use super::whole_call::Written;
 use crate::Tool;
@@ -78,8 +79,15 @@ fn argument<'a>(tags: &Tagged, text: &'a str, tool: Option<&Tool>) -> Option<(Ar
     };
     let key = key.trim().to_owned();
     let kind = told.or_else(|| tool.and_then(|tool| Kind::of(tool, &key)));
-    let json = (kind != Some(Kind::Text)).then(|| serde_json::from_str(value.trim()).ok());
-    let value = json.flatten().unwrap_or_else(|| Value::String(value.to_owned()));
+    let read = match kind {
+        Some(Kind::Text) => None,
+        None => serde_json::from_str(value.trim()).ok(),
+        // Some templates write lists as Python prints them.
+        Some(Kind::Json) => {
+            serde_json::from_str(value.trim()).ok().or_else(|| python::literal(value.trim()))
+        }
+    };
+    let value = read.unwrap_or_else(|| Value::String(value.to_owned()));
     Some(((key, value), after))
 }
 
