@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -13,6 +13,7 @@ use crate::access::{Account, Keys, Rates};
 use crate::catalog::Catalog;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::openai::Background;
 use crate::options::Options;
 use crate::page::Desk;
 use crate::refusal::{Kind, Refusal};
@@ -33,8 +34,6 @@ pub(crate) struct App {
     pub(crate) rates: Arc<Rates>,
     /// When the server was started.
     pub(crate) started: Instant,
-    /// The same, as people count time.
-    pub(crate) started_at: SystemTime,
     /// Bytes of bodies that may be read at once, in KiB.
     pub(crate) bodies: Arc<tokio::sync::Semaphore>,
     /// Conversations of the page, and responses that are asked for again.
@@ -43,6 +42,8 @@ pub(crate) struct App {
     pub(crate) store_notice: Option<String>,
     /// Answers of the page that are being written.
     pub(crate) desk: Arc<Desk>,
+    /// Responses that are made while nobody waits.
+    pub(crate) background: Background,
     /// Becomes true when the server is told to end.
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -81,11 +82,11 @@ impl App {
             keys,
             rates: Arc::default(),
             started: Instant::now(),
-            started_at: SystemTime::now(),
             bodies: Arc::new(tokio::sync::Semaphore::new(limits::BODIES_BYTES_MAX / 1024)),
             store: Arc::new(opened.store),
             store_notice: opened.notice,
             desk: Arc::default(),
+            background: Background::default(),
             ending: watch::Sender::new(false),
         })
     }

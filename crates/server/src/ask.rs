@@ -182,11 +182,6 @@ impl Reply {
     pub(crate) fn turn(&self) -> usize {
         self.turn
     }
-
-    /// The model that answers.
-    pub(crate) fn lease(&self) -> &Lease {
-        &self.lease
-    }
 }
 
 impl Reply {

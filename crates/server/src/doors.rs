@@ -86,7 +86,7 @@ impl Site {
 
     fn identify(&self, visit: &Visit, headers: &HeaderMap) -> Result<Caller, Refusal> {
         if let Err(error) = self.app.keys.refresh() {
-            self.app.log(&format!("keys stay as they were: {error}"));
+            self.app.notice(&format!("keys stay as they were: {error}"));
         }
         let presented = presented_key(headers);
         let key = presented.and_then(|key| self.app.keys.find(key));
@@ -293,8 +293,15 @@ fn is_page(path: &str) -> bool {
 }
 
 impl App {
-    /// Tells a line to whoever wants them.
-    pub(crate) fn log(&self, line: &str) {
+    /// Tells people what they should know.
+    pub(crate) fn notice(&self, line: &str) {
+        if let Some(notice) = &self.options.notice {
+            notice(line);
+        }
+    }
+
+    /// Tells a line about a request to whoever wants them.
+    fn log(&self, line: &str) {
         if let Some(log) = &self.options.log {
             log(line);
         }

@@ -36,16 +36,6 @@ impl Family {
         Self::Native
     }
 
-    /// Its name in logs and measurements.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Ollama => "ollama",
-            Self::Native => "native",
-        }
-    }
-
     /// A refusal in its shape.
     pub(crate) fn body(self, refusal: &Refusal, request: &str) -> Value {
         match self {
@@ -125,8 +115,9 @@ fn openai_name(field: &str) -> &str {
 /// Anthropic's shape. Source: the list of errors in its API reference.
 pub(crate) fn anthropic(refusal: &Refusal, request: &str) -> Value {
     let kind = match refusal.kind {
-        Kind::Invalid | Kind::ContextLength | Kind::Unsupported => "invalid_request_error",
-        Kind::Method | Kind::Conflict => "invalid_request_error",
+        Kind::Invalid | Kind::ContextLength | Kind::Unsupported | Kind::Method | Kind::Conflict => {
+            "invalid_request_error"
+        }
         Kind::Unauthenticated => "authentication_error",
         Kind::Forbidden => "permission_error",
         Kind::NotFound => "not_found_error",

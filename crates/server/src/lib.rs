@@ -3,7 +3,6 @@
 //! `Catalog` of providers.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "families of protocols that come next use the rest")]
 
 mod access;
 mod anthropic;

@@ -102,8 +102,6 @@ pub(crate) const ALTERNATIVES: Whole = whole(0, ALTERNATIVES_MAX as u64);
 pub(crate) const SEED: Whole = whole(0, u64::MAX);
 /// Elements of an embedding.
 pub(crate) const DIMENSIONS: Whole = whole(1, 1 << 20);
-/// Entries of a page of a list.
-pub(crate) const PAGE: Whole = whole(1, 100);
 
 /// Answers of one request, to all its prompts.
 pub(crate) const SAMPLES_ALL_MAX: usize = 4 * SAMPLES_MAX;

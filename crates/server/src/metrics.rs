@@ -57,6 +57,9 @@ pub(crate) struct ModelCounts {
     pub(crate) new_tokens: u64,
 }
 
+/// One of the counts.
+type CountOf = fn(&ModelCounts) -> u64;
+
 /// How often durations fell into which range.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
@@ -156,8 +159,7 @@ impl Metrics {
 
     fn write_models(&self, page: &mut Page) {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        type Field = fn(&ModelCounts) -> u64;
-        let fields: [(&str, &str, Field); 4] = [
+        let fields: [(&str, &str, CountOf); 4] = [
             ("lucid_turns_total", "Turns answered.", |it| it.turns),
             ("lucid_prompt_tokens_total", "Tokens of prompts.", |it| it.prompt_tokens),
             ("lucid_cached_tokens_total", "Tokens of prompts known before.", |it| it.cached_tokens),

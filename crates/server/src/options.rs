@@ -39,11 +39,13 @@ pub struct Options {
     pub patience: Patience,
     /// How long requests under way may go on once the server is told to end.
     pub drain: Duration,
-    /// Told one line for each request; none is silent.
+    /// Told one line of JSON for each request; none is silent.
     pub log: Option<Log>,
+    /// Told what people should know: a damaged store, keys that cannot be read.
+    pub notice: Option<Log>,
 }
 
-/// Where lines about requests go.
+/// Where lines go.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Who may ask.
@@ -105,6 +107,7 @@ impl Default for Options {
             patience: Patience::default(),
             drain: Duration::from_secs(30),
             log: None,
+            notice: None,
         }
     }
 }

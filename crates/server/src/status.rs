@@ -64,6 +64,9 @@ pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
+/// One of a provider's figures.
+type StatOf = fn(&ProviderStats) -> u64;
+
 /// Writes what loaded models do at present.
 pub(crate) fn write_models(app: &App, page: &mut Page) {
     let loaded = app.registry.loaded();
@@ -79,8 +82,7 @@ pub(crate) fn write_models(app: &App, page: &mut Page) {
     for (name, _, bytes) in &stats {
         page.sample("lucid_model_memory_bytes", &[("model", name)], bytes);
     }
-    type Field = fn(&ProviderStats) -> u64;
-    let fields: [(&str, &str, &str, Field); 13] = [
+    let fields: [(&str, &str, &str, StatOf); 13] = [
         ("lucid_queue_depth", "gauge", "Sequences that wait.", |it| it.scheduler.waiting as u64),
         ("lucid_sequences_running", "gauge", "Sequences that run.", |it| {
             it.scheduler.running as u64

@@ -30,7 +30,8 @@ pub(crate) fn run(args: &KeyArgs, environment: &Environment) -> Result<i32> {
             ));
         }
         KeyAction::List { json: true } => {
-            output::json(&json!(file.list().iter().map(row).collect::<Vec<_>>()))?
+            let rows: Vec<_> = file.list().iter().map(row).collect();
+            output::json(&rows)?;
         }
         KeyAction::List { json: false } => list(&file, environment)?,
         KeyAction::Rm { name } => {

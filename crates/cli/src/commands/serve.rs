@@ -26,8 +26,10 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<i32> {
     let options = options(args, environment, &models)?;
     let log: Log = Arc::new(|line: &str| output::note(line));
     let told = models.told();
-    let server =
-        Server::bind(Options { log: args.verbose.then_some(log), ..options }, Arc::new(models))?;
+    let notice: Log = Arc::new(|text: &str| output::warn(text));
+    let log = args.verbose.then_some(log);
+    let options = Options { log, notice: Some(notice), ..options };
+    let server = Server::bind(options, Arc::new(models))?;
     let url = server.url();
     output::note(format_args!("Serving {told} at {url}"));
     output::note(format_args!("  a page for people     {url}/"));

@@ -205,7 +205,7 @@ pub(crate) struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     path: Option<PathBuf>,
-    keys: RwLock<Arc<[Key]>>,
+    known: RwLock<Arc<[Key]>>,
     seen: Mutex<Seen>,
 }
 
@@ -273,12 +273,12 @@ impl Keys {
         let now = stamp(path);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).stamp = now;
         let keys: Arc<[Key]> = read(path)?.into_iter().filter_map(Key::of).collect();
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
     fn current(&self) -> Arc<[Key]> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -59,8 +59,8 @@ impl Server {
         options.connections_max = connections_max(options.connections_max);
         let tls = options.tls.as_ref().map(acceptor).transpose()?;
         let opened = store::open(options.store.as_deref())?;
-        if let (Some(notice), Some(log)) = (&opened.notice, &options.log) {
-            log(notice);
+        if let (Some(text), Some(notice)) = (&opened.notice, &options.notice) {
+            notice(text);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -140,7 +140,7 @@ fn listen_for_signals(told: watch::Sender<u32>, app: Arc<App>) -> Result<(), Ser
                     _ = interrupt.recv() => told.send_modify(|count| *count += 1),
                     _ = hang_up.recv() => {
                         if let Err(error) = app.keys.reload() {
-                            app.log(&format!("keys stay as they were: {error}"));
+                            app.notice(&format!("keys stay as they were: {error}"));
                         }
                     }
                 }
@@ -179,7 +179,7 @@ pub(crate) async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 // No descriptors are left, most likely; others end sooner or later.
-                app.log(&format!("a connection could not be taken: {error}"));
+                app.notice(&format!("a connection could not be taken: {error}"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -75,7 +75,7 @@ pub(crate) async fn complete(
         return Ok(stream(reply, TextChunks::new(told), Wire::Events));
     }
     let answers = reply.gather().await?;
-    Ok(Json(told.whole(answers, asked.turn.samples)).into_response())
+    Ok(Json(told.whole(&answers, asked.turn.samples)).into_response())
 }
 
 /// What answers are told with.
@@ -198,12 +198,14 @@ async fn texts(lease: &Lease, prompts: &[Prompt]) -> Result<Vec<String>, Refusal
 
 impl Told {
     /// The answers whole. There are `made` to each prompt, of which the best are told.
-    fn whole(&self, answers: Vec<Answer>, made: usize) -> Value {
+    fn whole(&self, answers: &[Answer], made: usize) -> Value {
         let mut totals = Totals::default();
         let mut choices = Vec::new();
         for (index, group) in answers.chunks(made.max(1)).enumerate() {
             let mut part = Totals::default();
-            group.iter().for_each(|answer| part.add(&answer.usage));
+            for answer in group {
+                part.add(&answer.usage);
+            }
             totals.add_prompt(&part);
             let prompt = group.first().map_or(&[][..], |answer| answer.prompt.as_slice());
             let mut ranked: Vec<&Answer> = group.iter().collect();

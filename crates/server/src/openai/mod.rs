@@ -7,6 +7,7 @@ mod embeddings;
 mod messages;
 mod models;
 mod narrate;
+mod responses;
 mod sampling;
 mod text_chunks;
 mod tools;
@@ -19,6 +20,7 @@ use axum::routing::{get, post};
 use crate::app::App;
 
 pub(crate) use messages::messages;
+pub(crate) use responses::Background;
 pub(crate) use sampling::bounded_schema;
 pub(crate) use tools::tools;
 
@@ -30,4 +32,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
 }

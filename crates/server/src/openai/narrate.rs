@@ -98,7 +98,7 @@ impl Totals {
 }
 
 impl Head {
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &Value) -> Value {
         json!({
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -139,7 +139,7 @@ impl ChatChunks {
 
     /// Where usage is wanted, every chunk has the field.
     fn write(&self, choice: &Value, out: &mut String) {
-        let mut chunk = self.head.chunk(json!([choice]));
+        let mut chunk = self.head.chunk(&json!([choice]));
         if self.usage == IncludeUsage::Yes {
             chunk["usage"] = Value::Null;
         }
@@ -191,7 +191,7 @@ impl Narrator for ChatChunks {
 
     fn end(&mut self, out: &mut String) {
         if self.usage == IncludeUsage::Yes {
-            let mut chunk = self.head.chunk(json!([]));
+            let mut chunk = self.head.chunk(&json!([]));
             chunk["usage"] = self.totals.json();
             event(out, &chunk);
         }

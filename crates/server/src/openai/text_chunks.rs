@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::family;
 use crate::openai::completions::Told;
-use crate::openai::narrate::{IncludeUsage, Totals, add_hint, finish, finish_reason};
+use crate::openai::narrate::{IncludeUsage, Totals, add_hint, finish, finish_reason, finite};
 use crate::refusal::Refusal;
 use crate::stream::{Narrator, event};
 
@@ -17,17 +17,17 @@ pub(crate) struct TextChunks {
     totals: Vec<Totals>,
     /// Tokens of the prompt whose log-probabilities wait to be told.
     prompt: Vec<Vec<Spoken>>,
-    /// For each answer: how many bytes of it were told; none before the first.
-    told_bytes: Vec<Option<usize>>,
+    /// For each answer: how many characters of it were told; none before the first.
+    told_chars: Vec<Option<usize>>,
 }
 
 impl TextChunks {
     /// Chunks of answers that are told so.
     pub(crate) fn new(told: Told) -> Self {
-        Self { told, turn: 0, totals: Vec::new(), prompt: Vec::new(), told_bytes: Vec::new() }
+        Self { told, turn: 0, totals: Vec::new(), prompt: Vec::new(), told_chars: Vec::new() }
     }
 
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &Value) -> Value {
         let head = &self.told.head;
         json!({
             "id": head.id,
@@ -40,7 +40,7 @@ impl TextChunks {
     }
 
     fn write(&self, choice: &Value, out: &mut String) {
-        let mut chunk = self.chunk(json!([choice]));
+        let mut chunk = self.chunk(&json!([choice]));
         if self.told.include == IncludeUsage::Yes {
             chunk["usage"] = Value::Null;
         }
@@ -49,12 +49,12 @@ impl TextChunks {
 
     /// A part of an answer; the first part has the prompt before it, if that is wanted.
     fn part(&mut self, sample: usize, text: &str, tokens: &[Spoken], out: &mut String) {
-        if self.told_bytes.len() <= sample {
-            self.told_bytes.resize(sample + 1, None);
+        if self.told_chars.len() <= sample {
+            self.told_chars.resize(sample + 1, None);
         }
         let prompt = sample / self.told.per_prompt.max(1);
         let (mut whole, mut before) = (String::new(), &[][..]);
-        let told = self.told_bytes[sample];
+        let told = self.told_chars[sample];
         if told.is_none() {
             whole.push_str(self.told.echoes.get(prompt).map_or("", String::as_str));
             before = self.prompt.get(prompt).map_or(&[][..], Vec::as_slice);
@@ -68,7 +68,7 @@ impl TextChunks {
         let choice = json!({
             "index": sample, "text": whole, "logprobs": log_probs, "finish_reason": null,
         });
-        self.told_bytes[sample] = Some(offset + whole.chars().count());
+        self.told_chars[sample] = Some(offset + whole.chars().count());
         self.write(&choice, out);
     }
 }
@@ -93,7 +93,7 @@ impl Narrator for TextChunks {
             }
             Delta::Finished { sample, stop, usage } => {
                 // An answer without a token has its prompt told all the same.
-                if self.told_bytes.get(sample).copied().flatten().is_none() {
+                if self.told_chars.get(sample).copied().flatten().is_none() {
                     self.part(sample, "", &[], out);
                 }
                 if self.totals.len() <= self.turn {
@@ -119,7 +119,7 @@ impl Narrator for TextChunks {
         if self.told.include == IncludeUsage::Yes {
             let mut totals = Totals::default();
             self.totals.iter().for_each(|part| totals.add_prompt(part));
-            let mut chunk = self.chunk(json!([]));
+            let mut chunk = self.chunk(&json!([]));
             chunk["usage"] = totals.json();
             event(out, &chunk);
         }
@@ -143,21 +143,18 @@ pub(crate) fn text_log_probs(prompt: &[Spoken], tokens: &[Spoken], offset: usize
         offsets.push(at);
         at += text.chars().count();
         texts.push(json!(text));
-        match &spoken.log_prob {
-            Some(log_prob) => {
-                values.push(json!(super::narrate::finite(log_prob.value)));
-                let mut map = Map::new();
-                for (_, bytes, value) in &log_prob.alternatives {
-                    let text = String::from_utf8_lossy(bytes).into_owned();
-                    map.entry(text).or_insert(json!(super::narrate::finite(*value)));
-                }
-                top.push(Value::Object(map));
+        if let Some(log_prob) = &spoken.log_prob {
+            values.push(json!(finite(log_prob.value)));
+            let mut map = Map::new();
+            for (_, bytes, value) in &log_prob.alternatives {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                map.entry(text).or_insert(json!(finite(*value)));
             }
+            top.push(Value::Object(map));
+        } else {
             // The first token of a prompt has nothing before it.
-            None => {
-                values.push(Value::Null);
-                top.push(Value::Null);
-            }
+            values.push(Value::Null);
+            top.push(Value::Null);
         }
     }
     json!({

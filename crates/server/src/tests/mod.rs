@@ -4,6 +4,7 @@ mod access;
 mod chat;
 mod doors;
 mod registry;
+mod responses;
 mod sockets;
 mod texts;
 mod tls;
