@@ -40,11 +40,12 @@ export class Chat {
       if (this.writing) this.stop();
       else this.send();
     });
-    this.scroller.addEventListener("scroll", () => {
-      const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-      this.pinned = scrollHeight - scrollTop - clientHeight < NEAR_END;
-      byId("latest").hidden = this.pinned || !this.messages.length;
-    }, { passive: true });
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    // What grows or shrinks by itself (a window, the token view) moves no end out of sight.
+    new ResizeObserver(() => {
+      this.toEnd(false);
+      this.scrolled();
+    }).observe(this.list);
     byId("latest").addEventListener("click", () => this.toEnd(true));
     this.list.addEventListener("click", async (event) => {
       const button = event.target.closest("button.copy");
@@ -160,6 +161,12 @@ export class Chat {
     } finally {
       this.loading = false;
     }
+  }
+
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.pinned = scrollHeight - scrollTop - clientHeight < NEAR_END;
+    byId("latest").hidden = this.pinned || !this.messages.length;
   }
 
   toEnd(always) {
@@ -578,7 +585,7 @@ function tailEnd(tail) {
 }
 
 const STOPS = {
-  length: "It was cut at the longest answer that is set.",
+  length: "It was cut off at the longest answer that is set.",
   context_full: "The context is full: prompt and answer take all tokens that the model can hold. An earlier message can be edited to go on from there.",
   stopped: "Stopped.",
   too_long: "Stopped: it is longer than what is kept.",
