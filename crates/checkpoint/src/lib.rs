@@ -5,6 +5,7 @@
 //! is believed before it was checked against the length of the file.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod budget;
 mod checkpoint;
 mod convert;
@@ -18,6 +19,7 @@ mod safetensors;
 mod table;
 mod tokenizer;
 
+pub use adapter::{AdapterFile, AdapterPart};
 pub use checkpoint::{Checkpoint, Format};
 pub use convert::convert;
 pub use error::CheckpointError;

@@ -60,6 +60,11 @@ impl Object {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// The keys, in the order of the map.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         self.value(key).is_some()
     }

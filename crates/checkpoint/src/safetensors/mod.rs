@@ -8,6 +8,6 @@ pub(crate) mod family;
 pub(crate) mod folder;
 pub(crate) mod header;
 pub(crate) mod index;
-mod json;
+pub(crate) mod json;
 mod rope;
 mod window;
