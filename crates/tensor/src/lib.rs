@@ -13,8 +13,8 @@ mod source;
 
 pub use array::{Number, Numbers, Texts};
 pub use eager::{
-    Eager, EagerOptions, EagerValue, Hook, HookRows, KvDType, KvShape, PackedFrom, Packing,
-    RotaryId, WeightId,
+    Adapter, AdapterTarget, Eager, EagerOptions, EagerValue, Factor, Hook, HookRows, KvDType,
+    KvShape, LowRank, PackedFrom, Packing, RotaryId, WeightId,
 };
 pub use error::TensorError;
 pub use lucid_kernels::{DType, Level, dequantize_row, quantize_row};

@@ -99,8 +99,7 @@ pub enum Site {
     AfterAttention(usize),
     /// The residual stream after a whole layer.
     AfterLayer(usize),
-    /// What enters the output head, after the final norm; only the rows whose logits were asked
-    /// for.
+    /// What the final norm made; only the rows of which something was asked for.
     Head,
 }
 
@@ -179,9 +178,12 @@ pub trait Ops {
     /// `cap * tanh(x / cap)`. Consumes `x`.
     fn soft_cap(&mut self, x: Self::Value, cap: f32) -> Self::Value;
 
-    /// Only the rows whose logits the pass wants, in the order in which it names them. Takes also a
+    /// Only the rows of which the pass wants something, in its order. Takes also a
     /// value that `narrow_to_outputs` made.
     fn select_outputs(&mut self, x: Self::Value) -> Self::Value;
+
+    /// Of the rows that `select_outputs` gave, those whose logits the pass wants.
+    fn select_scored(&mut self, x: Self::Value) -> Self::Value;
 
     /// Says that of `x`, and of what is made of it, only the rows that `select_outputs` asks for
     /// matter: nothing that follows looks at other rows. An executor may keep all.

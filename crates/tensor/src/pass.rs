@@ -1,7 +1,9 @@
 //! What one forward pass computes: its rows, and where each row's sequence keeps its keys and
 //! values.
 
-use crate::TokenId;
+use std::sync::Arc;
+
+use crate::{Adapter, TokenId};
 
 /// Positions per KV block, and per attention chunk. A constant, because the order in which
 /// attention adds up depends on it: changing it changes the last bits of every logit.
@@ -32,15 +34,28 @@ pub struct Pass {
     pub rows: Vec<PassRow>,
     /// Block table per sequence: block `i` holds positions `i * KV_BLOCK_LEN ..`.
     pub tables: Vec<Vec<KvBlockId>>,
-    /// Indices of the rows whose logits are wanted, ascending.
+    /// Indices of the rows of which something is wanted, ascending: what the final norm makes of
+    /// them and, except for those in `unscored`, their logits.
     pub outputs: Vec<u32>,
+    /// Those of `outputs` whose logits are not wanted, ascending.
+    pub unscored: Vec<u32>,
+    /// The adapter of each sequence, if it has one; empty where none has.
+    pub adapters: Vec<Option<Arc<Adapter>>>,
 }
 
 impl Pass {
+    /// Indices of the rows whose logits are wanted, ascending.
+    pub fn scored(&self) -> impl Iterator<Item = u32> {
+        let scored = |row: &&u32| self.unscored.binary_search(row).is_err();
+        self.outputs.iter().filter(scored).copied()
+    }
+
     /// Empties the pass, keeping its memory.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.tables.clear();
         self.outputs.clear();
+        self.unscored.clear();
+        self.adapters.clear();
     }
 }

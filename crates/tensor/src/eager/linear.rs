@@ -181,12 +181,17 @@ pub(super) fn run_gated(
         up.run(input, scratch);
         for row in 0..up.band.rows() {
             let (gate, up) = (gate.band.row_mut(row), up.band.row_mut(row));
-            match activation {
-                Activation::Silu => kernels::silu_mul(input.level, gate, up),
-                Activation::GeluTanh => kernels::gelu_tanh_mul(input.level, gate, up),
-            }
+            activate(input.level, activation, gate, up);
         }
     });
+}
+
+/// `up = activation(gate) * up`.
+pub(super) fn activate(level: Level, activation: Activation, gate: &[f32], up: &mut [f32]) {
+    match activation {
+        Activation::Silu => kernels::silu_mul(level, gate, up),
+        Activation::GeluTanh => kernels::gelu_tanh_mul(level, gate, up),
+    }
 }
 
 /// The bands of a projection of `x` into `out`.

@@ -7,6 +7,7 @@
 //! Memory: values live in recycled buffers; what a scope made is free again at its end, so a pass
 //! holds a layer's worth of activations however deep the network is.
 
+mod adapter;
 mod aligned;
 mod arena;
 mod attention;
@@ -26,6 +27,7 @@ use lucid_sys::ThreadPool;
 use crate::ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotarySpec, Site};
 use crate::{KvBlockId, Pass, TensorError, TensorView};
 
+pub use adapter::{Adapter, AdapterTarget, Factor, LowRank};
 use arena::Arena;
 pub use arena::EagerValue;
 pub use kv::KvShape;
@@ -99,6 +101,7 @@ struct Scratch {
     attention: kernels::AttentionScratch,
     /// Results of runs of a context, while they wait to be merged; the first thread's only.
     partials: Vec<f32>,
+    adapter: adapter::Buffers,
 }
 
 /// The serving executor. See the module's text.
@@ -111,6 +114,7 @@ pub struct Eager {
     arena: Arena,
     kv: KvStore,
     pass: Pass,
+    adapters: adapter::PassAdapters,
     scratch: Vec<Scratch>,
     rounded: linear::RoundedInputs,
     hook: Option<Hook>,
@@ -131,6 +135,7 @@ impl Eager {
             arena: Arena::default(),
             kv: KvStore::new(options.kv),
             pass: Pass::default(),
+            adapters: adapter::PassAdapters::default(),
             scratch,
             rounded: linear::RoundedInputs::default(),
             hook: None,
@@ -164,6 +169,8 @@ impl Eager {
     /// the order of the rows: the engine's bug.
     pub fn begin(&mut self, pass: &Pass) {
         assert!(pass.outputs.is_sorted_by(|a, b| a < b), "outputs {:?}", pass.outputs);
+        let adapters = pass.adapters.len();
+        assert!(adapters == 0 || adapters == pass.tables.len(), "an adapter for each sequence");
         for row in &pass.rows {
             let table = &pass.tables[row.sequence as usize];
             assert!(
@@ -175,11 +182,18 @@ impl Eager {
             self.weights.pack_part(&self.pool);
         }
         self.pass.clone_from(pass);
+        self.adapters = adapter::PassAdapters::new(pass);
         self.arena.clear();
         for rotary in &mut self.rotaries {
             rotary.cos.clear();
             rotary.sin.clear();
         }
+    }
+
+    /// Ends a pass: its values live on until the next one begins, its adapters are let go of.
+    pub fn end(&mut self) {
+        self.pass.adapters.clear();
+        self.adapters = adapter::PassAdapters::default();
     }
 
     /// A value's elements, `[rows, width]` row-major.
@@ -245,6 +259,64 @@ impl Eager {
         }
     }
 
+    /// `gate(x)`, and `activation(gate(x)) * up(x)`.
+    fn gated_at_once(
+        &mut self,
+        x: EagerValue,
+        weights: [Linear<WeightId>; 2],
+        activation: Activation,
+    ) -> [EagerValue; 2] {
+        let width = self.weights.matrix(weights[0].weight).rows;
+        let mut outs = [self.arena.take(x.rows(), width), self.arena.take(x.rows(), width)];
+        let x = self.arena.read(x);
+        let machine = linear::Machine {
+            level: self.level,
+            pool: &self.pool,
+            scratch: &mut self.scratch,
+            rounded: &mut self.rounded,
+        };
+        linear::run_gated(machine, &self.weights, x, weights, activation, &mut outs);
+        outs.map(|out| self.arena.put(out))
+    }
+
+    /// The same to the same bits, with room for adapters between product and activation.
+    fn gated_apart(
+        &mut self,
+        x: EagerValue,
+        weights: [Linear<WeightId>; 2],
+        activation: Activation,
+    ) -> [EagerValue; 2] {
+        let [gate, up] = self.linear(x, weights);
+        let mut hidden = self.arena.consume(up);
+        let (level, width, gates) = (self.level, gate.width(), self.arena.read(gate));
+        rows::for_each(&self.pool, hidden.data_mut(), width, |row, up| {
+            linear::activate(level, activation, &gates[row * width..][..width], up);
+        });
+        [gate, self.arena.put(hidden)]
+    }
+
+    /// A copy of some rows of a value.
+    fn select(&mut self, x: EagerValue, rows: &[usize]) -> EagerValue {
+        let mut out = self.arena.take(rows.len(), x.width());
+        let source = self.arena.read(x);
+        for (&row, out) in rows.iter().zip(out.rows_mut()) {
+            out.copy_from_slice(&source[row * x.width()..][..x.width()]);
+        }
+        self.arena.put(out)
+    }
+
+    /// `linear(x)` of one row, beside any pass: for what is computed of its results.
+    pub fn project(&self, x: &[f32], linear: Linear<WeightId>) -> Vec<f32> {
+        let matrix = self.weights.matrix(linear.weight);
+        let bias = linear.bias.map(|bias| self.weights.vector(bias));
+        let mut weights = vec![0.0; matrix.cols];
+        let mut product = |row: usize| {
+            matrix.widen_row(self.level, row, &mut weights);
+            kernels::dot(self.level, x, &weights) + bias.map_or(0.0, |bias| bias[row])
+        };
+        (0..matrix.rows).map(&mut product).collect()
+    }
+
     /// Fills the table of sines and cosines of this pass.
     fn prepare_rotary(&mut self, RotaryId(index): RotaryId) {
         let rotary = &mut self.rotaries[index];
@@ -281,6 +353,7 @@ impl Ops for Eager {
         let mut out = self.arena.take(self.pass.rows.len(), matrix.cols);
         rows::for_each(&self.pool, out.data_mut(), matrix.cols, |row, out| {
             matrix.widen_row(self.level, self.pass.rows[row].token as usize, out);
+            adapter::add_to_embedding(self.level, &self.pass, row, out);
             if scale != 1.0 {
                 kernels::scale(self.level, out, scale);
             }
@@ -297,6 +370,7 @@ impl Ops for Eager {
             let rows = self.weights.matrix(linear.weight).rows;
             self.arena.take(x.rows(), rows)
         });
+        let groups = self.adapters.of(x.rows());
         let x = self.arena.read(x);
         let machine = linear::Machine {
             level: self.level,
@@ -305,6 +379,10 @@ impl Ops for Eager {
             rounded: &mut self.rounded,
         };
         linear::run(machine, &self.weights, x, &weights, &mut outs);
+        if !groups.is_empty() {
+            let machine = (self.level, &*self.pool, &mut self.scratch[..]);
+            adapter::add(machine, groups, x, &weights, &mut outs);
+        }
         outs.map(|out| self.arena.put(out))
     }
 
@@ -407,17 +485,11 @@ impl Ops for Eager {
         down: Linear<WeightId>,
         activation: Activation,
     ) -> EagerValue {
-        let width = self.weights.matrix(gate.weight).rows;
-        let mut outs = [self.arena.take(x.rows(), width), self.arena.take(x.rows(), width)];
-        let x = self.arena.read(x);
-        let machine = linear::Machine {
-            level: self.level,
-            pool: &self.pool,
-            scratch: &mut self.scratch,
-            rounded: &mut self.rounded,
+        let [gate, hidden] = if self.adapters.touch(x.rows(), &[gate, up]) {
+            self.gated_apart(x, [gate, up], activation)
+        } else {
+            self.gated_at_once(x, [gate, up], activation)
         };
-        linear::run_gated(machine, &self.weights, x, [gate, up], activation, &mut outs);
-        let [gate, hidden] = outs.map(|out| self.arena.put(out));
         let [out] = self.linear(hidden, [down]);
         self.arena.free(gate);
         self.arena.free(hidden);
@@ -440,12 +512,18 @@ impl Ops for Eager {
             // All rows are wanted, or the others are gone already.
             return x;
         }
-        let mut out = self.arena.take(self.pass.outputs.len(), x.width());
-        let source = self.arena.read(x);
-        for (&row, out) in self.pass.outputs.iter().zip(out.rows_mut()) {
-            out.copy_from_slice(&source[row as usize * x.width()..][..x.width()]);
+        let rows: Vec<usize> = self.pass.outputs.iter().map(|&row| row as usize).collect();
+        self.select(x, &rows)
+    }
+
+    fn select_scored(&mut self, x: EagerValue) -> EagerValue {
+        if self.pass.unscored.is_empty() {
+            return x;
         }
-        self.arena.put(out)
+        let Pass { outputs, unscored, .. } = &self.pass;
+        let scored = |&place: &usize| unscored.binary_search(&outputs[place]).is_err();
+        let places: Vec<usize> = (0..outputs.len()).filter(scored).collect();
+        self.select(x, &places)
     }
 
     fn probe(&mut self, site: Site, x: EagerValue) -> EagerValue {

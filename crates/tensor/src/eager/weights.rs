@@ -24,8 +24,15 @@ const PARTS: usize = 4;
 const PART_BYTES_MAX: usize = 256 << 20;
 
 /// A handle on a bound parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WeightId(usize);
+
+impl WeightId {
+    /// Its place in the order in which parameters were bound.
+    pub(super) fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// Where a matrix's elements lie.
 enum Storage {
