@@ -12,11 +12,12 @@ use std::sync::Arc;
 use lucid_model::{Config, ModelError, Transformer};
 use lucid_sys::ThreadPool;
 use lucid_tensor::{
-    Eager, EagerOptions, EagerValue, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level,
+    Adapter, Eager, EagerOptions, Hook, KV_BLOCK_LEN, KvBlockId, KvDType, KvShape, Level,
     PackedFrom, Packing, Pass, PassRow, TokenId, WeightSource,
 };
 
 use crate::EngineError;
+use crate::adapter::Adapters;
 use crate::disk::{DiskTier, Weights};
 use crate::kv::BlockAllocator;
 use crate::prefix::{PrefixCache, Scope};
@@ -62,15 +63,17 @@ pub enum Wanted {
     All,
     /// Those after this token of the feed, counted from 0, and all later ones.
     From(usize),
+    /// No logits: what the final norm makes of every token.
+    Hidden,
 }
 
 impl Wanted {
-    /// Whether the logits after token `step` of a feed of `len` are wanted.
+    /// Whether something after token `step` of a feed of `len` are wanted.
     fn covers(self, step: usize, len: usize) -> bool {
         match self {
             Self::None => false,
             Self::Last => step + 1 == len,
-            Self::All => true,
+            Self::All | Self::Hidden => true,
             Self::From(first) => step >= first,
         }
     }
@@ -94,6 +97,10 @@ pub struct Logits<'a> {
     vocab_size: usize,
     /// Where each feed's rows begin, and the end.
     bounds: &'a [usize],
+    hidden: &'a [f32],
+    width: usize,
+    /// The same of what the final norm made.
+    hidden_bounds: &'a [usize],
 }
 
 impl<'a> Logits<'a> {
@@ -108,6 +115,12 @@ impl<'a> Logits<'a> {
         self.values[rows].chunks_exact(self.vocab_size)
     }
 
+    /// What the final norm made at the wanted positions of one feed, `width` elements each.
+    pub fn hidden_of(&self, feed: usize) -> std::slice::ChunksExact<'a, f32> {
+        let [start, end] = [feed, feed + 1].map(|index| self.hidden_bounds[index] * self.width);
+        self.hidden[start..end].chunks_exact(self.width)
+    }
+
     /// The last row, or an empty slice where nothing was wanted.
     pub fn last(&self) -> &'a [f32] {
         self.rows().next_back().unwrap_or_default()
@@ -115,15 +128,17 @@ impl<'a> Logits<'a> {
 }
 
 #[derive(Debug, Default)]
-struct Sequence {
-    tokens: Vec<TokenId>,
-    table: Vec<KvBlockId>,
+pub(crate) struct Sequence {
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) table: Vec<KvBlockId>,
+    pub(crate) adapter: Option<Arc<Adapter>>,
 }
 
 /// A model ready to compute.
 pub struct Engine {
-    transformer: Transformer<Eager>,
-    eager: Eager,
+    pub(crate) transformer: Transformer<Eager>,
+    pub(crate) eager: Eager,
+    pub(crate) adapters: Adapters,
     options: EngineOptions,
     pool: Arc<ThreadPool>,
     blocks: BlockAllocator,
@@ -136,6 +151,7 @@ pub struct Engine {
     pass: Pass,
     /// Of the last pass: where each feed's logits begin, and the end.
     bounds: Vec<usize>,
+    hidden_bounds: Vec<usize>,
 }
 
 /// A place for a sequence, and how many have ended there.
@@ -175,6 +191,7 @@ impl Engine {
         Ok(Self {
             transformer,
             eager,
+            adapters: Adapters::default(),
             blocks: BlockAllocator::new(options.kv_blocks),
             prefixes: PrefixCache::default(),
             options,
@@ -185,6 +202,7 @@ impl Engine {
             slots: Vec::new(),
             pass: Pass::default(),
             bounds: Vec::new(),
+            hidden_bounds: Vec::new(),
         })
     }
 
@@ -227,20 +245,37 @@ impl Engine {
     /// scope published, and those that follow on disk. How much that is, `Engine::tokens` says; it
     /// is less than all of `tokens`, so that there is something to compute logits from.
     pub fn adopt(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
-        let id = self.adopt_published(scope, tokens);
-        let mut reading = self.begin_reading(id, scope);
+        self.adopt_leased(scope, tokens, None)
+    }
+
+    /// The same for a sequence with an adapter.
+    pub(crate) fn adopt_leased(
+        &mut self,
+        scope: &Scope,
+        tokens: &[TokenId],
+        adapter: Option<Arc<Adapter>>,
+    ) -> SequenceId {
+        let scope = scope.with_adapter(adapter.as_deref());
+        let id = self.adopt_published(&scope, tokens, adapter);
+        let mut reading = self.begin_reading(id, &scope);
         while let Some(from) = reading {
-            reading = self.read_on(id, scope, tokens, from);
+            reading = self.read_on(id, &scope, tokens, from);
         }
         id
     }
 
     /// The same without the disk.
-    pub(crate) fn adopt_published(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
+    pub(crate) fn adopt_published(
+        &mut self,
+        scope: &Scope,
+        tokens: &[TokenId],
+        adapter: Option<Arc<Adapter>>,
+    ) -> SequenceId {
+        let scope = scope.with_adapter(adapter.as_deref());
         let most = &tokens[..tokens.len().saturating_sub(1)];
-        let table = self.prefixes.adopt(scope, most, &mut self.blocks);
+        let table = self.prefixes.adopt(&scope, most, &mut self.blocks);
         let tokens = tokens[..table.len() * KV_BLOCK_LEN].to_vec();
-        self.insert(Sequence { tokens, table })
+        self.insert(Sequence { tokens, table, adapter })
     }
 
     /// Lets later sequences of the scope adopt the full blocks of this one. They stay after its
@@ -252,9 +287,11 @@ impl Engine {
     /// There is no such sequence.
     pub fn publish(&mut self, id: SequenceId, scope: &Scope) -> Result<(), EngineError> {
         self.sequence(id)?;
-        if let Some(Sequence { tokens, table }) = &mut self.slots[id.slot as usize].sequence {
-            let path = self.prefixes.publish(scope, tokens, table, &mut self.blocks);
-            self.save(scope, &path);
+        let slot = &mut self.slots[id.slot as usize];
+        if let Some(Sequence { tokens, table, adapter }) = &mut slot.sequence {
+            let scope = scope.with_adapter(adapter.as_deref());
+            let path = self.prefixes.publish(&scope, tokens, table, &mut self.blocks);
+            self.save(&scope, &path);
         }
         Ok(())
     }
@@ -273,7 +310,9 @@ impl Engine {
     /// There is no such sequence.
     pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, EngineError> {
         let sequence = self.sequence(id)?;
-        let copy = Sequence { tokens: sequence.tokens.clone(), table: sequence.table.clone() };
+        let Sequence { tokens, table, adapter } = sequence;
+        let (tokens, table, adapter) = (tokens.clone(), table.clone(), adapter.clone());
+        let copy = Sequence { tokens, table, adapter };
         for &block in &copy.table {
             self.blocks.share(block);
         }
@@ -350,7 +389,7 @@ impl Engine {
     /// How many blocks a feed of `rows` tokens will take at most: those it adds, and a copy of one
     /// that it shares and writes to.
     pub(crate) fn blocks_for(&self, id: SequenceId, rows: usize) -> usize {
-        let Ok(Sequence { tokens, table }) = self.sequence(id) else { return 0 };
+        let Ok(Sequence { tokens, table, .. }) = self.sequence(id) else { return 0 };
         let added = kv_blocks_for(tokens.len() + rows).saturating_sub(table.len());
         let written = table.get(tokens.len() / KV_BLOCK_LEN);
         added + usize::from(rows > 0 && written.is_some_and(|&block| self.blocks.is_shared(block)))
@@ -385,9 +424,18 @@ impl Engine {
         self.plan(feeds)?;
         self.eager.reserve_kv(self.blocks.created());
         self.eager.begin(&self.pass);
-        let logits: EagerValue = self.transformer.forward(&mut self.eager);
-        let vocab_size = self.transformer.config().vocab_size;
-        Ok(Logits { values: self.eager.read(logits), vocab_size, bounds: &self.bounds })
+        let computed = self.transformer.forward(&mut self.eager);
+        self.pass.adapters.clear();
+        self.eager.end();
+        let config = self.transformer.config();
+        Ok(Logits {
+            values: self.eager.read(computed.logits),
+            vocab_size: config.vocab_size,
+            bounds: &self.bounds,
+            hidden: self.eager.read(computed.hidden),
+            width: config.width,
+            hidden_bounds: &self.hidden_bounds,
+        })
     }
 
     /// Refuses feeds that cannot be computed, before anything changes.
@@ -440,29 +488,39 @@ impl Engine {
     fn plan(&mut self, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
         let mut pass = std::mem::take(&mut self.pass);
         pass.clear();
-        self.bounds.clear();
-        self.bounds.push(0);
+        for bounds in [&mut self.bounds, &mut self.hidden_bounds] {
+            bounds.clear();
+            bounds.push(0);
+        }
         for feed in feeds {
             let index = pass.tables.len() as u32;
             let slot = &mut self.slots[feed.sequence.slot as usize];
             let missing = EngineError::Sequence(feed.sequence.slot);
             let sequence = slot.sequence.as_mut().ok_or(missing)?;
             pass.tables.push(sequence.table.clone());
+            pass.adapters.push(sequence.adapter.clone());
             for (step, &token) in feed.tokens.iter().enumerate() {
                 let position = (sequence.tokens.len() + step) as u32;
                 if feed.wanted.covers(step, feed.tokens.len()) {
                     pass.outputs.push(pass.rows.len() as u32);
+                    if feed.wanted == Wanted::Hidden {
+                        pass.unscored.push(pass.rows.len() as u32);
+                    }
                 }
                 pass.rows.push(PassRow { token, position, sequence: index });
             }
             sequence.tokens.extend_from_slice(feed.tokens);
-            self.bounds.push(pass.outputs.len());
+            self.bounds.push(pass.outputs.len() - pass.unscored.len());
+            self.hidden_bounds.push(pass.outputs.len());
+        }
+        if pass.adapters.iter().all(Option::is_none) {
+            pass.adapters.clear();
         }
         self.pass = pass;
         Ok(())
     }
 
-    fn insert(&mut self, sequence: Sequence) -> SequenceId {
+    pub(crate) fn insert(&mut self, sequence: Sequence) -> SequenceId {
         let vacant = self.slots.iter().position(|slot| slot.sequence.is_none());
         let index = vacant.unwrap_or_else(|| {
             self.slots.push(Slot::default());

@@ -1,5 +1,7 @@
 //! What can go wrong between a request and its logits.
 
+use std::path::PathBuf;
+
 use lucid_model::ModelError;
 use lucid_tensor::{KvDType, TokenId};
 
@@ -70,6 +72,18 @@ pub enum EngineError {
         /// The most.
         most: usize,
     },
+    /// A ranking head that the model lacks.
+    #[error(
+        "this model has no head that ranks texts (the tensor `cls.output.weight`); compare its \
+         embeddings instead"
+    )]
+    NoRankingHead,
+    /// What belongs to an answer, in a request for something else.
+    #[error("a text that is embedded or ranked is not answered: {what} cannot be asked for")]
+    NotAnswered {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// More alternatives per token than are given.
     #[error("{found} alternatives per token were asked for, expected at most {most}")]
     Alternatives {
@@ -93,6 +107,53 @@ pub enum EngineError {
          tokens it needs out of the stop tokens"
     )]
     NoTokenAllowed,
+    /// An adapter that was never loaded, or let go of.
+    #[error("there is no adapter {0}; load it first")]
+    UnknownAdapter(u64),
+    /// An adapter for another kind of network.
+    #[error("{}: the adapter is for `{found}`, and this model is `{expected}`", file.display())]
+    AdapterArchitecture {
+        /// The adapter's file.
+        file: PathBuf,
+        /// The architecture that it names.
+        found: String,
+        /// The model's.
+        expected: String,
+    },
+    /// An adapter of something that the model does not have.
+    #[error(
+        "{}: the adapter adds to `{tensor}` (at byte {offset}), which is no matrix of this model",
+        file.display()
+    )]
+    AdapterTensor {
+        /// The adapter's file.
+        file: PathBuf,
+        /// The name of the matrix.
+        tensor: String,
+        /// Where its first factor starts.
+        offset: u64,
+    },
+    /// An adapter of a matrix of another shape.
+    #[error(
+        "{}: the adapter adds {found:?} to `{tensor}` (at byte {offset}), which is {expected:?}; \
+         it was made for another model",
+        file.display()
+    )]
+    AdapterShape {
+        /// The adapter's file.
+        file: PathBuf,
+        /// The name of the matrix.
+        tensor: String,
+        /// Where its first factor starts.
+        offset: u64,
+        /// The shape of the model's matrix, `[rows, cols]`.
+        expected: [usize; 2],
+        /// The shape of what is added.
+        found: [usize; 2],
+    },
+    /// A factor for an adapter's effect that is no number.
+    #[error("the scale of an adapter is {0}, expected a finite number")]
+    AdapterScale(String),
     /// A sequence that was never opened or is closed.
     #[error("there is no sequence {0}")]
     Sequence(u32),

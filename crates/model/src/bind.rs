@@ -1,5 +1,7 @@
 //! Takes named tensors into an executor, each against the shape that the hyper-parameters demand.
 
+use std::collections::BTreeMap;
+
 use lucid_tensor::{Linear, Norm, Ops, WeightSource};
 
 use crate::ModelError;
@@ -9,7 +11,12 @@ pub(crate) struct Binder<'a, O: Ops> {
     pub(crate) source: &'a dyn WeightSource,
     pub(crate) ops: &'a mut O,
     pub(crate) norm_epsilon: f32,
+    /// Every matrix that was bound, by name, with its shape.
+    pub(crate) matrices: Matrices<O>,
 }
+
+/// Bound matrices and their shapes, `[rows, cols]`, by name.
+pub(crate) type Matrices<O> = BTreeMap<String, (<O as Ops>::Weight, [usize; 2])>;
 
 impl<O: Ops> Binder<'_, O> {
     /// A tensor of exactly this shape.
@@ -35,7 +42,11 @@ impl<O: Ops> Binder<'_, O> {
                 found: view.shape,
             });
         }
-        Ok(Some(self.ops.bind(&view)?))
+        let weight = self.ops.bind(&view)?;
+        if let [rows, cols] = *shape {
+            self.matrices.insert(name.to_owned(), (weight, [rows, cols]));
+        }
+        Ok(Some(weight))
     }
 
     /// `{name}.weight`, `[rows, cols]`, and `{name}.bias` where there is one.

@@ -51,6 +51,20 @@ pub struct Config {
     pub qk_norm: bool,
     /// Attention and feed-forward outputs are normalised before they are added.
     pub post_norms: bool,
+    /// What the model takes for the state of a whole text.
+    pub pooling: Pooling,
+}
+
+/// Which final states stand for a text as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean of those of all its tokens.
+    #[default]
+    Mean,
+    /// That of its first token.
+    First,
+    /// That of its last token.
+    Last,
 }
 
 /// A rotary embedding before it is reduced to frequencies.

@@ -17,6 +17,7 @@ mod rotary;
 mod transformer;
 
 pub use arch::names as architecture_names;
-pub use config::{Config, RotaryConfig, RotaryScaling, Window};
+pub use config::{Config, Pooling, RotaryConfig, RotaryScaling, Window};
 pub use error::ModelError;
-pub use transformer::Transformer;
+pub use layers::Classifier;
+pub use transformer::{Computed, Transformer};

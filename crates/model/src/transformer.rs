@@ -6,8 +6,8 @@
 
 use lucid_tensor::{Linear, Norm, Ops, Site, WeightSource};
 
-use crate::bind::Binder;
-use crate::layers::{Attention, GatedMlp};
+use crate::bind::{Binder, Matrices};
+use crate::layers::{Attention, Classifier, GatedMlp};
 use crate::{Config, ModelError};
 
 struct Layer<O: Ops> {
@@ -26,6 +26,17 @@ pub struct Transformer<O: Ops> {
     layers: Vec<Layer<O>>,
     norm: Norm<O::Weight>,
     head: Linear<O::Weight>,
+    classifier: Option<Classifier<O>>,
+    matrices: Matrices<O>,
+}
+
+/// What a pass computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Computed<V> {
+    /// What the final norm made, `[outputs, width]`.
+    pub hidden: V,
+    /// The logits of those outputs that are scored, `[scored, vocab_size]`.
+    pub logits: V,
 }
 
 impl<O: Ops> Transformer<O> {
@@ -41,7 +52,12 @@ impl<O: Ops> Transformer<O> {
             Some(windowed) => ops.bind_rotary(windowed.spec()),
             None => rotary,
         };
-        let mut binder = Binder { source, ops, norm_epsilon: config.norm_epsilon };
+        let mut binder = Binder {
+            source,
+            ops,
+            norm_epsilon: config.norm_epsilon,
+            matrices: Matrices::<O>::new(),
+        };
         let matrix = [config.vocab_size, config.width];
         let embedding = binder.need("token_embd.weight", &matrix)?;
         let layers = (0..config.layer_count)
@@ -57,7 +73,11 @@ impl<O: Ops> Transformer<O> {
         } else {
             binder.linear("output", config.vocab_size, config.width)?
         };
-        Ok(Self { config, embedding, layers, norm, head })
+        let classifier = Classifier::bind(&mut binder, config.width)?;
+        let mut matrices = binder.matrices;
+        // Under the name that adapters know.
+        matrices.entry("output.weight".to_owned()).or_insert((embedding, matrix));
+        Ok(Self { config, embedding, layers, norm, head, classifier, matrices })
     }
 
     /// The hyper-parameters.
@@ -65,8 +85,19 @@ impl<O: Ops> Transformer<O> {
         &self.config
     }
 
-    /// Runs the pass that the executor has begun; returns the logits `[outputs, vocab_size]`.
-    pub fn forward(&self, ops: &mut O) -> O::Value {
+    /// A matrix by its name in GGUF, and its shape `[rows, cols]`; `output.weight` even where it is
+    /// the embedding's.
+    pub fn matrix(&self, name: &str) -> Option<(O::Weight, [usize; 2])> {
+        self.matrices.get(name).copied()
+    }
+
+    /// The head that ranks, if the model has one.
+    pub fn classifier(&self) -> Option<&Classifier<O>> {
+        self.classifier.as_ref()
+    }
+
+    /// Runs the pass that the executor has begun.
+    pub fn forward(&self, ops: &mut O) -> Computed<O::Value> {
         let x = ops.embed(self.embedding, self.config.embedding_scale);
         let mut residual = ops.probe(Site::Embedding, x);
         let mut normed = ops.norm(residual, self.layers[0].attention_norm);
@@ -78,12 +109,13 @@ impl<O: Ops> Transformer<O> {
                 ops.scope(|ops| layer.forward(ops, place, residual, normed, next_norm));
         }
         let selected = ops.select_outputs(normed);
-        let selected = ops.probe(Site::Head, selected);
-        let [logits] = ops.linear(selected, [self.head]);
-        match self.config.logit_soft_cap {
-            Some(cap) => ops.soft_cap(logits, cap),
-            None => logits,
+        let hidden = ops.probe(Site::Head, selected);
+        let scored = ops.select_scored(hidden);
+        let [mut logits] = ops.linear(scored, [self.head]);
+        if let Some(cap) = self.config.logit_soft_cap {
+            logits = ops.soft_cap(logits, cap);
         }
+        Computed { hidden, logits }
     }
 }
 

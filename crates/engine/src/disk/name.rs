@@ -48,6 +48,7 @@ impl Keys {
         // As long as no block's: those have 32 bytes and `KV_BLOCK_LEN` tokens.
         hasher.update(b"scope").update(&scope.client().0.to_le_bytes());
         hasher.update(blake3::hash(scope.key()).as_bytes());
+        hasher.update(scope.adapter().map_or(&[], <[u8; 32]>::as_slice));
         Name(*hasher.finalize().as_bytes())
     }
 
@@ -65,6 +66,8 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use lucid_tensor::{Adapter, AdapterTarget, DType, Factor, Level, LowRank};
+
     use super::*;
     use crate::prefix::ClientId;
 
@@ -81,6 +84,13 @@ mod tests {
         names.push(keys[0].child(&names[1], &[7; KV_BLOCK_LEN]));
         names.push(keys[1].child(&names[0], &[7; KV_BLOCK_LEN]));
         names.push(keys[1].root(&scope(1, b"a")));
+        let adapted = |scale: f32| {
+            let factor = || Factor { dtype: DType::F32, rows: 1, cols: 1, bytes: vec![0; 4] };
+            let (target, a, b) = (AdapterTarget::Embedding, factor(), factor());
+            let adapter = Adapter::new(Level::detect(), vec![LowRank { target, a, b, scale }]);
+            scope(1, b"a").with_adapter(Some(&adapter))
+        };
+        names.extend([1.0, 0.5].map(|scale| keys[0].root(&adapted(scale))));
         for stranger in [scope(2, b"a"), scope(1, b"b"), scope(1, b""), scope(1, b"a\0")] {
             names.push(keys[0].root(&stranger));
         }

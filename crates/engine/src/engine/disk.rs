@@ -139,7 +139,7 @@ impl Engine {
             self.blocks.release(block);
         }
         let slot = &mut self.slots[id.slot as usize];
-        if let Some(Sequence { tokens, table }) = &mut slot.sequence {
+        if let Some(Sequence { tokens, table, .. }) = &mut slot.sequence {
             tokens.extend(wanted[..there].iter().flat_map(|wanted| wanted.tokens));
             table.extend(own);
             let path = self.prefixes.publish(scope, tokens, table, &mut self.blocks);

@@ -72,7 +72,7 @@ impl Scheduler {
             return false;
         }
         // What is known of it need not be taken anew.
-        let sequence = self.engine.adopt_published(&run.terms.scope, &run.tokens[..run.reported]);
+        let sequence = run.adopt(&mut self.engine);
         let known = self.computed(sequence);
         let blocks = kv_blocks_for((run.target() + 1).min(run.terms.capacity));
         let needed = blocks - self.engine.table(sequence).len();
@@ -107,7 +107,7 @@ impl Scheduler {
             run.cached = known.min(run.terms.prompt_tokens);
         }
         // Its last token is computed in any case.
-        let own = &run.tokens[..run.reported.saturating_sub(1)];
+        let own = &run.tokens[..run.adoptable().saturating_sub(1)];
         let age = (run.admission, run.sample);
         let ahead = |other: &Active| {
             let theirs = &other.run.tokens[..other.run.target()];
@@ -134,8 +134,8 @@ impl Scheduler {
             return;
         }
         let Active { run, sequence: old, .. } = &self.running[index];
-        let (old, known) = (*old, &run.tokens[..run.reported]);
-        let sequence = self.engine.adopt_published(&run.terms.scope, known);
+        let old = *old;
+        let sequence = run.adopt(&mut self.engine);
         self.engine.close(old).expect("a running sequence is open");
         self.changes += 1;
         let mut active = self.running.remove(index);
@@ -156,7 +156,7 @@ impl Scheduler {
         let Some((waits, refusal)) = waits.and_then(|waits| Some((waits, waits.refusal?))) else {
             return;
         };
-        let known = run.tokens.iter().zip(&waits.tokens[..waits.reported]);
+        let known = run.tokens.iter().zip(&waits.tokens[..waits.adoptable()]);
         let shared = known.take_while(|(own, theirs)| own == theirs).count();
         self.changes += u64::from(shared / KV_BLOCK_LEN > refusal.known / KV_BLOCK_LEN);
     }

@@ -15,6 +15,7 @@ mod constraint;
 mod pace;
 mod pass;
 mod plan;
+mod purpose;
 mod queue;
 mod reading;
 mod request;
@@ -37,8 +38,8 @@ use pace::Pace;
 use queue::Queue;
 use reading::OnDisk;
 pub use request::{
-    ALTERNATIVES_MAX, Event, FinishReason, LogProb, Request, RequestId, SAMPLES_MAX, Speculation,
-    Usage, WantedLogProbs,
+    ALTERNATIVES_MAX, Event, FinishReason, LogProb, Purpose, Request, RequestId, SAMPLES_MAX,
+    Speculation, Usage, WantedLogProbs,
 };
 use run::{Desk, Run, Terms};
 use speculation::{Draft, Speculator};
@@ -226,6 +227,8 @@ impl Scheduler {
     /// prompt and answer have no room even alone.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
         self.check(&request)?;
+        let pool = purpose::pool(&request, &self.engine)?;
+        let adapter = request.adapter.map(|id| self.engine.lease(id)).transpose()?;
         let mut sampler = Sampler::new(request.sampler)?;
         request.prompt.iter().for_each(|&token| sampler.accept(token));
         let id = RequestId(self.requests);
@@ -233,14 +236,16 @@ impl Scheduler {
         let echo = request.log_probs.is_some_and(|wanted| wanted.prompt);
         let terms = Terms {
             id,
-            scope: Scope::new(request.client, &request.scope),
+            scope: Scope::new(request.client, &request.scope).with_adapter(adapter.as_deref()),
             prompt_tokens: request.prompt.len(),
-            new_tokens_max: request.new_tokens_max,
+            new_tokens_max: if pool.is_some() { 0 } else { request.new_tokens_max },
             stop_tokens: request.stop_tokens,
             log_probs: request.log_probs,
             vocab_size: self.engine.config().vocab_size,
             capacity: self.capacity(),
             speculation: request.speculation,
+            adapter,
+            purpose: request.purpose,
         };
         let mut run = Run {
             sample: 0,
@@ -256,6 +261,7 @@ impl Scheduler {
             from_disk: 0,
             fed: false,
             speculator: Speculator::default(),
+            pool,
             terms: Arc::new(terms),
         };
         run.open(&mut self.events);
@@ -387,7 +393,7 @@ impl Scheduler {
         if alternatives > ALTERNATIVES_MAX {
             return Err(EngineError::Alternatives { found: alternatives, most: ALTERNATIVES_MAX });
         }
-        let needed = prompt.len() + 1;
+        let needed = prompt.len() + usize::from(request.purpose == Purpose::Answer);
         let options = self.engine.options();
         if needed > options.context {
             return Err(EngineError::ContextFull { needed, context: options.context });

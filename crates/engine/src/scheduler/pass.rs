@@ -73,6 +73,7 @@ impl Scheduler {
     /// After a pass: what did not come true is forgotten, what is full can be adopted, what split
     /// goes its own ways, what is over ends.
     pub(super) fn settle(&mut self) {
+        self.tell_pooled();
         for mut active in std::mem::take(&mut self.running) {
             self.keep_what_came_true(&mut active);
             let computed = self.computed(active.sequence);
@@ -121,6 +122,7 @@ fn parts<'a>(running: &'a mut [Active], logits: Logits<'a>) -> Vec<Part<'a>> {
     for (index, active) in fed.enumerate() {
         let Active { run, proposal, split, computed, rows: settled, .. } = active;
         run.fed = true;
+        run.take_states(*computed, logits.hidden_of(index));
         let (end, rows) = (*computed + *settled, logits.of(index));
         if rows.len() == 0 {
             continue;

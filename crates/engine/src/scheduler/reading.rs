@@ -59,7 +59,7 @@ impl Scheduler {
             OnDisk::Over => return false,
         };
         let before = engine.tokens(sequence).map_or(0, <[_]>::len);
-        let known = &run.tokens[..run.reported];
+        let known = &run.tokens[..run.adoptable()];
         let next = reading.and_then(|from| engine.read_on(sequence, scope, known, from));
         active.on_disk = next.map_or(OnDisk::Over, OnDisk::Goes);
         let after = engine.tokens(sequence).map_or(0, <[_]>::len);

@@ -1,9 +1,11 @@
 //! What is asked of a scheduler, and what it answers.
 
+use lucid_model::Pooling;
 use lucid_tensor::TokenId;
 
 use super::constraint::Constraint;
 use crate::EngineError;
+use crate::adapter::AdapterId;
 use crate::prefix::ClientId;
 use crate::sampler::SamplerConfig;
 
@@ -35,6 +37,22 @@ pub struct Request {
     pub samples: usize,
     /// Whether tokens may be guessed ahead. The answer is the same.
     pub speculation: Speculation,
+    /// What to compute with; the request keeps it until its end, even if it is let go of.
+    pub adapter: Option<AdapterId>,
+    /// What the prompt is for.
+    pub purpose: Purpose,
+}
+
+/// What a prompt is computed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be answered.
+    #[default]
+    Answer,
+    /// For the joined states of its tokens. There is one sample, and it has no tokens.
+    Embed(Pooling),
+    /// For the score of the model's ranking head. There is one sample, and it has no tokens.
+    Rank,
 }
 
 /// Whether what may follow is guessed, so that one pass can settle several tokens. It changes when
@@ -62,6 +80,8 @@ impl Default for Request {
             constraint: None,
             samples: 1,
             speculation: Speculation::Auto,
+            adapter: None,
+            purpose: Purpose::Answer,
         }
     }
 }
@@ -115,6 +135,14 @@ pub enum Event {
         token: TokenId,
         /// How probable it was, if that was asked for.
         log_prob: Option<LogProb>,
+    },
+    /// A prompt that was not to be answered is computed; its end follows.
+    Embedded {
+        /// The request.
+        request: RequestId,
+        /// The joined states, as long as the model is wide, not scaled to any length; of
+        /// `Purpose::Rank` the score alone, greater for what is more relevant.
+        values: Vec<f32>,
     },
     /// An answer is over; nothing more comes of it.
     Finished {

@@ -7,13 +7,16 @@
 
 use std::sync::Arc;
 
-use lucid_tensor::TokenId;
+use lucid_tensor::{Adapter, TokenId};
 
 use super::constraint::{Constraint, TokenMask};
-use super::request::{Event, FinishReason, LogProb, RequestId, Speculation, Usage, WantedLogProbs};
+use super::request::{
+    Event, FinishReason, LogProb, Purpose, RequestId, Speculation, Usage, WantedLogProbs,
+};
 use super::speculation::Speculator;
 use crate::EngineError;
 use crate::engine::Wanted;
+use crate::pooling::Pool;
 use crate::prefix::Scope;
 use crate::sampler::{Sampler, Workspace, log_softmax};
 
@@ -30,6 +33,9 @@ pub(super) struct Terms {
     /// Tokens that prompt and answer may have together.
     pub(super) capacity: usize,
     pub(super) speculation: Speculation,
+    /// What to compute with.
+    pub(super) adapter: Option<Arc<Adapter>>,
+    pub(super) purpose: Purpose,
 }
 
 /// An answer, or a prompt that several answers will follow.
@@ -58,6 +64,8 @@ pub(super) struct Run {
     /// Whether any of it was ever computed for it.
     pub(super) fed: bool,
     pub(super) speculator: Speculator,
+    /// The joined states of a prompt that is not to be answered.
+    pub(super) pool: Option<Pool>,
 }
 
 /// That a run was not taken in, as things stood.
@@ -114,6 +122,9 @@ impl Run {
 
     /// Which logits it wants of a feed of the tokens from `computed` to `end`.
     pub(super) fn wanted(&self, computed: usize, end: usize) -> Wanted {
+        if let Some(pool) = &self.pool {
+            return pool.wanted(end);
+        }
         let from = self.wanted_from();
         if from < end { Wanted::From(from.saturating_sub(computed)) } else { Wanted::None }
     }
@@ -149,6 +160,7 @@ impl Run {
             from_disk: self.from_disk,
             fed: true,
             speculator: Speculator::default(),
+            pool: None,
         };
         (1..=self.siblings).map(sibling).collect()
     }

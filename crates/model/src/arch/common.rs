@@ -4,7 +4,7 @@
 use lucid_tensor::{Activation, MetaArray, MetaValue, RotaryPairing};
 
 use crate::keys::Keys;
-use crate::{Config, ModelError, RotaryConfig, RotaryScaling, Window};
+use crate::{Config, ModelError, Pooling, RotaryConfig, RotaryScaling, Window};
 
 /// A `Config` as Llama has it; the other tables start from it and change what differs.
 /// `window_period`: of layers with a window each so-many-th sees everything, where the file does
@@ -16,6 +16,9 @@ pub(super) fn base(
 ) -> Result<Config, ModelError> {
     if keys.metadata.unsigned(&keys.key("expert_count"))?.is_some_and(|count| count > 0) {
         return Err(keys.unsupported("expert_count", &"a mixture of experts"));
+    }
+    if keys.metadata.bool(&keys.key("attention.causal"))? == Some(false) {
+        return Err(keys.unsupported("attention.causal", &"attention to what follows"));
     }
     let width = keys.need_dimension("embedding_length")?;
     let layer_count = keys.layer_count()?;
@@ -65,7 +68,27 @@ pub(super) fn base(
         tied_head: keys.source.tensor("output.weight").is_none(),
         qk_norm: false,
         post_norms: false,
+        pooling: pooling(keys)?,
     })
+}
+
+/// Whether the file says that the model ranks texts.
+pub(super) fn ranks(keys: &Keys<'_>) -> Result<bool, ModelError> {
+    let stated = keys.metadata.unsigned(&keys.key("pooling_type"))?;
+    Ok(stated.map_or(keys.source.tensor("cls.output.weight").is_some(), |kind| kind == 4))
+}
+
+/// `pooling_type`, in llama.cpp's numbers; the mean where none is stated. What ranks looks at the
+/// first token.
+fn pooling(keys: &Keys<'_>) -> Result<Pooling, ModelError> {
+    let tail = "pooling_type";
+    match keys.metadata.unsigned(&keys.key(tail))? {
+        _ if ranks(keys)? => Ok(Pooling::First),
+        None | Some(0 | 1) => Ok(Pooling::Mean),
+        Some(2) => Ok(Pooling::First),
+        Some(3) => Ok(Pooling::Last),
+        Some(kind) => Err(keys.out_of_range(tail, &kind, "0 to 4")),
+    }
 }
 
 /// What every `Config` must satisfy before memory is spent on it.

@@ -5,8 +5,11 @@ use lucid_tensor::RotaryPairing;
 
 use super::common;
 use crate::keys::Keys;
-use crate::{Config, ModelError};
+use crate::{Config, ModelError, Pooling};
 
 pub(super) fn config(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    Ok(Config { qk_norm: true, ..common::base(keys, RotaryPairing::Halves, 0)? })
+    let base = common::base(keys, RotaryPairing::Halves, 0)?;
+    // Its rerankers ask for the next token, of which the head keeps "yes" and "no".
+    let pooling = if common::ranks(keys)? { Pooling::Last } else { base.pooling };
+    Ok(Config { qk_norm: true, pooling, ..base })
 }

@@ -152,6 +152,7 @@ impl<'a> Worker<'a> {
         let request = match &event {
             Event::Prompt { request, .. }
             | Event::Token { request, .. }
+            | Event::Embedded { request, .. }
             | Event::Finished { request, .. } => *request,
         };
         // What ended before the engine knew may still have events under way.
@@ -173,6 +174,8 @@ impl<'a> Worker<'a> {
                     self.scheduler.cancel(request);
                 }
             }
+            // Turns are answered.
+            Event::Embedded { .. } => {}
             Event::Finished { sample, reason, usage, .. } => {
                 self.finish(request, sample, reason, &usage);
             }

@@ -79,7 +79,7 @@ fn answers_through_the_scheduler_are_valid() {
                 Event::Finished { request, reason, .. } => {
                     requests.get_mut(&request).unwrap().2 = Some(reason);
                 }
-                Event::Prompt { .. } => {}
+                Event::Prompt { .. } | Event::Embedded { .. } => {}
             }
         }
     }
