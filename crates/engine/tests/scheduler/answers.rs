@@ -43,6 +43,7 @@ fn log_probabilities_are_those_of_the_raw_logits() {
                     told.push((token, log_prob));
                 }
                 Event::Finished { reason, .. } => assert_eq!(reason, FinishReason::Limit),
+                Event::Embedded { .. } => panic!("an answer was asked for"),
             }
         }
         assert_eq!(told.len(), 110);

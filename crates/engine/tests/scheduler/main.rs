@@ -7,6 +7,7 @@
 mod alone;
 mod answers;
 mod constraints;
+mod embeddings;
 mod fairness;
 mod fixture;
 mod prefixes;

@@ -58,6 +58,7 @@ fn arrival(random: &mut Random) -> Arrival {
         constraint: if random.once_in(3) { even(4) } else { None },
         samples: if random.once_in(4) { 1 + random.below(5) } else { 1 },
         speculation: if random.once_in(4) { Speculation::Off } else { Speculation::Auto },
+        ..Request::default()
     };
     let pass = random.below(40);
     let cancelled = random.once_in(6).then(|| pass + random.below(40));
@@ -84,6 +85,7 @@ impl Outcome {
                 assert!(!self.reasons.contains_key(&sample), "a token after the end");
                 self.tokens.entry(sample).or_default().push((token, log_prob));
             }
+            Event::Embedded { .. } => panic!("an answer was asked for"),
             Event::Finished { sample, reason, usage, .. } => {
                 let tokens = self.tokens.entry(sample).or_default().len();
                 assert_eq!((usage.prompt_tokens, usage.new_tokens), (request.prompt.len(), tokens));
@@ -141,6 +143,7 @@ fn serve(scheduler: &mut Scheduler, arrivals: &[Arrival]) -> (Vec<Outcome>, Sche
         for event in scheduler.step().unwrap() {
             let (Event::Prompt { request, .. }
             | Event::Token { request, .. }
+            | Event::Embedded { request, .. }
             | Event::Finished { request, .. }) = &event;
             let index = ids[request];
             outcomes[index].take(event, &arrivals[index].request);
