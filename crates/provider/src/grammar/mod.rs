@@ -37,6 +37,9 @@ use watch::Mark;
 /// Bytes of a schema, grammar or expression at most.
 pub const FORMAT_BYTES_MAX: usize = 512 << 10;
 
+/// Characters of an error at most.
+const REASON_MAX: usize = 600;
+
 /// Formats for the answers of one vocabulary. Cheap to clone; clones share what is compiled.
 #[derive(Clone)]
 pub struct Grammars {
@@ -179,5 +182,10 @@ fn refused(reason: &str) -> ProviderError {
 fn plain(reason: &str) -> String {
     let end = ["\n<non-verbose/>", "\n<state>", "\n<backtrace>"];
     let end = end.iter().filter_map(|mark| reason.find(mark)).min().unwrap_or(reason.len());
-    reason[..end].trim_end().to_owned()
+    let reason = reason[..end].trim_end();
+    // It may quote the whole of what was given.
+    match reason.char_indices().nth(REASON_MAX) {
+        Some((end, _)) => format!("{} ...", &reason[..end]),
+        None => reason.to_owned(),
+    }
 }

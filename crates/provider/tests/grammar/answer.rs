@@ -103,9 +103,8 @@ impl Model {
             let mut mask = TokenMask::new(size);
             constraint.mask(&mut mask)?;
             self.logits(seed, tokens.len(), &mut logits);
-            let allowed = |token: usize| match token == end as usize {
-                true => may_end,
-                false => mask.allows(token as TokenId),
+            let allowed = |token: usize| {
+                if token == end as usize { may_end } else { mask.allows(token as TokenId) }
             };
             let mut left = 0;
             for (token, logit) in logits.iter_mut().enumerate() {
