@@ -55,7 +55,7 @@ pub(crate) struct ListenArgs {
     /// A name that the server may be called by; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// An origin whose pages may ask, such as https://example.org; may be given more than once
+    /// An origin whose pages may ask, such as `https://example.org`; may be given more than once
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors: Vec<String>,
     /// Certificate chain (PEM): the server speaks TLS

@@ -23,6 +23,7 @@ mod system {
     #[cfg(target_os = "macos")]
     const OPEN_FILES: i32 = 8;
 
+    // SAFETY: these are the declarations of POSIX for the structure above.
     unsafe extern "C" {
         fn getrlimit(resource: i32, limits: *mut Limits) -> i32;
         fn setrlimit(resource: i32, limits: *const Limits) -> i32;

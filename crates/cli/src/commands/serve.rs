@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use lucid_checkpoint::Checkpoint;
 use lucid_hub::HubConfig;
+use lucid_provider::Provider;
 use lucid_provider::local::LocalOptions;
-use lucid_provider::{LocalTime, Provider};
 use lucid_server::{Access, Catalog, Entry, LoadError, Log, Options, Server, TlsFiles};
 use lucid_sys::Memory;
 
@@ -141,7 +141,7 @@ impl Models {
             stall: Duration::from_millis(load.stall_ms.into()),
             queue_max: load.queue as usize,
             tokenizer: self.args.compute.tokenizer.clone(),
-            now: || clock::local_time().unwrap_or_else(LocalTime::default),
+            now: || clock::local_time().unwrap_or_default(),
             ..LocalOptions::default()
         })
     }

@@ -63,8 +63,7 @@ fn ask(address: SocketAddr, key: Option<&str>) -> Result<Value> {
 
 fn show(address: SocketAddr, status: &Value, paint: Paint) -> Result<()> {
     let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or(0);
-    let text =
-        |value: &Value, name: &str| style::harmless(value[name].as_str().unwrap_or("")).to_string();
+    let text = |value: &Value, name: &str| style::harmless(value[name].as_str().unwrap_or(""));
     output::line(format!(
         "lucid {} at {address}, for {}: {} connections, {} requests under way",
         text(status, "version"),
