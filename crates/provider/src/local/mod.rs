@@ -17,20 +17,25 @@ mod voice;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lucid_checkpoint::Checkpoint;
 use lucid_engine::{
-    ALTERNATIVES_MAX, Config, Engine, Request, SAMPLES_MAX, Scheduler, SchedulerOptions,
-    WantedLogProbs,
+    ALTERNATIVES_MAX, Config, Constraint, Engine, Request, SAMPLES_MAX, Scheduler,
+    SchedulerOptions, WantedLogProbs,
 };
 use lucid_tokenizer::template::{ChatTemplate, LocalTime};
 use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
 
-use crate::{Answers, Card, OutputFormat, Provider, ProviderError, ProviderStats, Turn, answers};
+use crate::dialogue::{self, Format};
+use crate::grammar::{Demand, Grammars};
+use crate::{
+    Answers, Card, OutputFormat, Provider, ProviderError, ProviderStats, ToolChoice, Tools, Turn,
+    answers,
+};
 
 pub use amount::{bytes_in_words, count_in_words};
 pub use engine::{Compute, Watch, Weights, When, default_kv, start};
@@ -39,10 +44,10 @@ pub use template::bind as bind_template;
 pub use vocabulary::{fit, to_metadata};
 
 use files::unloadable;
-use prompt::{Infill, Writer, Written};
+use prompt::{Begins, Infill, Writer, Written};
 use shared::Shared;
 use stops::Stops;
-use worker::{Command, Job};
+use worker::{Command, Job, Reading};
 
 /// The most stop tokens of a turn.
 const STOP_TOKENS_MAX: usize = 1024;
@@ -101,6 +106,10 @@ pub struct Local {
     shared: Arc<Shared>,
     template: Option<ChatTemplate>,
     infill: Option<Infill>,
+    /// How the template writes reasoning and calls.
+    format: Format,
+    /// Made when the first turn needs them.
+    grammars: OnceLock<Result<Grammars, ProviderError>>,
     /// Tokens that end an answer.
     ends: Vec<TokenId>,
     now: fn() -> LocalTime,
@@ -126,7 +135,7 @@ impl Local {
             warnings.push(text.to_owned());
             warn(text);
         };
-        let tokenizer = tokenizer(checkpoint, options.tokenizer.as_deref())?;
+        let tokenizer = Arc::new(tokenizer(checkpoint, options.tokenizer.as_deref())?);
         for warning in tokenizer.warnings_for_use() {
             warn(warning);
         }
@@ -142,18 +151,36 @@ impl Local {
         card.capabilities.infill = infill.is_some();
         card.warnings = warnings;
         let (source, template) = template.unzip();
+        let format = source.as_deref().map(Format::of_template).unwrap_or_default();
+        card.capabilities.formats = true;
+        card.capabilities.tools = format.calls_tools();
+        card.capabilities.reasoning = format.reasons();
+        let marks = marks(source.as_deref().unwrap_or_default(), &tokenizer);
         card.template = source;
         let ends = ends(checkpoint, &tokenizer);
         let sequences_max = options.sequences_max.max(1);
-        let shared =
-            Shared::new(name.to_owned(), tokenizer, &engine, sequences_max, options.queue_max);
+        let name = name.to_owned();
+        let shared = Shared::new(name, tokenizer, marks, &engine, sequences_max, options.queue_max);
         let shared = Arc::new(shared);
         let scheduler =
             SchedulerOptions { stall: options.stall, sequences_max, ..SchedulerOptions::default() };
         let (commands, thread) = employ(&shared, engine, scheduler)?;
         let (commands, thread) = (Some(commands), Some(thread));
         let now = options.now;
-        Ok(Self { card, config, shared, template, infill, ends, now, commands, thread })
+        let grammars = OnceLock::new();
+        Ok(Self {
+            card,
+            config,
+            shared,
+            template,
+            infill,
+            format,
+            grammars,
+            ends,
+            now,
+            commands,
+            thread,
+        })
     }
 
     /// The model's hyper-parameters.
@@ -167,6 +194,7 @@ impl Local {
             tokenizer: &self.shared.tokenizer,
             template: self.template.as_ref(),
             infill: self.infill.as_ref(),
+            format: self.format,
             now: (self.now)(),
         };
         let written = writer.write(turn)?;
@@ -194,9 +222,6 @@ impl Local {
         if alternatives > ALTERNATIVES_MAX {
             let reason = format!("{alternatives}, expected at most {ALTERNATIVES_MAX}");
             return Err(ProviderError::invalid("log_probs.alternatives", reason));
-        }
-        if turn.format != OutputFormat::Free {
-            return Err(self.unsupported("it does not keep to output formats yet"));
         }
         if let Some(name) = &turn.adapter {
             let loaded = "none".to_owned();
@@ -239,6 +264,28 @@ impl Local {
         Ok(tokens)
     }
 
+    /// What the answers must conform to, if anything is demanded.
+    fn constraint(
+        &self,
+        turn: &Turn,
+        written: &Written,
+    ) -> Result<Option<Box<dyn Constraint>>, ProviderError> {
+        let none = Tools::default();
+        let (tools, dialogue, begins) = match written.message {
+            Some(begins) => (&turn.tools, &self.format, begins),
+            // Nothing in a text is a call or a reasoning.
+            None => (&none, &Format::default(), dialogue::Begins::Outside),
+        };
+        let calls = !tools.list.is_empty() && tools.choice != ToolChoice::None;
+        let must = matches!(tools.choice, ToolChoice::Required | ToolChoice::Named(_));
+        if turn.format == OutputFormat::Free && !calls && !must {
+            return Ok(None);
+        }
+        let grammars = self.grammars.get_or_init(|| Grammars::new(&self.shared.tokenizer));
+        let grammars = grammars.as_ref().map_err(Clone::clone)?;
+        grammars.constraint(&Demand { format: &turn.format, tools, dialogue, begins })
+    }
+
     fn send(&self, command: Command) -> Result<(), ProviderError> {
         let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
         if sent { Ok(()) } else { Err(self.shared.broken_error("its thread has ended")) }
@@ -265,10 +312,18 @@ impl Provider for Local {
         let mut written = self.write(&turn)?;
         let mut request = self.request(&turn, &written)?;
         request.prompt = std::mem::take(&mut written.tokens);
+        request.constraint = self.constraint(&turn, &written)?;
+        // A format speaks of the whole text, its first space included.
+        let begins = if request.constraint.is_some() { Begins::Within } else { written.begins };
+        let tools = match turn.tools.choice {
+            ToolChoice::None => Vec::new(),
+            _ => turn.tools.list,
+        };
+        let format = self.format;
+        let reading = written.message.map(|begins| Reading { format, begins, tools });
         self.shared.enter()?;
         let (teller, answers) = answers();
-        let job =
-            Job { request, begins: written.begins, stops, stop_tokens: turn.stop_tokens, teller };
+        let job = Job { request, begins, stops, stop_tokens: turn.stop_tokens, reading, teller };
         if let Err(error) = self.send(Command::Answer(Box::new(job))) {
             self.shared.leave(None);
             return Err(error);
@@ -343,6 +398,17 @@ fn usable_template(
             Err(unloadable(what, error.to_string()))
         }
     }
+}
+
+/// The control tokens that a template writes, but for those that end an answer; ascending.
+fn marks(template: &str, tokenizer: &Tokenizer) -> Vec<TokenId> {
+    let written = |id: &TokenId| {
+        let text = tokenizer.token_text(*id).and_then(|text| std::str::from_utf8(text).ok());
+        text.is_some_and(|text| !text.is_empty() && template.contains(text))
+    };
+    let all = 0..tokenizer.len() as TokenId;
+    let control = all.filter(|&id| tokenizer.is_control(id) && !tokenizer.is_end_of_generation(id));
+    control.filter(written).collect()
 }
 
 /// The tokens that end an answer: the vocabulary's, and those of `generation_config.json`.

@@ -1,7 +1,5 @@
 //! What a turn asks to continue, as tokens.
 
-use std::ops::Range;
-
 use lucid_tensor::{Metadata, WeightSource as _};
 use lucid_tokenizer::template::{
     ChatTemplate, LocalTime, Message, RenderOptions, Rendered, TemplateError,
@@ -10,6 +8,7 @@ use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use super::template;
+use crate::dialogue::{self, Format};
 use crate::{Effort, Prompt, ProviderError, Text, Tool, ToolChoice, Turn};
 
 /// A prompt as the engine sees it, and where the answer stands.
@@ -21,10 +20,9 @@ pub(super) struct Written {
     pub(super) begins: Begins,
     /// Whether a begin-of-text token ends the answer: the model goes on to the next document.
     pub(super) ends_at_begin: bool,
-    /// Whether the answer is a message of a conversation, in the template's format.
-    pub(super) is_message: bool,
-    /// Whether the prompt has opened a reasoning.
-    pub(super) in_reasoning: bool,
+    /// Where a message of a conversation begins, as far as reasoning goes; none where the answer is
+    /// no message.
+    pub(super) message: Option<dialogue::Begins>,
 }
 
 /// Where an answer begins, as far as its first space goes.
@@ -43,6 +41,7 @@ pub(super) struct Writer<'a> {
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) template: Option<&'a ChatTemplate>,
     pub(super) infill: Option<&'a Infill>,
+    pub(super) format: Format,
     pub(super) now: LocalTime,
 }
 
@@ -58,16 +57,17 @@ impl Writer<'_> {
             }
             Prompt::Text(text) => self.text(text),
             Prompt::Infill { prefix, suffix } => self.infill(prefix, suffix)?,
-            Prompt::Tokens(tokens) => Written {
-                tokens: tokens.clone(),
-                begins: Begins::Within,
-                ends_at_begin: true,
-                ..Written::default()
-            },
+            Prompt::Tokens(tokens) => {
+                // Structure alone is no text that could be continued.
+                let said = tokens.iter().any(|&token| !self.tokenizer.is_control(token));
+                let begins = if said { Begins::Within } else { Begins::Anew };
+                let tokens = tokens.clone();
+                Written { tokens, begins, ends_at_begin: true, ..Written::default() }
+            }
         };
         if written.tokens.is_empty() {
             let reason =
-                "it is empty, and this model has no token to begin with: give it some text";
+                "the prompt is empty, and this model has no token to begin with: give it some text";
             return Err(ProviderError::invalid("prompt", reason));
         }
         Ok(written)
@@ -142,8 +142,11 @@ impl Writer<'_> {
             tokens: template::encode(self.tokenizer, &rendered),
             begins: if continues { Begins::Within } else { Begins::Anew },
             ends_at_begin: false,
-            is_message: true,
-            in_reasoning: !continues && opens_reasoning(&rendered.text, &rendered.literal),
+            message: Some(match continues {
+                // What was begun is said already.
+                true => dialogue::Begins::AfterReasoning,
+                false => self.format.begins(&rendered.text, &rendered.literal),
+            }),
         })
     }
 }
@@ -164,9 +167,10 @@ fn begun(last: &Message) -> Result<&str, ProviderError> {
     Ok(last.content.as_deref().unwrap_or_default())
 }
 
-/// A conversation up to where its last message breaks off. As in transformers
-/// (`continue_final_message`), what the template puts after the message is cut off; where it does
-/// not show the message as it is, the message follows the opening of an answer.
+/// A conversation up to where its last message breaks off: it is rendered with a mark at the end of
+/// the message, and what follows the mark is cut off. (Transformers' `continue_final_message` looks
+/// for the message itself, which the template may write once more.) Where the template does not
+/// show the mark, the message follows the opening of an answer.
 fn continued(
     template: &ChatTemplate,
     before: &[Message],
@@ -174,13 +178,15 @@ fn continued(
     begun: &str,
     options: &RenderOptions,
 ) -> Result<Rendered, TemplateError> {
-    if !begun.trim().is_empty() {
-        let whole: Vec<Message> = before.iter().chain([last]).cloned().collect();
+    if !begun.is_empty() {
+        // A text that contains its own hash is not to be found.
+        let mark = blake3::hash(begun.as_bytes()).to_hex();
+        let content = Some(format!("{begun}{mark}"));
+        let last = Message { content, ..last.clone() };
+        let whole: Vec<Message> = before.iter().chain([&last]).cloned().collect();
         let options = RenderOptions { add_generation_prompt: false, ..options.clone() };
         let mut rendered = template.render(&whole, &options)?;
-        let shown = [begun, begun.trim()];
-        let end = shown.iter().find_map(|it| Some(rendered.text.rfind(*it)? + it.len()));
-        if let Some(end) = end {
+        if let Some(end) = rendered.text.rfind(mark.as_str()) {
             rendered.text.truncate(end);
             rendered.literal.retain_mut(|range| {
                 range.end = range.end.min(end);
@@ -234,15 +240,6 @@ fn with_effort(variables: &Map<String, Value>, effort: Effort) -> Map<String, Va
     variables
 }
 
-/// Whether the prompt ends with a `<think>` of the template's own, as those of DeepSeek-R1, QwQ and
-/// Qwen3-Thinking do. One that a person wrote (`literal`) opens nothing.
-fn opens_reasoning(prompt: &str, literal: &[Range<usize>]) -> bool {
-    let prompt = prompt.trim_end();
-    let written =
-        literal.iter().any(|range| range.start < prompt.len() && range.end >= prompt.len());
-    prompt.ends_with("<think>") && !written
-}
-
 /// The tokens that models are trained with to fill gaps: before the gap, after it, and where its
 /// filling follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,18 +289,4 @@ impl Infill {
 fn id(metadata: &Metadata, name: &str, tokenizer: &Tokenizer) -> Option<TokenId> {
     let id = metadata.unsigned(&format!("tokenizer.ggml.{name}")).ok().flatten()?;
     TokenId::try_from(id).ok().filter(|&id| (id as usize) < tokenizer.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prompt_opens_reasoning() {
-        assert!(opens_reasoning("<|assistant|><think>\n", &[]));
-        assert!(!opens_reasoning("<|assistant|>", &[]));
-        assert!(!opens_reasoning("<think>\n\n</think>\n\n", &[]));
-        // The last message as it was typed.
-        assert!(!opens_reasoning("user: <think>\n", std::slice::from_ref(&(6..13))));
-    }
 }

@@ -1,11 +1,11 @@
 //! What the thread that computes shares with those that ask.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lucid_engine::{EngineOptions, Scheduler};
-use lucid_tokenizer::Tokenizer;
+use lucid_tokenizer::{TokenId, Tokenizer};
 
 use crate::{ProviderError, ProviderStats, Usage};
 
@@ -16,7 +16,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// See the module's text.
 pub(super) struct Shared {
     pub(super) name: String,
-    pub(super) tokenizer: Tokenizer,
+    pub(super) tokenizer: Arc<Tokenizer>,
+    /// Control tokens that the template writes, ascending: readers of answers must see them.
+    pub(super) marks: Vec<TokenId>,
     /// Bytes of keys and values of one block.
     pub(super) block_bytes: u64,
     /// Turns that run at once; as many as `queue_max` more may wait.
@@ -37,7 +39,8 @@ struct State {
 impl Shared {
     pub(super) fn new(
         name: String,
-        tokenizer: Tokenizer,
+        tokenizer: Arc<Tokenizer>,
+        marks: Vec<TokenId>,
         engine: &lucid_engine::Engine,
         sequences_max: usize,
         queue_max: usize,
@@ -49,6 +52,7 @@ impl Shared {
         Self {
             name,
             tokenizer,
+            marks,
             block_bytes: (chunk_bytes * config.kv_head_count * config.layer_count) as u64,
             sequences_max,
             queue_max,

@@ -15,8 +15,9 @@ use lucid_tokenizer::TokenId;
 use super::Shared;
 use super::prompt::Begins;
 use super::stops::Stops;
-use super::voice::{Voice, piece, spoken_log_prob};
-use crate::{Delta, ProviderError, Spoken, Stop, Teller, Usage};
+use super::voice::{Manner, Voice, piece, spoken_log_prob};
+use crate::dialogue::{self, Format};
+use crate::{Delta, ProviderError, Spoken, Stop, Teller, Tool, Usage};
 
 /// What the thread is asked to do.
 pub(super) enum Command {
@@ -33,7 +34,17 @@ pub(super) struct Job {
     pub(super) stops: Stops,
     /// Those of the request's stop tokens that the turn asked for.
     pub(super) stop_tokens: Vec<TokenId>,
+    /// How the answers are read, if they are messages.
+    pub(super) reading: Option<Reading>,
     pub(super) teller: Teller,
+}
+
+/// How answers are read.
+pub(super) struct Reading {
+    pub(super) format: Format,
+    pub(super) begins: dialogue::Begins,
+    /// What may be called.
+    pub(super) tools: Vec<Tool>,
 }
 
 /// A turn that is being answered.
@@ -97,7 +108,7 @@ impl<'a> Worker<'a> {
     }
 
     fn take(&mut self, job: Job) {
-        let Job { request, begins, stops, stop_tokens, teller } = job;
+        let Job { request, begins, stops, stop_tokens, reading, teller } = job;
         if let Some(error) = self.shared.broken() {
             teller.tell(Err(error));
             return self.shared.leave(None);
@@ -113,7 +124,9 @@ impl<'a> Worker<'a> {
         };
         teller.tell(Ok(Delta::Begun { prompt_tokens, cached_tokens: 0 }));
         let tokenizer = &self.shared.tokenizer;
-        let voice = |sample| Voice::new(tokenizer, sample, begins, &stops);
+        let manner = Manner { tokenizer, begins, stops, marks: &self.shared.marks };
+        let reader = || reading.as_ref().map(|it| it.format.reader(it.begins, &it.tools));
+        let voice = |sample| Voice::new(&manner, reader(), sample);
         let voices = (0..samples).map(voice).collect();
         let began = Instant::now();
         let live = Live { teller, voices, stop_tokens, seed, prompt_tokens, open: samples, began };
@@ -129,6 +142,7 @@ impl<'a> Worker<'a> {
         }
         match catch_unwind(AssertUnwindSafe(|| self.scheduler.step())) {
             Ok(Ok(events)) => {
+                self.publish();
                 for event in events {
                     self.tell(event);
                 }
@@ -167,7 +181,9 @@ impl<'a> Worker<'a> {
                 live.teller.tell(Ok(Delta::Prompt(spoken)));
             }
             Event::Token { sample, token, log_prob, .. } => {
-                if let Some(delta) = live.voices[sample].push(token, log_prob) {
+                let mut deltas = Vec::new();
+                live.voices[sample].push(token, log_prob, &mut deltas);
+                for delta in deltas {
                     live.teller.tell(Ok(delta));
                 }
                 if live.voices.iter().all(Voice::is_over) {
@@ -192,15 +208,21 @@ impl<'a> Worker<'a> {
     ) {
         let Some(live) = self.live.get_mut(&request) else { return };
         let voice = &mut live.voices[sample];
-        if let Some(delta) = voice.finish() {
+        let mut deltas = Vec::new();
+        voice.finish(&mut deltas);
+        for delta in deltas {
             live.teller.tell(Ok(delta));
         }
         voice.over = true;
+        let called = voice.called();
         let stop = match (voice.stopped.take(), reason) {
             (Some(text), _) => Stop::Text(text),
             (None, FinishReason::EndToken(token)) if live.stop_tokens.contains(&token) => {
                 let spelled = piece(&self.shared.tokenizer, token);
                 Stop::Text(String::from_utf8_lossy(&spelled).into_owned())
+            }
+            (None, FinishReason::EndToken(_) | FinishReason::Constraint) if called => {
+                Stop::ToolCalls
             }
             (None, FinishReason::EndToken(_) | FinishReason::Constraint) => Stop::End,
             (None, FinishReason::Limit) => Stop::Length,
@@ -211,17 +233,18 @@ impl<'a> Worker<'a> {
                 return self.end(request);
             }
         };
-        let usage = Usage {
+        let mut usage = Usage {
             prompt_tokens: live.prompt_tokens,
             cached_tokens: usage.cached_tokens,
-            new_tokens: voice.tokens,
             seed: Some(live.seed.wrapping_add(sample as u64)),
             proposed_tokens: usage.proposed_tokens,
             accepted_tokens: usage.accepted_tokens,
             ..Usage::default()
         };
-        live.teller.tell(Ok(Delta::Finished { sample, stop, usage }));
+        voice.count(&mut usage);
+        // Counted before it is told, so that whoever was told finds it counted.
         self.shared.count(&usage, sample);
+        live.teller.tell(Ok(Delta::Finished { sample, stop, usage }));
         live.open -= 1;
         if live.open == 0 {
             let began = live.began;
