@@ -127,7 +127,7 @@ fn document(mut fields: Fields) -> Result<String, Refusal> {
 }
 
 fn assistant(content: Node, calls: &mut Calls, messages: &mut Vec<Message>) -> Result<(), Refusal> {
-    if !messages.last().is_some_and(|last| last.role == "assistant") {
+    if messages.last().is_none_or(|last| last.role != "assistant") {
         messages.push(Message { role: "assistant".to_owned(), ..Message::default() });
     }
     if !content.value.is_array() {

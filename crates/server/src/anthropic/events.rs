@@ -46,27 +46,27 @@ impl Events {
             }
             Delta::Text { text, .. } if !text.is_empty() => {
                 self.open(Block::Text, || json!({"type": "text", "text": ""}), &mut events);
-                self.add(json!({"type": "text_delta", "text": text}), &mut events);
+                self.add(&json!({"type": "text_delta", "text": text}), &mut events);
             }
             Delta::Reasoning { text, .. } if !text.is_empty() => {
                 let block = || json!({"type": "thinking", "thinking": "", "signature": ""});
                 self.open(Block::Thinking, block, &mut events);
-                self.add(json!({"type": "thinking_delta", "thinking": text}), &mut events);
+                self.add(&json!({"type": "thinking_delta", "thinking": text}), &mut events);
             }
             Delta::Signature { signature, .. } if self.open == Some(Block::Thinking) => {
                 let delta = json!({"type": "signature_delta", "signature": signature});
-                self.add(delta, &mut events);
+                self.add(&delta, &mut events);
             }
             Delta::CallBegun { index, id, name, .. } => {
                 let block = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.open(Block::Call(*index), block, &mut events);
-                self.add(json!({"type": "input_json_delta", "partial_json": ""}), &mut events);
+                self.add(&json!({"type": "input_json_delta", "partial_json": ""}), &mut events);
             }
             Delta::CallArguments { index, json, .. }
                 if self.open == Some(Block::Call(*index)) && !json.is_empty() =>
             {
                 let delta = json!({"type": "input_json_delta", "partial_json": json});
-                self.add(delta, &mut events);
+                self.add(&delta, &mut events);
             }
             Delta::Finished { stop, usage, .. } => {
                 self.close(&mut events);
@@ -104,7 +104,7 @@ impl Events {
         }
     }
 
-    fn add(&self, delta: Value, events: &mut Vec<Event>) {
+    fn add(&self, delta: &Value, events: &mut Vec<Event>) {
         let index = self.begun.saturating_sub(1);
         events.push(("content_block_delta", json!({"index": index, "delta": delta})));
     }

@@ -63,13 +63,11 @@ pub(super) async fn remove(
     only_from_here(&caller)?;
     let lease = app.lease(of.model.as_deref()).await?;
     let asked = name.clone();
-    match lease.run(move |provider| provider.drop_adapter(&asked)).await? {
-        true => Ok(Json(json!({ "model": lease.name(), "name": name, "deleted": true }))),
-        false => {
-            let message = format!("`{}` has no adapter `{name}`", lease.name());
-            Err(Refusal::new(Kind::NotFound, message))
-        }
+    if !lease.run(move |provider| provider.drop_adapter(&asked)).await? {
+        let message = format!("`{}` has no adapter `{name}`", lease.name());
+        return Err(Refusal::new(Kind::NotFound, message));
     }
+    Ok(Json(json!({ "model": lease.name(), "name": name, "deleted": true })))
 }
 
 fn told(model: &str, adapter: &Adapter) -> Value {

@@ -29,10 +29,8 @@ pub(super) async fn generate(
         return let_go(&app, &caller, wanted.asked(), Shape::Generate).await;
     }
     let lease = super::lease(&app, &wanted.asked().model, wanted.asked().keep_alive).await?;
-    let templated = match lease.provider().card().capabilities.chat {
-        true => Templated::Yes,
-        false => Templated::No,
-    };
+    let chat = lease.provider().card().capabilities.chat;
+    let templated = if chat { Templated::Yes } else { Templated::No };
     answer(&app, &caller, lease, wanted.of(templated)?, Shape::Generate).await
 }
 

@@ -10,6 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::routing::{any, get, post};
@@ -48,8 +49,8 @@ async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-async fn no(reason: &'static str) -> Refusal {
-    Refusal::new(Kind::Unsupported, reason)
+fn no(reason: &'static str) -> Ready<Refusal> {
+    ready(Refusal::new(Kind::Unsupported, reason))
 }
 
 /// A model by the name that Ollama's clients give it: they add `:latest` where nothing is said.

@@ -99,8 +99,8 @@ fn stops(options: &mut Fields) -> Result<Vec<String>, Refusal> {
     };
     let stop = |node: Node| node.short_text(limits::STOP_BYTES_MAX);
     let stops: Vec<String> = nodes.into_iter().map(stop).collect::<Result<_, _>>()?;
-    match stops.iter().any(String::is_empty) {
-        true => Err(options.refuse("stop", "an empty text cannot end an answer")),
-        false => Ok(stops),
+    if stops.iter().any(String::is_empty) {
+        return Err(options.refuse("stop", "an empty text cannot end an answer"));
     }
+    Ok(stops)
 }

@@ -157,9 +157,10 @@ fn common(body: &mut Fields, empty: bool) -> Result<Asked, Refusal> {
     let log_probs = log_probs(body)?;
     let options = body.fields("options")?.map(options::read).transpose()?.unwrap_or_default();
     let Options { sampling, new_tokens_max, stops } = options;
-    let work = match empty {
-        true => Work::Load,
-        false => Work::Answer(Box::new(Turn {
+    let work = if empty {
+        Work::Load
+    } else {
+        let turn = Turn {
             sampling,
             new_tokens_max,
             stops,
@@ -168,7 +169,8 @@ fn common(body: &mut Fields, empty: bool) -> Result<Asked, Refusal> {
             log_probs,
             samples: 1,
             ..Turn::default()
-        })),
+        };
+        Work::Answer(Box::new(turn))
     };
     Ok(Asked { model, work, stream, keep_alive, note: None })
 }
@@ -236,10 +238,10 @@ fn tool(mut fields: Fields) -> Result<Tool, Refusal> {
 }
 
 fn no_images(fields: &mut Fields) -> Result<(), Refusal> {
-    match fields.list("images", limits::PARTS_MAX)?.is_empty() {
-        true => Ok(()),
-        false => Err(fields.refuse("images", "the models here read text only")),
+    if fields.list("images", limits::PARTS_MAX)?.is_empty() {
+        return Ok(());
     }
+    Err(fields.refuse("images", "the models here read text only"))
 }
 
 fn format(body: &mut Fields) -> Result<OutputFormat, Refusal> {
