@@ -22,6 +22,8 @@ pub(crate) struct Environment {
     pub(crate) history: Option<PathBuf>,
     /// Where a server keeps what is to outlast it.
     pub(crate) data: Option<PathBuf>,
+    /// Where a server keeps keys and values of prompts.
+    pub(crate) kv_cache: Option<PathBuf>,
     /// The file of the server's API keys.
     pub(crate) keys: Option<PathBuf>,
     /// The key for a server that asks for one.
@@ -52,6 +54,7 @@ impl Environment {
             width: console_width(),
             history: folder("XDG_STATE_HOME", ".local/state").map(|state| state.join("history")),
             data: folder("XDG_DATA_HOME", ".local/share").map(|data| data.join("server")),
+            kv_cache: folder("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("kv")),
             keys: folder("XDG_CONFIG_HOME", ".config").map(|config| config.join("keys.json")),
             api_key: var("LUCID_API_KEY").and_then(|key| key.into_string().ok()),
         }

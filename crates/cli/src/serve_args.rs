@@ -92,6 +92,13 @@ pub(crate) struct LoadArgs {
     /// Load an adapter for the first model; may be given more than once
     #[arg(long, value_name = "NAME=FILE", value_parser = adapter, requires = "models")]
     pub(crate) lora: Vec<(String, PathBuf)>,
+    /// What prompts' keys and values may take on disk, such as 10G, so that a conversation goes on
+    /// after a restart without being computed again; `off` keeps nothing
+    #[arg(long, default_value = "10G", value_name = "SIZE|off", value_parser = disk_cache)]
+    pub(crate) disk_cache: DiskCache,
+    /// Where they are kept [default: among this user's caches]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) kv_cache_folder: Option<PathBuf>,
     /// Answers computed at once; others wait
     #[arg(long, default_value_t = 32, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -104,6 +111,19 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 100, value_name = "MS",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) stall_ms: u32,
+}
+
+/// What prompts may take on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskCache {
+    /// Nothing.
+    Off,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+fn disk_cache(text: &str) -> Result<DiskCache, String> {
+    if text == "off" { Ok(DiskCache::Off) } else { size(text).map(DiskCache::Bytes) }
 }
 
 /// A name and a file.

@@ -14,6 +14,13 @@ pub(crate) fn identifier(prefix: &str) -> String {
     text
 }
 
+/// A secret of 256 bits.
+pub fn secret() -> [u8; 32] {
+    let mut bytes = [0_u8; 32];
+    fill(&mut bytes);
+    bytes
+}
+
 /// Fills bytes with the system's randomness.
 pub(crate) fn fill(bytes: &mut [u8]) {
     // A system without randomness cannot have opened a socket for us either.

@@ -40,5 +40,6 @@ mod tests;
 pub use access::{KeyError, KeyFile, KeyInfo, Limits};
 pub use catalog::{Catalog, Entry, LoadError};
 pub use error::ServerError;
+pub use identifiers::secret;
 pub use listen::Server;
 pub use options::{Access, Log, Options, Patience, TlsFiles};

@@ -398,7 +398,8 @@ impl Model {
 
     /// Bytes of memory it takes, as far as is known.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.entry.memory_bytes.max(self.provider.stats().memory_bytes)
+        let own = self.provider.stats().memory_bytes;
+        self.entry.memory_bytes.max(self.entry.bytes.saturating_add(own))
     }
 
     /// Turns under way or waiting.

@@ -13,6 +13,7 @@ pub(crate) mod pull;
 mod rm;
 mod run;
 mod serve;
+mod serve_disk;
 pub(crate) mod show;
 mod show_json;
 mod status;

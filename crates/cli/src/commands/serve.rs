@@ -8,12 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use lucid_checkpoint::Checkpoint;
+use lucid_engine::DiskOptions;
 use lucid_hub::HubConfig;
 use lucid_provider::Provider;
 use lucid_provider::local::LocalOptions;
 use lucid_server::{Access, Catalog, Entry, LoadError, Log, Options, Server, TlsFiles};
 use lucid_sys::Memory;
 
+use super::serve_disk;
 use crate::env::Environment;
 use crate::serve_args::{ListenArgs, LoadArgs, ServeArgs};
 use crate::{clock, load, output};
@@ -88,6 +90,8 @@ struct Models {
     named: Vec<Named>,
     /// Where all others lie, if they are served.
     hub: Option<HubConfig>,
+    /// Where prompts' keys and values are kept, if they are.
+    disk: Option<DiskOptions>,
     args: ServeArgs,
 }
 
@@ -114,7 +118,8 @@ impl Models {
             named.push(Named { name, path });
         }
         let hub = named.is_empty().then(|| environment.hub.clone());
-        let models = Self { named, hub, args: args.clone() };
+        let disk = serve_disk::options(&args.load, environment)?;
+        let models = Self { named, hub, disk, args: args.clone() };
         if models.list().is_empty() {
             bail!("no model is on this machine: name a file, or `lucid pull ORG/REPO` first");
         }
@@ -141,6 +146,7 @@ impl Models {
             stall: Duration::from_millis(load.stall_ms.into()),
             queue_max: load.queue as usize,
             tokenizer: self.args.compute.tokenizer.clone(),
+            disk: self.disk.clone(),
             now: || clock::local_time().unwrap_or_default(),
             ..LocalOptions::default()
         })

@@ -150,3 +150,24 @@ fn what_cannot_be_served_is_said() {
     let port = taken.local_addr().unwrap().port().to_string();
     home.fails(&["serve", "tiny.gguf", "--port", &port], &["cannot listen", "--port"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_conversation_goes_on_after_a_restart() {
+    let home = Home::new();
+    home.write("tiny.gguf", &Tiny::new().bytes());
+    let long = "word ".repeat(20);
+    let cached = |args: &[&str]| {
+        let server = serve(&home, args);
+        let mut body = hello();
+        body["messages"][0]["content"] = json!(long);
+        let (status, answer) = server.chat("", &body);
+        assert_eq!(status, 200, "{answer}");
+        server.end();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(cached(&["tiny.gguf"]), 0);
+    assert!(cached(&["tiny.gguf"]) >= 64);
+    assert_eq!(cached(&["tiny.gguf", "--disk-cache", "off"]), 0);
+    assert_eq!(cached(&["tiny.gguf", "--kv-cache-folder", "elsewhere"]), 0);
+}

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use lucid_checkpoint::Checkpoint;
 use lucid_engine::{
-    ALTERNATIVES_MAX, Config, Constraint, Engine, Request, SAMPLES_MAX, Scheduler,
-    SchedulerOptions, WantedLogProbs,
+    ALTERNATIVES_MAX, Config, Constraint, DiskOptions, Engine, EngineError, Request, SAMPLES_MAX,
+    Scheduler, SchedulerOptions, WantedLogProbs,
 };
 use lucid_tokenizer::template::{ChatTemplate, LocalTime};
 use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
@@ -65,6 +65,8 @@ pub struct LocalOptions {
     pub queue_max: usize,
     /// The vocabulary's file, where it lies apart from the weights.
     pub tokenizer: Option<PathBuf>,
+    /// Where prompts' keys and values are kept over restarts, if they are.
+    pub disk: Option<DiskOptions>,
     /// Whether the model's chat template is used.
     pub template: TemplateUse,
     /// The time, for templates that print it.
@@ -93,6 +95,7 @@ impl Default for LocalOptions {
             stall,
             queue_max: 256,
             tokenizer: None,
+            disk: None,
             template: TemplateUse::default(),
             now: LocalTime::default,
         }
@@ -142,7 +145,12 @@ impl Local {
         let template = usable_template(checkpoint, &tokenizer, options.template, &mut warn)?;
         let sampling = sampling::recommended(checkpoint, &mut warn);
         let mut watch = Watch { progress: &mut **progress, warn: &mut warn };
-        let engine = start(checkpoint, &options.compute, When::Later, &mut watch)?;
+        let mut engine = start(checkpoint, &options.compute, When::Later, &mut watch)?;
+        if let Some(disk) = &options.disk {
+            let failed =
+                |error: EngineError| unloadable(files::name(checkpoint), error.to_string());
+            engine.open_disk(disk.clone()).map_err(failed)?;
+        }
         let config = engine.config().clone();
         let mut card = card::card(name, checkpoint, &engine);
         let infill = Infill::find(checkpoint, &tokenizer);

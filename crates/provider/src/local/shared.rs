@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lucid_engine::{EngineOptions, Scheduler};
+use lucid_tensor::KV_BLOCK_LEN;
 use lucid_tokenizer::{TokenId, Tokenizer};
 
 use crate::{ProviderError, ProviderStats, Usage};
@@ -127,7 +128,10 @@ impl Shared {
         let engine = scheduler.engine();
         let (used, known) = (engine.kv_bytes() as u64, engine.published_bytes() as u64);
         let block_bytes = self.block_bytes.max(1);
+        let disk = engine.disk_stats();
         let stats = &mut self.state().stats;
+        stats.disk_bytes = disk.bytes;
+        stats.disk_tokens = disk.read * KV_BLOCK_LEN as u64;
         stats.scheduler = scheduler.stats();
         stats.kv_blocks_known = (known / block_bytes) as usize;
         stats.kv_blocks_used = (used / block_bytes) as usize;
