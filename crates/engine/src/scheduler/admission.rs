@@ -99,8 +99,8 @@ impl Scheduler {
     }
 
     /// Looks for an older sequence that is going to compute what this one would, `known` tokens of
-    /// which are known. Waiting for it costs nothing: of one client's prompts the older is computed
-    /// first, and the oldest waits for nobody.
+    /// which are known. Waiting for it costs little: half of a client's parts go to its oldest
+    /// prompt, and that one waits for nobody.
     fn look_ahead(&self, active: &mut Active, known: usize) {
         let Active { run, leader, .. } = active;
         if !run.fed {

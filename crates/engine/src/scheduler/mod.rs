@@ -22,6 +22,7 @@ mod request;
 mod run;
 mod speculation;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,8 +138,8 @@ impl Active {
         (self.run.admission, self.run.sample)
     }
 
-    /// In which order a client's sequences get their parts of a budget: those that have begun to
-    /// answer, then the oldest.
+    /// In which order a client's sequences get their parts of a budget, where it is not the turn of
+    /// the shortest: those that have begun to answer, then the oldest.
     fn prefill_order(&self) -> (bool, RequestId, usize) {
         let Run { terms, sample, .. } = &self.run;
         (!self.run.has_begun(), terms.id, *sample)
@@ -163,6 +164,8 @@ pub struct Scheduler {
     admissions: u64,
     /// The client that had the last part of a budget.
     prefilled_last: Option<ClientId>,
+    /// Of each client, the rows that its oldest prompt had more than its shortest.
+    lead: BTreeMap<ClientId, usize>,
     /// An error that the next step returns: events went first.
     failure: Option<EngineError>,
     stats: SchedulerStats,
@@ -197,6 +200,7 @@ impl Scheduler {
             requests: 0,
             admissions: 0,
             prefilled_last: None,
+            lead: BTreeMap::new(),
             failure: None,
             stats: SchedulerStats::default(),
         })

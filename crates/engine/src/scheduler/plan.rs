@@ -1,7 +1,7 @@
 //! What a pass computes: the rows of every sequence that waits for its next token, parts of prompts
 //! as far as the budget goes, and with what is left of it proposals.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Scheduler;
 use super::pace::{PREFILL_MAX, PREFILL_MIN};
@@ -19,13 +19,30 @@ const ANSWER_ROWS_MAX: usize = 32;
 /// A client's share in the budget of a pass.
 struct Line {
     client: ClientId,
-    /// Indices of its sequences and the rows they lack: those that have begun to answer first, then
-    /// the oldest.
-    lacking: VecDeque<(usize, usize)>,
+    /// Its sequences that lack rows: those that have begun to answer first, then the oldest.
+    lacking: Vec<Lacking>,
+}
+
+/// A sequence that lacks rows.
+#[derive(Clone, Copy)]
+struct Lacking {
+    index: usize,
+    /// What the pass may take of it.
+    rows: usize,
+    /// All that it lacks.
+    all: usize,
+}
+
+impl Line {
+    /// The place of the sequence that lacks least, the first among equals.
+    fn shortest(&self) -> Option<usize> {
+        let places = self.lacking.iter().enumerate();
+        Some(places.min_by_key(|&(place, lacking)| (lacking.all, place))?.0)
+    }
 }
 
 /// What a plan comes to before anything is proposed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Granted {
     /// Sequences that wait for their next token.
     decoding: usize,
@@ -33,6 +50,8 @@ struct Granted {
     left: usize,
     /// The client that had the last part of it.
     last: Option<ClientId>,
+    /// Of each client, the rows that its first sequence had more than its shortest.
+    lead: BTreeMap<ClientId, usize>,
 }
 
 impl Scheduler {
@@ -46,6 +65,7 @@ impl Scheduler {
             let available = self.engine.available_blocks();
             if needed <= available || self.running.len() <= 1 {
                 self.prefilled_last = granted.last;
+                self.lead = granted.lead;
                 let spare = available.saturating_sub(needed);
                 self.speculate(granted.decoding, granted.left, spare);
                 return;
@@ -78,40 +98,55 @@ impl Scheduler {
                 forced += active.rows.saturating_sub(1);
                 continue;
             }
-            let client = active.client();
+            let (client, lacking) = (active.client(), Lacking { index, rows, all: lacks });
             match lines.iter_mut().find(|line| line.client == client) {
-                Some(line) => line.lacking.push_back((index, rows)),
-                None => lines.push(Line { client, lacking: [(index, rows)].into() }),
+                Some(line) => line.lacking.push(lacking),
+                None => lines.push(Line { client, lacking: vec![lacking] }),
             }
         }
         put_in_turn(&mut lines, self.prefilled_last, |line| line.client);
         // What answers take beyond a row each holds others up like a prompt.
         let budget = self.pace.budget(decoding).saturating_sub(forced);
-        let (last, left) = self.share_out(lines.into(), budget.max(PREFILL_MIN));
-        Granted { decoding, left, last }
+        let mut granted = Granted {
+            decoding,
+            left: budget.max(PREFILL_MIN),
+            last: self.prefilled_last,
+            lead: self.lead.clone(),
+        };
+        granted.lead.retain(|client, _| lines.iter().any(|line| line.client == *client));
+        self.share_out(lines.into(), &mut granted);
+        granted
     }
 
-    /// Gives the clients in turn a part each until nothing is left or lacking. Returns who had the
-    /// last part, and what is left.
-    fn share_out(
-        &mut self,
-        mut lines: VecDeque<Line>,
-        mut budget: usize,
-    ) -> (Option<ClientId>, usize) {
-        let mut last = self.prefilled_last;
-        while budget > 0
+    /// Gives the clients in turn a part each until nothing is left or lacking. Of a client's part
+    /// its first sequence and the one that lacks least have as much as each other, so that a short
+    /// prompt is not held up by a long one, nor a long one by ever more short ones.
+    fn share_out(&mut self, mut lines: VecDeque<Line>, granted: &mut Granted) {
+        while granted.left > 0
             && let Some(mut line) = lines.pop_front()
         {
-            let Some((index, lacking)) = line.lacking.pop_front() else { continue };
-            let part = lacking.min(PREFILL_MIN).min(budget);
-            self.running[index].rows += part;
-            budget -= part;
-            last = Some(line.client);
-            if lacking > part {
-                line.lacking.push_front((index, lacking - part));
+            let Some(shortest) = line.shortest() else { continue };
+            let lead = granted.lead.entry(line.client).or_default();
+            let place = if *lead > 0 { shortest } else { 0 };
+            let lacking = &mut line.lacking[place];
+            let mut part = lacking.rows.min(PREFILL_MIN).min(granted.left);
+            if shortest == 0 {
+                *lead = 0;
+            } else if place == 0 {
+                *lead = part;
+            } else {
+                part = part.min(*lead);
+                *lead -= part;
+            }
+            self.running[lacking.index].rows += part;
+            lacking.rows -= part;
+            lacking.all -= part;
+            granted.left -= part;
+            granted.last = Some(line.client);
+            if lacking.rows == 0 {
+                line.lacking.remove(place);
             }
             lines.push_back(line);
         }
-        (last, budget)
     }
 }

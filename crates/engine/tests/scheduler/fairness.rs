@@ -110,6 +110,36 @@ fn clients_take_turns_in_the_budget() {
     }
 }
 
+/// Of one client too: a short prompt comes through beside a long one, and a long one beside short
+/// ones that never cease.
+#[test]
+fn the_oldest_and_the_shortest_take_turns() {
+    let (mut scheduler, _) = timed(5_000, 20_000, Duration::from_millis(100));
+    scheduler.submit(of_client(1, greedy(prompt(1, 64), 500))).unwrap();
+    scheduler.step().unwrap();
+    // The answer under way leaves one part of 32 tokens for prompts in each pass.
+    let long = scheduler.submit(of_client(1, greedy(prompt(2, 1_500), 1))).unwrap();
+    for _ in 0..3 {
+        scheduler.step().unwrap();
+    }
+    let short = scheduler.submit(of_client(1, greedy(prompt(3, 60), 1))).unwrap();
+    let (passes, _) = passes_until_over(&mut scheduler, short);
+    assert!(passes <= 4, "{passes} passes");
+    let mut passes = 0;
+    loop {
+        passes += 1;
+        let another = greedy(prompt(1_000 + passes, 30), 1);
+        scheduler.submit(of_client(1, another)).unwrap();
+        let events = scheduler.step().unwrap();
+        if events.iter().any(|e| matches!(e, Event::Finished { request, .. } if *request == long)) {
+            break;
+        }
+        assert!(passes < 100, "it starves");
+    }
+    // Some 1,400 tokens, every other part.
+    assert!(passes > 80, "nothing came between: {passes} passes");
+}
+
 /// A long prompt among short ones of others that never cease.
 #[test]
 fn short_ones_do_not_starve_a_long_one() {
