@@ -278,8 +278,8 @@ impl Progress {
         self.tokens.lines().count()
     }
 
-    /// Adds a token: `[text, probability, [[text, probability], ...], bytes]`. Bytes are in hex, and
-    /// there only if they are no text: a part of a character.
+    /// Adds a token: `[text, probability, [[text, probability], ...], bytes]`. Bytes are in hex,
+    /// and there only if they are no text: a part of a character.
     pub(super) fn add_token(&mut self, spoken: &Spoken) {
         if self.tokens.len() > TOKENS_BYTES_MAX {
             return;

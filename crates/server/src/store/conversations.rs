@@ -189,7 +189,8 @@ impl Store {
         let change = connection.transaction().map_err(deleting())?;
         change
             .execute(
-                "DELETE FROM search WHERE rowid IN (SELECT id FROM message WHERE conversation = ?1)",
+                "DELETE FROM search
+                 WHERE rowid IN (SELECT id FROM message WHERE conversation = ?1)",
                 [id],
             )
             .map_err(deleting())?;

@@ -145,7 +145,8 @@ impl Store {
         change
             .execute(
                 "INSERT INTO message (conversation, parent, role, content, reasoning, calls,
-                 model, state, detail, created) VALUES (?1, ?2, ?3, ?4, '', '[]', ?5, ?6, '{}', ?7)",
+                 model, state, detail, created)
+                 VALUES (?1, ?2, ?3, ?4, '', '[]', ?5, ?6, '{}', ?7)",
                 params![conversation, parent, new.role, new.content, new.model, new.state, now],
             )
             .map_err(adding())?;

@@ -19,7 +19,6 @@ pub(crate) use conversations::{Change, Conversation, Wanted};
 pub(crate) use error::StoreError;
 pub(crate) use messages::{Message, Outcome, Role, State, Window, Written};
 pub(crate) use open::Opened;
-#[allow(unused_imports, reason = "the protocol that keeps responses comes next")]
 pub(crate) use responses::Stored;
 
 use std::path::Path;

@@ -56,7 +56,8 @@ impl Store {
         change
             .prepare_cached(
                 "DELETE FROM response WHERE owner = ?1 AND updated < max(?2, coalesce((SELECT
-                 updated FROM response WHERE owner = ?1 ORDER BY updated DESC LIMIT 1 OFFSET ?3), 0))",
+                 updated FROM response WHERE owner = ?1 ORDER BY updated DESC LIMIT 1 OFFSET ?3),
+                 0))",
             )
             .and_then(|mut drop| drop.execute(params![owner, now - KEPT_MS, RESPONSES_MAX - 1]))
             .map_err(keeping())?;

@@ -93,7 +93,10 @@ function notice(text, kind = "") {
 function showModels() {
   const select = byId("model");
   const chosen = select.value || remembered("lucid-model") || host.start.model;
-  const size = (bytes) => (bytes ? ` · ${(bytes / 1e9).toPrecision(2)} GB` : "");
+  const size = (bytes) => {
+    if (bytes < 1e6) return "";
+    return bytes < 1e9 ? ` · ${Math.round(bytes / 1e6)} MB` : ` · ${(bytes / 1e9).toFixed(1)} GB`;
+  };
   select.replaceChildren(...host.models.map((model) =>
     make("option", { value: model.name, title: model.description ?? "" }, `${model.name}${size(model.bytes)}`)));
   if (!host.models.length) select.append(make("option", { value: "" }, "No model yet: lucid pull"));

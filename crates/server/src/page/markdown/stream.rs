@@ -2,8 +2,9 @@
 //! has begun after it: markdown's blocks are decided line by line, and a whole line never changes
 //! what stood before the block it belongs to. Only the last block, the tail, is rendered again.
 //!
-//! Invariant: all rendering of an answer of n bytes works on O(n) bytes. A short tail is rendered at
-//! each step; a long one when it has grown by an eighth, and between, what comes is added as text.
+//! Invariant: a step renders 2 KiB at most, beside what sums up to a constant times the answer's
+//! length. A short tail is rendered at each step; a long one when it has grown by an eighth, and
+//! between, what comes is added as text.
 //!
 //! Departure from rendering the whole: a definition of a link (`[name]: address`) holds for its
 //! own block only. The whole answer is rendered once more at its end.

@@ -22,9 +22,9 @@ fn markdown_becomes_html() {
         ("x $a_1 < b_1$ y", "<p>x $a_1 &lt; b_1$ y</p>\n"),
         (
             "|a|b|\n|:-|-:|\n|1|2|",
-            "<div class=\"wide\"><table><thead><tr><th class=\"left\">a</th><th class=\"right\">b</th>\
-             </tr></thead><tbody>\n<tr><td class=\"left\">1</td><td class=\"right\">2</td></tr>\n\
-             </tbody></table></div>\n",
+            "<div class=\"wide\"><table><thead><tr><th class=\"left\">a</th>\
+             <th class=\"right\">b</th></tr></thead><tbody>\n<tr><td class=\"left\">1</td>\
+             <td class=\"right\">2</td></tr>\n</tbody></table></div>\n",
         ),
         (
             "```Rust,ignore\nlet a = \"<b>\";\n```",
@@ -132,8 +132,8 @@ fn check_harmless(text: &str, html: &str) {
 
 /// `name a="b" c="d"`, or `/name`.
 fn check_element(text: &str, element: &str) {
-    const NAMES: &str = " p br hr h1 h2 h3 h4 h5 h6 blockquote pre code ul ol li table thead tbody tr \
-        th td em strong del a div span button ";
+    const NAMES: &str = " p br hr h1 h2 h3 h4 h5 h6 blockquote pre code ul ol li table thead \
+        tbody tr th td em strong del a div span button ";
     let (name, mut attributes) = element.split_once(' ').unwrap_or((element, ""));
     let name = name.trim_start_matches('/');
     assert!(NAMES.contains(&format!(" {name} ")), "{text:?} made <{element}>");
@@ -323,7 +323,9 @@ const LINES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 3000, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
     fn written_step_by_step_it_is_the_same(

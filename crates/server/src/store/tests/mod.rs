@@ -286,7 +286,8 @@ fn older_files_are_brought_up_to_date() {
             .execute_batch(
                 "INSERT INTO conversation VALUES ('c', 'me', 'old', 'tiny', '{}', 1, 5, 5);
                  INSERT INTO message VALUES
-                 (1, 'c', NULL, 'user', 'an old question', '', '[]', '', 'complete', '{}', NULL, 5)",
+                 (1, 'c', NULL, 'user', 'an old question', '', '[]', '', 'complete', '{}',
+                 NULL, 5)",
             )
             .unwrap();
         drop(connection);
