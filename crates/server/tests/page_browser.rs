@@ -95,8 +95,9 @@ fn tokens_are_shown(browser: &mut Browser) {
     browser.wait("document.querySelectorAll('#token-card .bars li').length >= 3");
     browser.picture("tokens");
     // The tokens of a conversation that is opened anew come from the store.
-    browser.evaluate("location.reload()");
-    browser.wait("document.querySelectorAll('.tokens .token').length > 10");
+    browser.evaluate("window.before = true");
+    browser.command("Page.reload", &json!({}));
+    browser.wait("!window.before && document.querySelectorAll('.tokens .token').length > 10");
     browser.evaluate("document.getElementById('token-view').click()");
 }
 
@@ -198,6 +199,11 @@ impl Browser {
     }
 
     fn command(&mut self, method: &str, parameters: &Value) -> Value {
+        let told = self.try_command(method, parameters);
+        told.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_command(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.next += 1;
         let mut message = json!({ "id": self.next, "method": method, "params": parameters });
         if !self.session.is_empty() {
@@ -210,8 +216,8 @@ impl Browser {
             assert_eq!(bytes.pop(), Some(0), "the browser ended");
             let message: Value = serde_json::from_slice(&bytes).unwrap();
             if message["id"] == self.next {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                let error = message["error"].clone();
+                return if error.is_null() { Ok(message["result"].clone()) } else { Err(error) };
             }
             self.hear(&message);
         }
@@ -245,7 +251,13 @@ impl Browser {
     /// Waits until an expression is true.
     fn wait(&mut self, expression: &str) {
         let begun = Instant::now();
-        while self.evaluate(&format!("Boolean({expression})")) != true {
+        let asked = json!({ "expression": format!("Boolean({expression})") });
+        loop {
+            // An error: the page is just being loaded anew.
+            let told = self.try_command("Runtime.evaluate", &asked).unwrap_or_default();
+            if told["result"]["value"] == true {
+                return;
+            }
             let shown = || "document.body.innerText";
             if begun.elapsed() > Duration::from_secs(20) {
                 let shown = self.evaluate(shown());
