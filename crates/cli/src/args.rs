@@ -178,6 +178,7 @@ pub(crate) struct SamplingArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(allow_negative_numbers = true)]
 #[command(after_help = "Examples:
   lucid run model.gguf                                 chat; /help lists what can be typed
@@ -202,6 +203,15 @@ pub(crate) struct RunArgs {
     /// Stop after N tokens of each answer
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
+    /// End the answer where TEXT comes; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Let the model think before it answers, where its template can say so
+    #[arg(long, conflicts_with = "no_think")]
+    pub(crate) think: bool,
+    /// Answer at once, where the template can say so
+    #[arg(long)]
+    pub(crate) no_think: bool,
     /// Say on standard error how fast it went
     #[arg(long)]
     pub(crate) stats: bool,

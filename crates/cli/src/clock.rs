@@ -2,8 +2,12 @@
 
 use lucid_tokenizer::template::LocalTime;
 
-/// Now, in the zone of this machine.
-pub(crate) fn local_time() -> Option<LocalTime> {
+/// Now, in the zone of this machine; a fixed date where it does not say.
+pub(crate) fn now() -> LocalTime {
+    local_time().unwrap_or_default()
+}
+
+fn local_time() -> Option<LocalTime> {
     use chrono::{Datelike as _, Timelike as _};
     let now = chrono::Local::now();
     Some(LocalTime {

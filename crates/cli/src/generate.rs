@@ -1,22 +1,19 @@
-//! One answer: the prompt is computed in chunks, then token after token is chosen, decoded and
-//! handed on.
+//! One answer of a provider: asked for, waited for, handed on, and stopped by Ctrl-C.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use lucid_engine::sampler::{
-    DryConfig, DynamicTemperature, PenaltyConfig, Sampler, SamplerConfig, XtcConfig,
+use lucid_provider::{
+    Delta, Provider, ProviderError, Sampling, Spoken, Stop as Ended, Turn, Usage, Waited,
 };
-use lucid_engine::{Engine, Feed, SequenceId, Wanted};
 use lucid_tensor::TokenId;
-use lucid_tokenizer::{AddSpecial, ParseSpecial, StreamDecoder, Tokenizer};
 
 use crate::args::SamplingArgs;
 use crate::interrupt::Listening;
 
-/// Rows of a prompt per pass: enough for the kernels, little enough for Ctrl-C to be quick.
-const PREFILL_CHUNK: usize = 256;
+/// How often Ctrl-C is looked for while nothing comes.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Progress is shown for what takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The model said so.
+    /// The model said so, or a stop text came.
     End,
     /// As many tokens as were asked for.
     Limit,
@@ -50,10 +47,13 @@ impl Stop {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     pub(crate) stop: Stop,
+    /// Tokens of the prompt that were computed.
     pub(crate) prompt_tokens: usize,
     pub(crate) prompt_time: Duration,
     pub(crate) answer_tokens: usize,
     pub(crate) answer_time: Duration,
+    /// Tokens of prompt and answer together.
+    pub(crate) held: usize,
 }
 
 impl Outcome {
@@ -70,41 +70,30 @@ impl Outcome {
     }
 }
 
-/// The sampler that the flags describe.
-pub(crate) fn sampler(args: &SamplingArgs, tokenizer: &Tokenizer) -> Result<Sampler> {
-    let config = SamplerConfig {
+/// The sampling that the flags describe. Without `--seed` it is a new one each time.
+pub(crate) fn sampling(args: &SamplingArgs) -> Result<Sampling> {
+    Ok(Sampling {
+        temperature: Some(args.temp),
+        top_k: Some(args.top_k),
+        top_p: Some(args.top_p),
+        min_p: Some(args.min_p),
+        typical_p: Some(args.typical),
+        top_n_sigma: Some(args.top_n_sigma),
+        repeat_penalty: Some(args.repeat_penalty),
+        frequency_penalty: Some(args.frequency_penalty),
+        presence_penalty: Some(args.presence_penalty),
+        penalty_last_n: Some(args.repeat_last_n),
+        dry_multiplier: Some(args.dry_multiplier),
+        dry_base: Some(args.dry_base),
+        dry_allowed_length: Some(args.dry_allowed_length),
+        dry_last_n: None,
+        dry_breakers: Some(args.dry_breaker.clone()),
+        xtc_probability: Some(args.xtc_probability),
+        xtc_threshold: Some(args.xtc_threshold),
+        dynamic_temperature_range: Some(args.dynatemp_range),
         logit_bias: args.logit_bias.iter().map(|text| bias(text)).collect::<Result<_>>()?,
-        penalties: PenaltyConfig {
-            repeat: args.repeat_penalty,
-            frequency: args.frequency_penalty,
-            presence: args.presence_penalty,
-            last_n: Some(args.repeat_last_n),
-        },
-        dry: DryConfig {
-            multiplier: args.dry_multiplier,
-            base: args.dry_base,
-            allowed_length: args.dry_allowed_length,
-            breakers: if args.dry_multiplier == 0.0 {
-                Vec::new()
-            } else {
-                breakers(&args.dry_breaker, tokenizer)
-            },
-            ..SamplerConfig::default().dry
-        },
-        top_n_sigma: args.top_n_sigma,
-        top_k: args.top_k,
-        typical_p: args.typical,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        xtc: XtcConfig { probability: args.xtc_probability, threshold: args.xtc_threshold },
-        temperature: args.temp,
-        dynamic_temperature: DynamicTemperature {
-            range: args.dynatemp_range,
-            ..SamplerConfig::default().dynamic_temperature
-        },
-        seed: args.seed.unwrap_or_else(fresh_seed),
-    };
-    Ok(Sampler::new(config)?)
+        seed: Some(args.seed.unwrap_or_else(fresh_seed)),
+    })
 }
 
 fn bias(text: &str) -> Result<(TokenId, f32)> {
@@ -114,188 +103,133 @@ fn bias(text: &str) -> Result<(TokenId, f32)> {
     parsed.ok_or_else(|| anyhow::anyhow!("--logit-bias {text}: expected ID=BIAS, such as 13=-inf"))
 }
 
-/// Texts as token sequences: each token that holds the text, and the tokens that spell it. As in
-/// llama.cpp's `get_overlapping_token_sequences`, without its sequences that merely overlap the
-/// text's beginning.
-fn breakers(texts: &[String], tokenizer: &Tokenizer) -> Vec<Vec<TokenId>> {
-    let mut found = Vec::new();
-    for text in texts.iter().map(String::as_bytes).filter(|text| !text.is_empty()) {
-        let holds = |id: &TokenId| {
-            let piece = tokenizer.piece(*id);
-            piece.is_some_and(|piece| piece.windows(text.len()).any(|part| part == text))
-        };
-        found.extend((0..tokenizer.len() as TokenId).filter(holds).map(|id| vec![id]));
-        let spelled = spelled(text, tokenizer);
-        if spelled.len() > 1 {
-            found.push(spelled);
-        }
-    }
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// The tokens of a text in the middle of another: without the space that some vocabularies put in
-/// front.
-fn spelled(text: &[u8], tokenizer: &Tokenizer) -> Vec<TokenId> {
-    let mut ids = tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No);
-    let first = ids.first().and_then(|&id| tokenizer.piece(id));
-    if first.as_deref() == Some(b" ") && text.first() != Some(&b' ') {
-        ids.remove(0);
-    }
-    ids
-}
-
 fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |now| now.as_nanos() as u64)
 }
 
-/// One sequence of an engine, with what its next answer needs.
-pub(crate) struct Session<'a> {
-    pub(crate) engine: &'a mut Engine,
-    pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) sequence: SequenceId,
-    pub(crate) sampler: Sampler,
-    pub(crate) progress: bool,
-}
-
-/// Limits of one answer.
+/// A part of an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Tokens, if bounded.
-    pub(crate) max_tokens: Option<usize>,
-    /// Whether a begin-of-text token ends the answer: the model dreams of the next document.
-    pub(crate) stop_at_bos: bool,
+pub(crate) enum Said<'a> {
+    /// The answer goes on.
+    Text(&'a str, &'a [Spoken]),
+    /// The reasoning before it goes on.
+    Reasoning(&'a str),
 }
 
-impl Session<'_> {
-    /// Brings the sequence to hold exactly `prompt`, reusing what it holds already, and streams the
-    /// answer.
-    ///
-    /// `on_text` is given text as it becomes complete. Interruption leaves the sequence valid.
-    pub(crate) fn answer(
-        &mut self,
-        prompt: &[TokenId],
-        mut decoder: StreamDecoder<'_>,
-        limits: Limits,
+/// A prompt that was accepted, and is being answered.
+pub(crate) struct Asked<'a> {
+    provider: &'a dyn Provider,
+    answers: lucid_provider::Answers,
+    started: Instant,
+    /// Rows that the engine had computed before.
+    rows_before: u64,
+    bar: Option<ProgressBar>,
+}
+
+/// Asks a provider.
+///
+/// A prompt that does not fit is refused, not cut.
+pub(crate) fn ask(provider: &dyn Provider, turn: Turn) -> Result<Asked<'_>> {
+    let rows_before = provider.stats().scheduler.rows;
+    let started = Instant::now();
+    match provider.generate(turn) {
+        Ok(answers) => Ok(Asked { provider, answers, started, rows_before, bar: None }),
+        Err(ProviderError::PromptTooLong { prompt_tokens, context }) => bail!(
+            "the prompt takes {prompt_tokens} tokens, but the context has room for {context}; \
+             --ctx makes it larger"
+        ),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Asked<'_> {
+    /// Hands on what comes until the answer is over, or Ctrl-C was pressed.
+    pub(crate) fn listen(
+        mut self,
         listening: &Listening,
-        on_text: &mut dyn FnMut(TokenId, &str) -> Result<()>,
+        show_progress: bool,
+        on_said: &mut dyn FnMut(Said<'_>) -> Result<()>,
     ) -> Result<Outcome> {
-        self.check_room(prompt)?;
-        let context = self.engine.options().context;
-        let started = Instant::now();
-        let reused = self.reuse(prompt)?;
-        self.sampler.reset();
-        for &token in prompt {
-            self.sampler.accept(token);
+        let (mut prompt_tokens, mut usage, mut stop) = (0, None::<Usage>, Stop::Interrupted);
+        let (mut answer_tokens, mut first) = (0, None);
+        while !listening.interrupted() {
+            let delta = match self.answers.wait_for(HEARTBEAT) {
+                Waited::Delta(delta) => delta?,
+                Waited::Nothing => {
+                    if show_progress && first.is_none() {
+                        self.show_progress(prompt_tokens);
+                    }
+                    continue;
+                }
+                Waited::Over => break,
+            };
+            match delta {
+                Delta::Begun { prompt_tokens: count, .. } => prompt_tokens = count,
+                Delta::Text { text, tokens, .. } => {
+                    self.begin(&mut first);
+                    answer_tokens += tokens.len();
+                    on_said(Said::Text(&text, &tokens))?;
+                }
+                Delta::Reasoning { text, tokens, .. } => {
+                    self.begin(&mut first);
+                    answer_tokens += tokens.len();
+                    on_said(Said::Reasoning(&text))?;
+                }
+                Delta::Finished { stop: why, usage: used, .. } => {
+                    stop = ended(&why);
+                    usage = Some(used);
+                }
+                Delta::Prompt(_)
+                | Delta::Signature { .. }
+                | Delta::CallBegun { .. }
+                | Delta::CallArguments { .. } => {}
+            }
         }
-        let mut next = self.prefill(&prompt[reused..], listening)?;
-        let prompt_time = started.elapsed();
-        let started = Instant::now();
-        let mut answer_tokens = 0;
-        let stop = loop {
-            let Some(token) = next else { break Stop::Interrupted };
-            if limits.max_tokens == Some(0) {
-                break Stop::Limit;
-            }
-            if self.tokenizer.is_end_of_generation(token)
-                || (limits.stop_at_bos && Some(token) == self.tokenizer.bos())
-            {
-                break Stop::End;
-            }
-            self.sampler.accept(token);
-            on_text(token, decoder.push(token))?;
-            answer_tokens += 1;
-            if limits.max_tokens.is_some_and(|limit| answer_tokens >= limit) {
-                break Stop::Limit;
-            }
-            if listening.interrupted() {
-                break Stop::Interrupted;
-            }
-            if self.engine.tokens(self.sequence)?.len() == context {
-                break Stop::Context;
-            }
-            next = self.step(&[token], Wanted::Last)?;
-        };
-        let rest = decoder.finish();
-        if !rest.is_empty() {
-            on_text(0, rest)?;
-        }
-        self.next_seed()?;
+        let over = Instant::now();
+        let first = *first.get_or_insert(over);
+        self.clear_progress();
+        let computed = usage.map_or(prompt_tokens, |it| it.prompt_tokens - it.cached_tokens);
+        let answer_tokens = usage.map_or(answer_tokens, |it| it.new_tokens);
         Ok(Outcome {
             stop,
-            prompt_tokens: prompt.len() - reused,
-            prompt_time,
+            prompt_tokens: computed,
+            prompt_time: first - self.started,
             answer_tokens,
-            answer_time: started.elapsed(),
+            answer_time: over - first,
+            held: prompt_tokens + answer_tokens,
         })
     }
 
-    /// A prompt that does not fit is refused, not cut.
-    pub(crate) fn check_room(&self, prompt: &[TokenId]) -> Result<()> {
-        let (needed, context) = (prompt.len(), self.engine.options().context);
-        if needed > context {
-            bail!(
-                "the prompt takes {needed} tokens, but the context has room for {context}; \
-                 --ctx makes it larger"
-            );
+    /// The first token is there.
+    fn begin(&mut self, first: &mut Option<Instant>) {
+        if first.is_none() {
+            *first = Some(Instant::now());
+            self.clear_progress();
         }
-        Ok(())
     }
 
-    /// The next answer draws other random numbers; which ones, the first seed still decides.
-    fn next_seed(&mut self) -> Result<()> {
-        let mut config = self.sampler.config().clone();
-        config.seed = config.seed.wrapping_add(1);
-        self.sampler = Sampler::new(config)?;
-        Ok(())
-    }
-
-    /// Keeps the common beginning of what the sequence holds and `prompt`; at least one token is
-    /// left to compute.
-    fn reuse(&mut self, prompt: &[TokenId]) -> Result<usize> {
-        let held = self.engine.tokens(self.sequence)?;
-        let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let common = common.min(prompt.len().saturating_sub(1));
-        self.engine.truncate(self.sequence, common)?;
-        Ok(common)
-    }
-
-    /// Computes the prompt; the first token of the answer, or `None` where Ctrl-C came before.
-    fn prefill(&mut self, prompt: &[TokenId], listening: &Listening) -> Result<Option<TokenId>> {
-        let mut bar = None;
-        let mut done = 0;
-        let started = Instant::now();
-        let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
-        while let Some(chunk) = chunks.next() {
-            let wanted = if chunks.peek().is_none() { Wanted::Last } else { Wanted::None };
-            let token = self.step(chunk, wanted)?;
-            if token.is_some() {
-                if let Some(bar) = bar {
-                    ProgressBar::finish_and_clear(&bar);
-                }
-                return Ok(token);
-            }
-            if listening.interrupted() {
-                break;
-            }
-            done += chunk.len();
-            if self.progress && started.elapsed() > PATIENCE {
-                bar.get_or_insert_with(|| prompt_bar(prompt.len())).set_position(done as u64);
-            }
+    fn show_progress(&mut self, prompt_tokens: usize) {
+        if self.started.elapsed() > PATIENCE {
+            let done = self.provider.stats().scheduler.rows - self.rows_before;
+            let bar = self.bar.get_or_insert_with(|| prompt_bar(prompt_tokens));
+            bar.set_position(done.min(prompt_tokens as u64));
         }
-        Ok(None)
     }
 
-    /// One pass; the token that follows, where logits are wanted.
-    fn step(&mut self, tokens: &[TokenId], wanted: Wanted) -> Result<Option<TokenId>> {
-        let feed = Feed { sequence: self.sequence, tokens, wanted };
-        let logits = self.engine.forward(&[feed])?;
-        if wanted == Wanted::None {
-            return Ok(None);
+    fn clear_progress(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
-        Ok(Some(self.sampler.sample(logits.last())?.token))
+    }
+}
+
+fn ended(stop: &Ended) -> Stop {
+    match stop {
+        Ended::End | Ended::Text(_) | Ended::ToolCalls | Ended::Refused => Stop::End,
+        Ended::Length => Stop::Limit,
+        Ended::ContextFull => Stop::Context,
+        Ended::Cancelled => Stop::Interrupted,
     }
 }
 

@@ -9,13 +9,13 @@ use lucid_engine::Engine;
 use lucid_hub::Resolved;
 use lucid_kernels::Level;
 use lucid_provider::ProviderError;
-use lucid_provider::local::{self, Compute, Local, LocalOptions, Watch, Weights};
+use lucid_provider::local::{self, Compute, Local, LocalOptions, TemplateUse, Watch, Weights};
 use lucid_tensor::KvDType;
 
 use crate::args::{ComputeArgs, KvChoice, SimdChoice};
 use crate::bar::Bar;
 use crate::env::Environment;
-use crate::{commands, output};
+use crate::{clock, commands, output};
 
 pub(crate) use lucid_provider::local::{
     When, chat_template, default_kv, name, optional_tokenizer, tokenizer, vocab_size,
@@ -81,6 +81,17 @@ pub(crate) fn provider(
     options: &LocalOptions,
 ) -> Result<Local> {
     watched(|watch| Local::load(name, checkpoint, options, watch))
+}
+
+/// A model for one person, computing as the flags say.
+pub(crate) fn options(checkpoint: &Checkpoint, args: &ComputeArgs) -> Result<LocalOptions> {
+    Ok(LocalOptions {
+        compute: compute(checkpoint, args)?,
+        tokenizer: args.tokenizer.clone(),
+        template: TemplateUse::Required,
+        now: clock::now,
+        ..LocalOptions::default()
+    })
 }
 
 /// What the flags say of how to compute.

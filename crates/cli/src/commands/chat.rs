@@ -1,17 +1,16 @@
 //! The conversation at the prompt: lines in, answers streamed, `/commands` between.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use lucid_provider::{Message, Prompt, Provider, Turn};
 use lucid_tensor::TokenId;
-use lucid_tokenizer::template::{ChatTemplate, Message, RenderOptions, Rendered};
-use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, TokenKind, Tokenizer};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
 use crate::args::RunArgs;
 use crate::env::Environment;
-use crate::generate::{Limits, Outcome, Session, Stop};
+use crate::generate::{self, Outcome, Said, Stop};
 use crate::style::Paint;
-use crate::{generate, interrupt, output, style};
+use crate::{interrupt, output, style};
 
 const HELP: &str = "\
 /help             this text
@@ -24,53 +23,6 @@ const HELP: &str = "\
 
 Several lines: begin and end with \"\"\". Ctrl-C stops an answer.
 Up and down walk through the history.";
-
-/// Binds a template's source to the control tokens of a vocabulary.
-pub(super) fn template(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
-    let spelling = |id: TokenId| {
-        tokenizer.token_text(id).map(|text| String::from_utf8_lossy(text).into_owned())
-    };
-    let control = (0..tokenizer.len() as TokenId).filter(|&id| {
-        let kind = tokenizer.vocabulary().kind(id);
-        matches!(kind, TokenKind::Control | TokenKind::Unknown)
-            || (kind == TokenKind::UserDefined && is_marked(tokenizer.token_text(id)))
-    });
-    let bos = tokenizer.bos().and_then(spelling);
-    let eos = tokenizer.eos().and_then(spelling);
-    let control = control.filter_map(spelling).collect::<Vec<_>>();
-    Ok(ChatTemplate::new(source, control, bos.as_deref(), eos.as_deref())?)
-}
-
-/// Added tokens such as `<think>` or `[TOOL_CALLS]` are structure; added runs of spaces are not.
-fn is_marked(text: Option<&[u8]>) -> bool {
-    matches!(text, Some([b'<', .., b'>'] | [b'[', .., b']']))
-}
-
-/// Renders a conversation up to where the answer begins.
-pub(super) fn render(template: &ChatTemplate, messages: &[Message]) -> Result<Rendered> {
-    let options = RenderOptions {
-        add_generation_prompt: true,
-        now: crate::clock::local_time().unwrap_or_default(),
-        ..RenderOptions::default()
-    };
-    template.render(messages, &options).context("the chat template")
-}
-
-/// A rendered conversation as tokens. The template writes begin-of-text itself, where it is wanted.
-pub(super) fn encode(
-    tokenizer: &Tokenizer,
-    text: &str,
-    literal: &[std::ops::Range<usize>],
-) -> Vec<TokenId> {
-    let mut tokens = tokenizer.encode(text.as_bytes(), literal, AddSpecial::No, ParseSpecial::Yes);
-    if let Some(bos) = tokenizer.bos()
-        && tokenizer.adds_bos()
-        && tokens.first() != Some(&bos)
-    {
-        tokens.insert(0, bos);
-    }
-    tokens
-}
 
 /// The line editor of a conversation.
 pub(super) type LineEditor = rustyline::Editor<(), FileHistory>;
@@ -89,14 +41,18 @@ pub(super) fn editor(environment: &Environment) -> Result<LineEditor> {
 
 /// A conversation with a person.
 pub(super) struct Dialogue<'a> {
-    session: Session<'a>,
-    template: Option<ChatTemplate>,
+    model: &'a dyn Provider,
+    /// What the model is, for the greeting.
+    about: String,
+    /// Whether there are messages; else the model continues a document.
+    has_template: bool,
     system: Option<String>,
     messages: Vec<Message>,
     /// Without a template: the document so far.
     document: Vec<TokenId>,
+    /// What every turn has in common.
+    turn: Turn,
     args: RunArgs,
-    limits: Limits,
     environment: &'a Environment,
     paint: Paint,
     last: Option<Outcome>,
@@ -114,35 +70,26 @@ enum Answered {
     No,
 }
 
-/// Where an answer begins, as far as its reasoning goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begins {
-    /// Inside a reasoning that the prompt has opened.
-    InReasoning,
-    /// Outside.
-    Outside,
-}
-
 impl<'a> Dialogue<'a> {
     pub(super) fn new(
-        session: Session<'a>,
-        template: Option<ChatTemplate>,
+        model: &'a dyn Provider,
+        about: String,
         args: &RunArgs,
-        limits: Limits,
         environment: &'a Environment,
-    ) -> Self {
-        Self {
-            session,
-            template,
+    ) -> Result<Self> {
+        Ok(Self {
+            model,
+            about,
+            has_template: model.card().capabilities.chat,
             system: args.system.clone(),
             messages: Vec::new(),
             document: Vec::new(),
+            turn: super::run::turn(args)?,
             args: args.clone(),
-            limits,
             environment,
             paint: Paint::new(environment.colour),
             last: None,
-        }
+        })
     }
 
     /// Reads and answers until the person leaves.
@@ -172,18 +119,13 @@ impl<'a> Dialogue<'a> {
     }
 
     fn greet(&self) -> Result<()> {
-        let config = self.session.engine.config();
-        let kind = if self.template.is_some() {
+        let kind = if self.has_template {
             "/help lists what can be typed, Ctrl-C stops an answer, Ctrl-D leaves"
         } else {
             "no chat template: the model continues what you type; /reset begins a new text"
         };
-        output::line(self.paint.dim(format!(
-            "{} · {} layers · context {} · {kind}",
-            config.architecture,
-            config.layer_count,
-            self.session.engine.options().context
-        )))
+        let (about, context) = (&self.about, self.model.card().context);
+        output::line(self.paint.dim(format!("{about} · context {context} · {kind}")))
     }
 
     /// The history is kept for the next time, readable by its owner alone as far as the editor sees
@@ -205,7 +147,7 @@ impl<'a> Dialogue<'a> {
             "/exit" | "/quit" | "/bye" => return Ok(Next::Leave),
             "/help" | "/?" => output::line(HELP)?,
             "/reset" | "/clear" | "/new" => self.reset()?,
-            "/system" if self.template.is_none() => {
+            "/system" if !self.has_template => {
                 output::error(
                     "this model has no chat template, so there is no place for a system text",
                 );
@@ -232,7 +174,7 @@ impl<'a> Dialogue<'a> {
     }
 
     fn again(&mut self) -> Result<()> {
-        if self.template.is_none() {
+        if !self.has_template {
             output::error("without a chat template there are no messages to answer again");
             return Ok(());
         }
@@ -251,7 +193,7 @@ impl<'a> Dialogue<'a> {
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
-        if self.template.is_none() {
+        if !self.has_template {
             return self.continue_document(text);
         }
         self.messages.push(Message::text("user", text));
@@ -265,20 +207,20 @@ impl<'a> Dialogue<'a> {
 
     /// Answers the messages and keeps the answer, where there is one.
     fn answer_messages(&mut self) -> Result<Answered> {
-        let Some(template) = &self.template else { return Ok(Answered::No) };
         let system = self.system.iter().map(|text| Message::text("system", text));
         let messages: Vec<_> = system.chain(self.messages.iter().cloned()).collect();
-        let Rendered { text, literal } = render(template, &messages)?;
-        let reasons = opens_reasoning(&text, &literal);
-        let prompt = encode(self.session.tokenizer, &text, &literal);
-        let decoder = self.session.tokenizer.stream_decoder(ShowSpecial::No);
+        let turn = Turn { prompt: Prompt::chat(messages), ..self.turn.clone() };
+        let asked = generate::ask(self.model, turn)?;
         let listening = interrupt::listen();
-        let mut answer = String::new();
-        let answered =
-            self.session.answer(&prompt, decoder, self.limits, &listening, &mut |_, text| {
-                answer.push_str(text);
-                output::show(&style::harmless(text))
-            });
+        let (mut answer, mut reasoning) = (String::new(), String::new());
+        let (paint, progress) = (self.paint, self.environment.stderr_is_terminal);
+        let answered = asked.listen(&listening, progress, &mut |said| {
+            match said {
+                Said::Text(text, _) => answer.push_str(text),
+                Said::Reasoning(text) => reasoning.push_str(text),
+            }
+            show(said, paint)
+        });
         // Also after an error, which begins a line of its own.
         let ended = output::line("");
         let outcome = answered?;
@@ -287,40 +229,49 @@ impl<'a> Dialogue<'a> {
         if outcome.answer_tokens == 0 {
             return Ok(Answered::No);
         }
-        self.messages.push(reply(&answer, reasons));
+        let reasoning = (!reasoning.is_empty()).then(|| reasoning.trim().to_owned());
+        let content = if reasoning.is_some() { answer.trim_start() } else { &answer };
+        self.messages.push(Message { reasoning, ..Message::text("assistant", content) });
         Ok(Answered::Yes)
     }
 
     fn continue_document(&mut self, text: &str) -> Result<()> {
-        let add = if self.document.is_empty() { AddSpecial::Yes } else { AddSpecial::No };
-        let tokenizer = self.session.tokenizer;
-        let tokens = tokenizer.encode(text.as_bytes(), &[], add, ParseSpecial::No);
         let before = self.document.len();
-        self.document.extend(tokens);
-        let prompt = self.document.clone();
-        let decoder = tokenizer.stream_decoder_continuing(ShowSpecial::No);
+        let continued = self.continue_with(text);
+        if continued.is_err() {
+            self.document.truncate(before);
+        }
+        continued
+    }
+
+    fn continue_with(&mut self, text: &str) -> Result<()> {
+        let tokens = self.tokens(text)?;
+        // What begins a document stands there once.
+        let begins =
+            if self.document.is_empty() { 0 } else { self.tokens("").map_or(0, |it| it.len()) };
+        self.document.extend_from_slice(tokens.get(begins..).unwrap_or_default());
+        let prompt = Prompt::Tokens(self.document.clone());
+        let asked = generate::ask(self.model, Turn { prompt, ..self.turn.clone() })?;
         let listening = interrupt::listen();
         output::show(&self.paint.dim(style::harmless(text)))?;
-        let document = &mut self.document;
-        let mut count = 0;
-        let answered =
-            self.session.answer(&prompt, decoder, self.limits, &listening, &mut |token, text| {
-                count += 1;
-                document.push(token);
-                output::show(&style::harmless(text))
-            });
-        let ended = output::line("");
-        let outcome = match answered {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                self.document.truncate(before);
-                return Err(error);
+        let (paint, document) = (self.paint, &mut self.document);
+        let progress = self.environment.stderr_is_terminal;
+        let answered = asked.listen(&listening, progress, &mut |said| {
+            if let Said::Text(_, tokens) = said {
+                document.extend(tokens.iter().filter_map(|spoken| spoken.token));
             }
-        };
+            show(said, paint)
+        });
+        let ended = output::line("");
+        let outcome = answered?;
         ended?;
-        // The decoder's last word is text without a token of its own.
-        self.document.truncate(prompt.len() + outcome.answer_tokens.min(count));
         self.finish(outcome)
+    }
+
+    /// The tokens of a text that begins a document.
+    fn tokens(&self, text: &str) -> Result<Vec<TokenId>> {
+        let turn = Turn { prompt: Prompt::text(text), ..Turn::default() };
+        Ok(self.model.prompt_tokens(&turn)?)
     }
 
     fn finish(&mut self, outcome: Outcome) -> Result<()> {
@@ -328,7 +279,7 @@ impl<'a> Dialogue<'a> {
             Stop::Interrupted => output::line(self.paint.dim("(stopped)"))?,
             Stop::Limit => output::line(self.paint.dim("(as many tokens as -n allows)"))?,
             Stop::Context => {
-                let context = self.session.engine.options().context;
+                let context = self.model.card().context;
                 output::line(self.paint.dim(format!(
                     "(the context of {context} tokens is full: /reset begins anew, --ctx makes it \
                      larger)"
@@ -340,21 +291,25 @@ impl<'a> Dialogue<'a> {
             output::note(outcome.summary());
         }
         self.last = Some(outcome);
+        // The next answer draws other random numbers; which ones, the first seed still decides.
+        let seed = &mut self.turn.sampling.seed;
+        *seed = seed.map(|seed| seed.wrapping_add(1));
         Ok(())
     }
 
     fn set(&mut self, rest: &str) -> Result<()> {
         let (name, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let value = value.trim();
-        let sampling = &mut self.args.sampling;
+        let turn = &mut self.turn;
+        let sampling = &mut turn.sampling;
         let before = sampling.clone();
         let parsed = match name {
-            "temp" => value.parse().map(|value| sampling.temp = value).is_ok(),
-            "top-k" => value.parse().map(|value| sampling.top_k = value).is_ok(),
-            "top-p" => value.parse().map(|value| sampling.top_p = value).is_ok(),
-            "min-p" => value.parse().map(|value| sampling.min_p = value).is_ok(),
+            "temp" => value.parse().map(|value| sampling.temperature = Some(value)).is_ok(),
+            "top-k" => value.parse().map(|value| sampling.top_k = Some(value)).is_ok(),
+            "top-p" => value.parse().map(|value| sampling.top_p = Some(value)).is_ok(),
+            "min-p" => value.parse().map(|value| sampling.min_p = Some(value)).is_ok(),
             "seed" => value.parse().map(|value| sampling.seed = Some(value)).is_ok(),
-            "n" => value.parse().map(|value| self.limits.max_tokens = Some(value)).is_ok(),
+            "n" => value.parse().map(|value| turn.new_tokens_max = Some(value)).is_ok(),
             _ => {
                 output::error("/set knows temp, top-k, top-p, min-p, seed and n");
                 return Ok(());
@@ -364,26 +319,34 @@ impl<'a> Dialogue<'a> {
             output::error(format_args!("/set {name} needs a number, for example `/set {name} 1`"));
             return Ok(());
         }
-        match generate::sampler(&self.args.sampling, self.session.tokenizer) {
-            Ok(sampler) => {
-                self.session.sampler = sampler;
-                output::line(self.paint.dim(format!("({name} is {value})")))
-            }
+        // Asked for nothing, so that what cannot be is said now.
+        let probe =
+            Turn { prompt: Prompt::text("x"), new_tokens_max: Some(0), ..self.turn.clone() };
+        match self.model.generate(probe) {
+            Ok(_) => output::line(self.paint.dim(format!("({name} is {value})"))),
             Err(error) => {
-                self.args.sampling = before;
-                Err(error)
+                self.turn.sampling = before;
+                Err(error.into())
             }
         }
     }
 
     fn stats(&self) -> Result<()> {
-        let held = self.session.engine.tokens(self.session.sequence)?.len();
-        let context = self.session.engine.options().context;
-        let kv = style::bytes(self.session.engine.kv_bytes() as u64);
+        let held = self.last.map_or(0, |last| last.held);
+        let context = self.model.card().context;
+        let kv = style::bytes(self.model.stats().memory_bytes);
         if let Some(last) = &self.last {
             output::line(last.summary())?;
         }
         output::line(format!("context {held} of {context} tokens, {kv} of keys and values"))
+    }
+}
+
+/// Shows a part of an answer; reasoning paler than what is said.
+pub(super) fn show(said: Said<'_>, paint: Paint) -> Result<()> {
+    match said {
+        Said::Text(text, _) => output::show(&style::harmless(text)),
+        Said::Reasoning(text) => output::show(&paint.dim(style::harmless(text))),
     }
 }
 
@@ -399,68 +362,5 @@ fn read(editor: &mut LineEditor) -> Result<String, ReadlineError> {
         }
         text.push('\n');
         text.push_str(&editor.readline("… ")?);
-    }
-}
-
-/// Whether the prompt ends with a `<think>` of the template's own, as those of DeepSeek-R1, QwQ and
-/// Qwen3-Thinking do. One that a person wrote (`literal`) opens nothing.
-fn opens_reasoning(prompt: &str, literal: &[std::ops::Range<usize>]) -> Begins {
-    let prompt = prompt.trim_end();
-    let written =
-        literal.iter().any(|range| range.start < prompt.len() && range.end >= prompt.len());
-    if prompt.ends_with("<think>") && !written { Begins::InReasoning } else { Begins::Outside }
-}
-
-/// An answer as the template wants to see it next time: reasoning apart from what was said. A
-/// reasoning that was cut short has nothing said after it.
-fn reply(answer: &str, begins: Begins) -> Message {
-    let opened = answer.trim_start().strip_prefix("<think>");
-    let inside = match begins {
-        Begins::InReasoning => opened.or(Some(answer)),
-        Begins::Outside => opened,
-    };
-    let Some(inside) = inside else { return Message::text("assistant", answer) };
-    let (reasoning, content) = inside.split_once("</think>").unwrap_or((inside, ""));
-    let reasoning = Some(reasoning.trim().to_owned());
-    Message { reasoning, ..Message::text("assistant", content.trim_start()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasoning_is_kept_apart() {
-        let check = |answer: &str, begins: Begins, reasoning: Option<&str>, content: &str| {
-            let message = reply(answer, begins);
-            assert_eq!(message.reasoning.as_deref(), reasoning, "{answer}");
-            assert_eq!(message.content.as_deref(), Some(content), "{answer}");
-        };
-        let (inside, outside) = (Begins::InReasoning, Begins::Outside);
-        check("<think>\nhm\n</think>\n\nFour.", outside, Some("hm"), "Four.");
-        check("a </think> b", outside, None, "a </think> b");
-        check("hm\n</think>\n\nFour.", inside, Some("hm"), "Four.");
-        check("<think>hm</think>Four.", inside, Some("hm"), "Four.");
-        check("hm, </think>a </think> b", inside, Some("hm,"), "a </think> b");
-        check("cut short", inside, Some("cut short"), "");
-        check("<think>cut short", outside, Some("cut short"), "");
-    }
-
-    #[test]
-    fn a_prompt_opens_reasoning() {
-        assert_eq!(opens_reasoning("<|assistant|><think>\n", &[]), Begins::InReasoning);
-        assert_eq!(opens_reasoning("<|assistant|>", &[]), Begins::Outside);
-        assert_eq!(opens_reasoning("<think>\n\n</think>\n\n", &[]), Begins::Outside);
-        // The last message as it was typed.
-        assert_eq!(
-            opens_reasoning("user: <think>\n", std::slice::from_ref(&(6..13))),
-            Begins::Outside
-        );
-    }
-
-    #[test]
-    fn marked_tokens_are_structure() {
-        assert!(is_marked(Some(b"<think>")) && is_marked(Some(b"[INST]")));
-        assert!(!is_marked(Some(b"    ")) && !is_marked(Some(b"a")) && !is_marked(None));
     }
 }

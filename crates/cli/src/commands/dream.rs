@@ -1,11 +1,12 @@
 //! `lucid dream MODEL`: documents from the bare model, from begin-of-text alone.
 
 use anyhow::{Context as _, Result};
-use lucid_tokenizer::ShowSpecial;
+use lucid_provider::local::{LocalOptions, TemplateUse};
+use lucid_provider::{Prompt, Provider as _, Turn};
 
 use crate::args::DreamArgs;
 use crate::env::Environment;
-use crate::generate::{self, Limits, Session, Stop};
+use crate::generate::{self, Said, Stop};
 use crate::style::Paint;
 use crate::{interrupt, load, output, style};
 
@@ -17,28 +18,32 @@ pub(crate) fn run(args: &DreamArgs, environment: &Environment) -> Result<i32> {
     let begin = tokenizer.bos().or(tokenizer.eos()).with_context(|| {
         format!("{} has no token that begins a document", load::name(&checkpoint))
     })?;
-    let mut engine = load::engine(&checkpoint, &args.compute)?;
-    let sampler = generate::sampler(&args.sampling, &tokenizer)?;
+    drop(tokenizer);
+    let options =
+        LocalOptions { template: TemplateUse::None, ..load::options(&checkpoint, &args.compute)? };
+    let model = load::provider(&args.model, &checkpoint, &options)?;
+    let mut turn = Turn {
+        prompt: Prompt::Tokens(vec![begin]),
+        sampling: generate::sampling(&args.sampling)?,
+        new_tokens_max: Some(args.max_tokens),
+        ..Turn::default()
+    };
     let paint = Paint::new(environment.colour);
     let aside = Paint::new(environment.colour && environment.stderr_is_terminal);
-    let context = engine.options().context;
-    let sequence = engine.open();
-    let mut session =
-        Session { engine: &mut engine, tokenizer: &tokenizer, sequence, sampler, progress: false };
-    let limits = Limits { max_tokens: Some(args.max_tokens), stop_at_bos: true };
     let listening = interrupt::listen();
     for document in 0..args.count {
         if document > 0 {
             output::line(paint.dim("─".repeat(environment.width.min(40))))?;
         }
-        let decoder = tokenizer.stream_decoder(ShowSpecial::No);
-        let dreamt = session.answer(&[begin], decoder, limits, &listening, &mut |_, text| {
-            output::show(&style::harmless(text))
+        let asked = generate::ask(&model, turn.clone())?;
+        let dreamt = asked.listen(&listening, false, &mut |said| match said {
+            Said::Text(text, _) | Said::Reasoning(text) => output::show(&style::harmless(text)),
         });
         // Also after an error, which begins a line of its own.
         let ended = output::line("");
         let outcome = dreamt?;
         ended?;
+        let context = model.card().context;
         match outcome.stop {
             Stop::Interrupted => return Ok(interrupt::EXIT_INTERRUPTED),
             Stop::Limit => output::aside(aside, format_args!("(cut at -n {})", args.max_tokens)),
@@ -48,6 +53,8 @@ pub(crate) fn run(args: &DreamArgs, environment: &Environment) -> Result<i32> {
             ),
             Stop::End => {}
         }
+        // Each document has random numbers of its own, which the first seed decides.
+        turn.sampling.seed = turn.sampling.seed.map(|seed| seed.wrapping_add(1));
     }
     Ok(0)
 }

@@ -147,7 +147,7 @@ impl Models {
             queue_max: load.queue as usize,
             tokenizer: self.args.compute.tokenizer.clone(),
             disk: self.disk.clone(),
-            now: || clock::local_time().unwrap_or_default(),
+            now: clock::now,
             ..LocalOptions::default()
         })
     }
