@@ -29,6 +29,14 @@ class Tour:
     def contains(self, whole, part, what):
         self.check(part in whole, f"{what}: no {part!r} in {whole!r}")
 
+    def can(self, ability):
+        """Whether the model says that it can do something. What it cannot do it must refuse."""
+        shown = self.ask("POST", "/api/show", {"model": self.model})[2]
+        able = ability in shown["capabilities"]
+        if not able:
+            print(f"        (this model says that it cannot do: {ability})", flush=True)
+        return able
+
     @contextlib.contextmanager
     def refused(self, kind, what, part=""):
         """That the client raises this error, with these words in it."""

@@ -28,8 +28,8 @@ def generate(tour):
     tour.check(raw.prompt_eval_count < whole.prompt_eval_count, "raw has no template")
     system = api.generate(tour.model, "Hello!", system="Be brief.", options=FEW)
     tour.check(system.prompt_eval_count > whole.prompt_eval_count, "system")
-    value = json.loads(api.generate(tour.model, "x", format=SCHEMA, options={"num_predict": 200})
-                       .response)
+    value = json.loads(api.generate(tour.model, "x", format=SCHEMA, think=False,
+                                    options={"num_predict": 300}).response)
     tour.contains(["red", "green"], value["colour"], "a schema")
 
 
@@ -41,8 +41,8 @@ def chat(tour):
     parts = list(api.chat(tour.model, HELLO, options=FEW, stream=True))
     said = "".join(part.message.content or "" for part in parts)
     tour.equal(said, whole.message.content, "the stream says the same")
-    value = json.loads(api.chat(tour.model, HELLO, format=SCHEMA, options={"num_predict": 200})
-                       .message.content)
+    value = json.loads(api.chat(tour.model, HELLO, format=SCHEMA, think=False,
+                                options={"num_predict": 300}).message.content)
     tour.contains([1, 2, 3], value["count"], "a schema")
     api.chat(tour.model, HELLO, options=FEW, think=False)
     api.chat(tour.model, [*HELLO, {"role": "assistant", "content": "Well, "}], options=FEW)
@@ -95,6 +95,10 @@ def loading(tour):
 
 def embeddings(tour):
     api = client(tour)
+    if not tour.can("embedding"):
+        with tour.refused(ollama.ResponseError, "a model without embeddings", "embeddings"):
+            api.embed(tour.model, "one")
+        return
     several = api.embed(tour.model, ["one", "two"])
     tour.equal(len(several.embeddings), 2, "one vector each")
     vector = several.embeddings[0]
