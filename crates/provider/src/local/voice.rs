@@ -115,6 +115,8 @@ impl<'a> Voice<'a> {
         self.undecided.push(Spoken { token: Some(token), bytes, log_prob });
         let mut text = self.decoder.push(token).to_owned();
         if self.reader.is_some() && self.marks.binary_search(&token).is_ok() {
+            // A character that the mark cuts off belongs before it.
+            text.push_str(self.decoder.finish());
             text.push_str(&String::from_utf8_lossy(&piece(self.tokenizer, token)));
         }
         match &mut self.reader {
