@@ -5,6 +5,7 @@
 //! The browser is driven through its debugging pipe: JSON texts that end with a zero byte.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -31,6 +31,7 @@ fn read(body: Value, purpose: Purpose) -> Result<Asked, Refusal> {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 fn turn(changes: Value) -> Turn {
     match read(body(changes.clone()), Purpose::Answer) {
         Ok(asked) => asked.turn,
@@ -121,9 +122,8 @@ fn refusals_name_the_field() {
         (json!({"mcp_servers": [{}]}), "mcp_servers"),
         (json!({"stream": 1}), "stream"),
     ] {
-        let refusal = match read(body(changes.clone()), Purpose::Answer) {
-            Ok(_) => panic!("{changes} was taken"),
-            Err(refusal) => refusal,
+        let Err(refusal) = read(body(changes.clone()), Purpose::Answer) else {
+            panic!("{changes} was taken");
         };
         assert_eq!(refusal.field.as_deref(), Some(field), "{changes}: {}", refusal.message);
         assert_eq!(refusal.kind, Kind::Invalid, "{changes}");
