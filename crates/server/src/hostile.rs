@@ -104,7 +104,8 @@ const FREE: &[&str] = &[
 const UNREAD: &[&str] = &[
     "/tool_calls/0/type",
     "/json_schema/name",
-    "/function/arguments",
+    "/arguments",
+    "/input/1/content/0/type",
     // Booleans are schemas, too, and some clients send schemas as texts.
     "/parameters",
     "/input_schema",
@@ -425,8 +426,8 @@ async fn headers_from_elsewhere() {
     ];
     for operation in OPERATIONS.iter().filter(|operation| operation.method == "POST") {
         for headers in refused {
-            let body = operation.examples().swap_remove(0).to_string().into_bytes();
-            let answer = ask(&site, operation, headers, body).await;
+            let body = operation.examples().first().map_or(String::new(), Value::to_string);
+            let answer = ask(&site, operation, headers, body.into_bytes()).await;
             is_in_shape(operation, &answer, &format!("{headers:?}"));
             assert!(answer.0.is_client_error(), "{} takes {headers:?}", operation.path);
         }

@@ -134,6 +134,8 @@ fn capabilities(card: &Card) -> Vec<&'static str> {
         (can.reasoning, "thinking"),
         (can.infill, "insert"),
         (can.embeddings, "embedding"),
+        // Not one of Ollama's words.
+        (can.ranking, "rerank"),
     ]
     .into_iter()
     .filter_map(|(can, name)| can.then_some(name))

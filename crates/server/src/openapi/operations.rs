@@ -62,6 +62,35 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: "POST",
+        path: "/v1/responses",
+        family: "OpenAI",
+        summary: "Answers a conversation that the server may keep; in the background, if wanted.",
+        answer: "A response, or its events.",
+        bodies: RESPONSES,
+        required: &["input"],
+    },
+    read("/v1/responses/{id}", "OpenAI", "A response that is kept.", "The response."),
+    read("/v1/responses/{id}/input_items", "OpenAI", "What it answers.", "A list."),
+    Operation {
+        method: "POST",
+        path: "/v1/responses/{id}/cancel",
+        family: "OpenAI",
+        summary: "Ends a response that is made in the background.",
+        answer: "The response.",
+        bodies: &[],
+        required: &[],
+    },
+    Operation {
+        method: "DELETE",
+        path: "/v1/responses/{id}",
+        family: "OpenAI",
+        summary: "Forgets a response.",
+        answer: "That it is gone.",
+        bodies: &[],
+        required: &[],
+    },
+    Operation {
+        method: "POST",
         path: "/v1/embeddings",
         family: "OpenAI",
         summary: "Vectors of texts or of tokens.",
@@ -228,6 +257,27 @@ const COMPLETIONS: &[&str] = &[
         "stream_options":{"include_usage":true}}"#,
     r#"{"model":"tiny","prompt":[72,105]}"#,
     r#"{"model":"tiny","prompt":[[72],[105]]}"#,
+];
+
+const RESPONSES: &[&str] = &[
+    r#"{"model":"tiny","input":"Hi"}"#,
+    r#"{"model":"tiny","instructions":"Be brief.",
+        "input":[{"type":"message","role":"user","content":"2+2?"},
+            {"type":"reasoning","content":[{"type":"reasoning_text","text":"Add them."}]},
+            {"type":"function_call","call_id":"c1","name":"add","arguments":"{}"},
+            {"type":"function_call_output","call_id":"c1","output":"4"}],
+        "tools":[{"type":"function","name":"add","description":"Adds.","parameters":{}}],
+        "tool_choice":"auto","parallel_tool_calls":false,"max_output_tokens":16,
+        "temperature":0.5,"top_p":0.9,"top_logprobs":2,"store":false,"background":false,
+        "stream":true,"truncation":"disabled","reasoning":{"effort":"low"},
+        "metadata":{"a":"b"},"text":{"format":{"type":"text"}}}"#,
+    r#"{"model":"tiny","instructions":[{"type":"input_text","text":"Be brief."}],
+        "input":[{"role":"user","content":[{"type":"input_text","text":"Hi"}]},
+            {"type":"function_call","call_id":"c2","name":"add","arguments":"{}"},
+            {"type":"function_call_output","call_id":"c2",
+             "output":[{"type":"input_text","text":"4"}]}],"store":false,
+        "tools":[{"type":"function","name":"add"}],
+        "tool_choice":{"type":"function","name":"add"}}"#,
 ];
 
 const EMBEDDINGS: &[&str] = &[

@@ -208,7 +208,14 @@ fn tools(body: &mut Fields) -> Result<Tools, Refusal> {
                 return Err(body.refuse("tool_choice", "it needs `tools` to choose from"));
             }
             Some(_) => return Err(node.refuse("`none`, `auto`, `required` or a function")),
-            None => named(node.fields()?.need("name")?, &list)?,
+            None => {
+                let mut fields = node.fields()?;
+                let kind = fields.need("type")?;
+                if kind.value != "function" {
+                    return Err(kind.refuse("`function`"));
+                }
+                named(fields.need("name")?, &list)?
+            }
         },
     };
     let parallel = body.flag("parallel_tool_calls")?.unwrap_or(true);
