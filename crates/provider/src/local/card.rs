@@ -52,9 +52,13 @@ pub(super) fn card(name: &str, checkpoint: &Checkpoint, engine: &Engine) -> Card
         sampling: SamplerConfig::default(),
         capabilities: Capabilities {
             text: true,
+            formats: true,
             log_probs: true,
             tokens: true,
             fork: true,
+            embeddings: true,
+            ranking: true,
+            adapters: true,
             reproducible: true,
             ..Capabilities::default()
         },

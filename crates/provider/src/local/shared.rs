@@ -135,7 +135,7 @@ impl Shared {
         stats.scheduler = scheduler.stats();
         stats.kv_blocks_known = (known / block_bytes) as usize;
         stats.kv_blocks_used = (used / block_bytes) as usize;
-        stats.memory_bytes = used + known;
+        stats.memory_bytes = used + known + engine.adapter_bytes() as u64;
     }
 
     pub(super) fn stats(&self) -> ProviderStats {

@@ -6,10 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Instant;
 
-use lucid_engine::{EngineError, Event, FinishReason, Request, RequestId, Scheduler};
+use lucid_checkpoint::AdapterFile;
+use lucid_engine::{
+    AdapterId, AdapterInfo, EngineError, Event, FinishReason, Request, RequestId, Scheduler,
+};
 use lucid_tokenizer::TokenId;
 
 use super::Shared;
@@ -23,8 +26,52 @@ use crate::{Delta, ProviderError, Spoken, Stop, Teller, Tool, Usage};
 pub(super) enum Command {
     /// Answer a turn.
     Answer(Box<Job>),
+    /// Compute a prompt that is not to be answered.
+    Compute(Box<Task>),
+    /// Take in an adapter.
+    LoadAdapter {
+        /// The adapter.
+        file: Box<AdapterFile>,
+        /// By what its effect is multiplied.
+        scale: f32,
+        /// Who waits for it.
+        reply: Sender<Result<AdapterInfo, EngineError>>,
+    },
+    /// Let go of an adapter.
+    DropAdapter(AdapterId),
+    /// Say when all that is published is on disk.
+    Flush(Sender<()>),
     /// Forget what is known of prompts.
     Forget,
+}
+
+/// A prompt that is not to be answered.
+pub(super) struct Task {
+    pub(super) request: Request,
+    /// By which number whoever waits knows it.
+    pub(super) index: usize,
+    pub(super) reply: Sender<Outcome>,
+}
+
+/// What came of a task.
+pub(super) struct Outcome {
+    pub(super) index: usize,
+    /// The joined states, or the score alone; nothing of a prompt that was only computed.
+    pub(super) result: Result<Vec<f32>, ProviderError>,
+}
+
+/// A task under way.
+struct Pending {
+    index: usize,
+    reply: Sender<Outcome>,
+    values: Vec<f32>,
+}
+
+impl Pending {
+    fn end(self, result: Result<Vec<f32>, ProviderError>) {
+        // Who does not wait any more needs no result.
+        let _ = self.reply.send(Outcome { index: self.index, result });
+    }
 }
 
 /// A turn that was checked.
@@ -63,13 +110,14 @@ struct Worker<'a> {
     shared: &'a Shared,
     scheduler: Scheduler,
     live: BTreeMap<RequestId, Live<'a>>,
+    tasks: BTreeMap<RequestId, Pending>,
     /// A pass panicked: the engine may be in any state.
     broken: bool,
 }
 
 /// Works until nobody can ask any more.
 pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Command>) {
-    let mut worker = Worker { shared, scheduler, live: BTreeMap::new(), broken: false };
+    let mut worker = Worker { shared, scheduler, live: BTreeMap::new(), tasks: BTreeMap::new(), broken: false };
     loop {
         if worker.broken || worker.scheduler.idle() {
             worker.publish();
@@ -102,8 +150,38 @@ impl<'a> Worker<'a> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Answer(job) => self.take(*job),
-            Command::Forget if self.broken => {}
+            Command::Compute(task) => self.compute(*task),
+            // Whoever waits is told by the reply that is dropped.
+            _ if self.broken => {}
+            Command::LoadAdapter { file, scale, reply } => {
+                let engine = self.scheduler.engine_mut();
+                let loaded = engine.load_adapter(&file, scale);
+                let info = loaded.map(|id| engine.adapters().find(|info| info.id == id));
+                let _ = reply.send(info.map(|info| info.expect("it was loaded just now")));
+            }
+            Command::DropAdapter(id) => {
+                // It may be dropped twice, by its name and by another one of that name.
+                let _ = self.scheduler.engine_mut().drop_adapter(id);
+            }
+            Command::Flush(reply) => {
+                self.scheduler.engine().flush_disk();
+                let _ = reply.send(());
+            }
             Command::Forget => self.scheduler.forget_published(),
+        }
+    }
+
+    fn compute(&mut self, task: Task) {
+        let Task { request, index, reply } = task;
+        let pending = Pending { index, reply, values: Vec::new() };
+        if let Some(error) = self.shared.broken() {
+            return pending.end(Err(error));
+        }
+        match self.scheduler.submit(request) {
+            Ok(id) => {
+                self.tasks.insert(id, pending);
+            }
+            Err(error) => pending.end(Err(self.shared.error_of(&error))),
         }
     }
 
@@ -169,6 +247,9 @@ impl<'a> Worker<'a> {
             | Event::Embedded { request, .. }
             | Event::Finished { request, .. } => *request,
         };
+        if self.tasks.contains_key(&request) {
+            return self.tell_of_task(request, event);
+        }
         // What ended before the engine knew may still have events under way.
         let Some(live) = self.live.get_mut(&request) else { return };
         match event {
@@ -195,6 +276,26 @@ impl<'a> Worker<'a> {
             Event::Finished { sample, reason, usage, .. } => {
                 self.finish(request, sample, reason, &usage);
             }
+        }
+    }
+
+    fn tell_of_task(&mut self, request: RequestId, event: Event) {
+        match event {
+            Event::Embedded { values, .. } => {
+                if let Some(task) = self.tasks.get_mut(&request) {
+                    task.values = values;
+                }
+            }
+            Event::Finished { reason, usage, .. } => {
+                let Some(mut task) = self.tasks.remove(&request) else { return };
+                let result = match reason {
+                    FinishReason::Error(error) => Err(self.shared.error_of(&error)),
+                    _ => Ok(std::mem::take(&mut task.values)),
+                };
+                self.shared.count(&told(&usage), 0);
+                task.end(result);
+            }
+            Event::Prompt { .. } | Event::Token { .. } => {}
         }
     }
 
@@ -233,14 +334,8 @@ impl<'a> Worker<'a> {
                 return self.end(request);
             }
         };
-        let mut usage = Usage {
-            prompt_tokens: live.prompt_tokens,
-            cached_tokens: usage.cached_tokens,
-            seed: Some(live.seed.wrapping_add(sample as u64)),
-            proposed_tokens: usage.proposed_tokens,
-            accepted_tokens: usage.accepted_tokens,
-            ..Usage::default()
-        };
+        let seed = Some(live.seed.wrapping_add(sample as u64));
+        let mut usage = Usage { prompt_tokens: live.prompt_tokens, seed, ..told(usage) };
         voice.count(&mut usage);
         // Counted before it is told, so that whoever was told finds it counted.
         self.shared.count(&usage, sample);
@@ -263,6 +358,12 @@ impl<'a> Worker<'a> {
 
     /// Ends all turns with an error.
     fn give_up(&mut self, error: &ProviderError) {
+        for (id, pending) in std::mem::take(&mut self.tasks) {
+            pending.end(Err(error.clone()));
+            if !self.broken {
+                self.scheduler.cancel(id);
+            }
+        }
         for (id, live) in std::mem::take(&mut self.live) {
             live.teller.tell(Err(error.clone()));
             if !self.broken {
@@ -277,6 +378,17 @@ impl<'a> Worker<'a> {
             return;
         }
         self.shared.publish(&self.scheduler);
+    }
+}
+
+/// What the engine counted.
+fn told(usage: &lucid_engine::Usage) -> Usage {
+    Usage {
+        prompt_tokens: usage.prompt_tokens,
+        cached_tokens: usage.cached_tokens,
+        proposed_tokens: usage.proposed_tokens,
+        accepted_tokens: usage.accepted_tokens,
+        ..Usage::default()
     }
 }
 
