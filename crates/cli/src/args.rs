@@ -177,6 +177,25 @@ pub(crate) struct SamplingArgs {
     pub(crate) seed: Option<u64>,
 }
 
+/// What an answer must conform to.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Format of the answer (kept to exactly)")]
+#[group(multiple = false)]
+pub(crate) struct FormatArgs {
+    /// JSON that this schema accepts: a file, or the schema itself
+    #[arg(long, value_name = "FILE|JSON")]
+    pub(crate) json_schema: Option<String>,
+    /// Some JSON object
+    #[arg(long)]
+    pub(crate) json_object: bool,
+    /// Text of a grammar: GBNF where the file ends in .gbnf, else Lark
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grammar: Option<PathBuf>,
+    /// Text that matches a regular expression as a whole
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) regex: Option<String>,
+}
+
 #[derive(Clone, Debug, ClapArgs)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(allow_negative_numbers = true)]
@@ -185,6 +204,7 @@ pub(crate) struct SamplingArgs {
   lucid run model.gguf \"Why is the sky blue?\" -n 200
   cat notes.txt | lucid run model.gguf \"Summarise:\"     the piped text follows the prompt
   lucid run model.gguf -f question.txt --temp 0        greedy: the same text each time
+  lucid run model.gguf \"Two cities\" --json-schema s.json
   lucid run base.gguf --raw \"Once upon a time\"         plain continuation, no template")]
 pub(crate) struct RunArgs {
     /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
@@ -218,6 +238,21 @@ pub(crate) struct RunArgs {
     /// Print the answer as one JSON object (needs a prompt)
     #[arg(long)]
     pub(crate) json: bool,
+    /// Answer with an adapter (GGUF, or a PEFT folder), its effect multiplied by SCALE
+    #[arg(long, value_name = "FILE[=SCALE]")]
+    pub(crate) lora: Option<String>,
+    /// Let a smaller model of the same vocabulary guess ahead: the same text, sooner
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<String>,
+    /// Guess nothing ahead, from the text so far or by a draft
+    #[arg(long, conflicts_with = "draft")]
+    pub(crate) no_speculation: bool,
+    /// Keep keys and values on disk (10 GB at most), so that the same beginning is not computed
+    /// again the next time
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]

@@ -99,6 +99,13 @@ pub(crate) struct LoadArgs {
     /// Where they are kept [default: among this user's caches]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) kv_cache_folder: Option<PathBuf>,
+    /// Let a smaller model of the same vocabulary guess ahead for the first model: the same
+    /// answers, sooner
+    #[arg(long, value_name = "MODEL", requires = "models")]
+    pub(crate) draft: Option<String>,
+    /// Guess nothing ahead, from the text so far or by a draft
+    #[arg(long, conflicts_with = "draft")]
+    pub(crate) no_speculation: bool,
     /// Answers computed at once; others wait
     #[arg(long, default_value_t = 32, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]

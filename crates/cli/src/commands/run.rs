@@ -1,12 +1,15 @@
 //! `lucid run MODEL [PROMPT]`: one answer, or a conversation.
 
-use anyhow::{Result, bail};
-use lucid_provider::local::{LocalOptions, TemplateUse};
-use lucid_provider::{Effort, Message, Prompt, Provider, Turn};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use lucid_provider::local::{DiskOptions, LocalOptions, TemplateUse};
+use lucid_provider::{Effort, Message, OutputFormat, Prompt, Provider, Turn};
 use serde_json::json;
 
 use super::chat::{self, Dialogue};
-use crate::args::RunArgs;
+use super::serve_disk;
+use crate::args::{FormatArgs, RunArgs};
 use crate::env::Environment;
 use crate::generate::{self, Said, Stop};
 use crate::style::Paint;
@@ -20,8 +23,21 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let editor = prompt.is_none().then(|| chat::editor(environment)).transpose()?;
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let template = if args.raw { TemplateUse::None } else { TemplateUse::Required };
-    let options = LocalOptions { template, ..load::options(&checkpoint, &args.compute)? };
+    let folder = environment.kv_cache.as_deref().filter(|_| args.keep);
+    let disk = folder.map(|folder| serve_disk::in_folder(folder, DiskOptions::BYTES_MAX));
+    let draft = args.draft.as_ref().map(|draft| load::checkpoint(environment, draft));
+    let options = LocalOptions {
+        template,
+        lookup: !args.no_speculation,
+        draft: draft.transpose()?,
+        disk: disk.transpose()?,
+        ..load::options(&checkpoint, &args.compute)?
+    };
     let model = load::provider(&args.model, &checkpoint, &options)?;
+    if let Some(adapter) = &args.lora {
+        let (file, scale) = adapter_file(adapter);
+        model.load_adapter(ADAPTER, file, scale)?;
+    }
     if !model.card().capabilities.chat && args.system.is_some() {
         bail!("--system needs a chat template, and this model has none (or --raw was given)");
     }
@@ -39,6 +55,8 @@ pub(super) fn turn(args: &RunArgs) -> Result<Turn> {
         sampling: generate::sampling(&args.sampling)?,
         new_tokens_max: args.max_tokens,
         stops: args.stop.clone(),
+        format: format(&args.format)?,
+        adapter: args.lora.as_ref().map(|_| ADAPTER.to_owned()),
         effort: match (args.think, args.no_think) {
             (true, _) => Effort::On { tokens_max: None },
             (_, true) => Effort::Off,
@@ -46,6 +64,39 @@ pub(super) fn turn(args: &RunArgs) -> Result<Turn> {
         },
         ..Turn::default()
     })
+}
+
+/// The name of the one adapter.
+const ADAPTER: &str = "--lora";
+
+/// A file, and by what its effect is multiplied.
+fn adapter_file(given: &str) -> (&Path, f32) {
+    let parts = given.rsplit_once('=');
+    match parts.and_then(|(file, scale)| Some((file, scale.parse().ok()?))) {
+        Some((file, scale)) if !Path::new(given).exists() => (Path::new(file), scale),
+        _ => (Path::new(given), 1.0),
+    }
+}
+
+fn format(args: &FormatArgs) -> Result<OutputFormat> {
+    if args.json_object {
+        return Ok(OutputFormat::JsonObject);
+    }
+    if let Some(given) = &args.json_schema {
+        let is_schema = given.trim_start().starts_with('{');
+        let text = if is_schema { given.clone() } else { input::file(Path::new(given))? };
+        let schema = serde_json::from_str(&text).with_context(|| {
+            let source = if is_schema { "what was given" } else { given };
+            format!("--json-schema: {source} is no JSON")
+        })?;
+        return Ok(OutputFormat::JsonSchema(schema));
+    }
+    if let Some(file) = &args.grammar {
+        let text = input::file(file)?;
+        let is_gbnf = file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gbnf"));
+        return Ok(if is_gbnf { OutputFormat::Gbnf(text) } else { OutputFormat::Lark(text) });
+    }
+    Ok(args.regex.clone().map_or(OutputFormat::Free, OutputFormat::Regex))
 }
 
 /// What to ask: PROMPT, then the file, then what is piped; `None` where a person is at the

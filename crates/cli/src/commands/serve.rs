@@ -92,6 +92,8 @@ struct Models {
     hub: Option<HubConfig>,
     /// Where prompts' keys and values are kept, if they are.
     disk: Option<DiskOptions>,
+    /// What guesses for the first model.
+    draft: Option<Checkpoint>,
     args: ServeArgs,
 }
 
@@ -119,7 +121,8 @@ impl Models {
         }
         let hub = named.is_empty().then(|| environment.hub.clone());
         let disk = serve_disk::options(&args.load, environment)?;
-        let models = Self { named, hub, disk, args: args.clone() };
+        let draft = args.load.draft.as_ref().map(|draft| load::checkpoint(environment, draft));
+        let models = Self { named, hub, disk, draft: draft.transpose()?, args: args.clone() };
         if models.list().is_empty() {
             bail!("no model is on this machine: name a file, or `lucid pull ORG/REPO` first");
         }
@@ -135,7 +138,7 @@ impl Models {
         }
     }
 
-    fn local_options(&self, checkpoint: &Checkpoint) -> Result<LocalOptions> {
+    fn local_options(&self, name: &str, checkpoint: &Checkpoint) -> Result<LocalOptions> {
         let load = &self.args.load;
         let mut compute = load::compute(checkpoint, &self.args.compute)?;
         compute.sequences = usize::from(load.parallel);
@@ -147,9 +150,15 @@ impl Models {
             queue_max: load.queue as usize,
             tokenizer: self.args.compute.tokenizer.clone(),
             disk: self.disk.clone(),
+            lookup: !load.no_speculation,
+            draft: self.draft.clone().filter(|_| self.is_first(name)),
             now: clock::now,
             ..LocalOptions::default()
         })
+    }
+
+    fn is_first(&self, name: &str) -> bool {
+        self.named.first().is_some_and(|first| first.name == name)
     }
 
     fn path_of(&self, name: &str) -> Option<PathBuf> {
@@ -229,10 +238,10 @@ impl Catalog for Models {
             .ok_or_else(|| failed(format!("`{name}` is not on this machine any more")))?;
         let checkpoint = Checkpoint::open(&path).map_err(|error| failed(error.to_string()))?;
         let options =
-            self.local_options(&checkpoint).map_err(|error| failed(format!("{error:#}")))?;
+            self.local_options(name, &checkpoint).map_err(|error| failed(format!("{error:#}")))?;
         let provider = load::provider(name, &checkpoint, &options)
             .map_err(|error| failed(format!("{error:#}")))?;
-        if self.named.first().is_some_and(|first| first.name == name) {
+        if self.is_first(name) {
             for (adapter, file) in &self.args.load.lora {
                 provider
                     .load_adapter(adapter, file, 1.0)

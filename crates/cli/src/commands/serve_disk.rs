@@ -1,5 +1,5 @@
-//! Where `lucid serve` keeps prompts' keys and values over restarts, and the secret without which
-//! nobody finds them.
+//! Where `lucid serve` keeps prompts' keys and values over restarts (and `lucid run --keep`), and the
+//! secret without which nobody finds them.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -22,13 +22,16 @@ pub(crate) fn options(args: &LoadArgs, environment: &Environment) -> Result<Opti
     let DiskCache::Bytes(bytes_max) = args.disk_cache else { return Ok(None) };
     let folder = args.kv_cache_folder.as_ref().or(environment.kv_cache.as_ref());
     let Some(folder) = folder.cloned() else { return Ok(None) };
-    let key = secret(&folder).with_context(|| {
-        let folder = folder.display();
-        format!("keys and values cannot be kept in {folder} (`--disk-cache off` does without)")
-    })?;
+    let kept = in_folder(&folder, bytes_max);
+    kept.context("`--disk-cache off` does without").map(Some)
+}
+
+/// Keys and values in a folder, of at most so many bytes.
+pub(crate) fn in_folder(folder: &Path, bytes_max: u64) -> Result<DiskOptions> {
+    let key = secret(folder)
+        .with_context(|| format!("keys and values cannot be kept in {}", folder.display()))?;
     // Apart: whatever lies among the blocks and is none of them is removed.
-    let folder = folder.join("blocks");
-    Ok(Some(DiskOptions { folder, bytes_max, key }))
+    Ok(DiskOptions { folder: folder.join("blocks"), bytes_max, key })
 }
 
 /// The secret of this installation; made where there is none.

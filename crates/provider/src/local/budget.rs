@@ -54,8 +54,7 @@ impl Budget {
         // Marks that are words stand on lines of their own; those that are tokens do not.
         let text =
             if closer.starts_with("<|") { closer.to_owned() } else { format!("\n{closer}\n\n") };
-        let mut closing =
-            tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::Yes);
+        let mut closing = tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::Yes);
         let first = closing.first().and_then(|&id| tokenizer.piece(id));
         if first.as_deref() == Some(b" ") {
             closing.remove(0);

@@ -215,7 +215,8 @@ impl Provider for Local {
         // A format speaks of the whole text, its first space included.
         let begins = if request.constraint.is_some() { Begins::Within } else { written.begins };
         let format = self.language.format;
-        if let (Effort::On { tokens_max: Some(most) }, Some(begins)) = (turn.effort, written.message)
+        if let (Effort::On { tokens_max: Some(most) }, Some(begins)) =
+            (turn.effort, written.message)
         {
             let (inner, tokenizer) = (request.constraint.take(), &self.shared.tokenizer);
             request.constraint = Budget::bound(inner, tokenizer, &format, begins, most);
@@ -292,4 +293,3 @@ impl Provider for Local {
         self.shared.stats()
     }
 }
-

@@ -13,9 +13,7 @@ use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
 use super::Local;
 use super::files::{in_full, unloadable};
 use super::worker::{Command, Outcome, Task};
-use crate::{
-    Adapter, Embedding, EmbeddingKind, Embeddings, Prompt, ProviderError, Ranking, Turn,
-};
+use crate::{Adapter, Embedding, EmbeddingKind, Embeddings, Prompt, ProviderError, Ranking, Turn};
 
 /// The most texts of a call.
 const TEXTS_MAX: usize = 4096;
@@ -279,7 +277,6 @@ impl Local {
     pub(super) fn loaded_adapters(&self) -> Vec<Adapter> {
         self.names().iter().map(|(name, info)| told(name, info)).collect()
     }
-
 }
 
 fn told(name: &str, info: &AdapterInfo) -> Adapter {

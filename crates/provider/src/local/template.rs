@@ -10,7 +10,7 @@ use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, TokenKind, Tokenizer};
 ///
 /// # Errors
 /// The source is no template, or beyond the limits.
-pub fn bind(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, TemplateError> {
+pub(super) fn bind(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, TemplateError> {
     let spelling = |id: TokenId| {
         tokenizer.token_text(id).map(|text| String::from_utf8_lossy(text).into_owned())
     };

@@ -117,7 +117,8 @@ struct Worker<'a> {
 
 /// Works until nobody can ask any more.
 pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Command>) {
-    let mut worker = Worker { shared, scheduler, live: BTreeMap::new(), tasks: BTreeMap::new(), broken: false };
+    let mut worker =
+        Worker { shared, scheduler, live: BTreeMap::new(), tasks: BTreeMap::new(), broken: false };
     loop {
         if worker.broken || worker.scheduler.idle() {
             worker.publish();
