@@ -75,6 +75,15 @@ impl Format {
         self.reasoning.map(|marks| (marks.opener, marks.closer))
     }
 
+    /// Whether answers are written with this text, the spelling of a control token: a reader must
+    /// see it then.
+    pub fn writes(&self, text: &str) -> bool {
+        let reasoning = self.reasoning.iter().flat_map(|marks| [marks.opener, marks.closer]);
+        let calls = self.calls.into_iter().flat_map(Syntax::texts);
+        let mut texts = reasoning.chain(calls).chain(self.frames.iter().copied());
+        texts.any(|written| written.contains(text))
+    }
+
     /// Where an answer to this prompt begins. A mark that a person wrote (`literal`) does not
     /// count.
     pub fn begins(&self, prompt: &str, literal: &[Range<usize>]) -> Begins {

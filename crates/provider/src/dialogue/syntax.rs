@@ -25,6 +25,29 @@ pub(crate) struct Syntax {
     pub(crate) bare: Bare,
 }
 
+impl Syntax {
+    /// All texts that a call is written with.
+    pub(crate) fn texts(&self) -> Vec<&'static str> {
+        let mut texts = vec![self.opener, self.lead, self.closer];
+        if let Count::Many(between) = self.count {
+            texts.push(between);
+        }
+        match &self.item {
+            Item::Named(it) => {
+                texts.extend([it.before_name, it.before_arguments, it.sign]);
+                texts.extend([it.name_begins, it.after]);
+                texts.extend(it.name_ends);
+            }
+            Item::Tagged(it) => {
+                texts.extend([it.before_name, it.after_name, it.before_key, it.before_value]);
+                texts.extend([it.before_text, it.after_value, it.after]);
+            }
+            Item::Object(_) | Item::Keyed | Item::Python => {}
+        }
+        texts
+    }
+}
+
 /// How many calls follow one opener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {

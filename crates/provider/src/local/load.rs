@@ -113,7 +113,7 @@ impl Local {
             ranks: engine.ranks(),
             template,
         };
-        let marks = marks(source.as_deref().unwrap_or_default(), &tokenizer);
+        let marks = marks(&language.format, &tokenizer);
         let mut card = card::card(name, checkpoint, &engine);
         card.sampling = sampling;
         card.warnings = warnings;
@@ -223,11 +223,11 @@ fn usable_template(
     }
 }
 
-/// The control tokens that a template writes, but for those that end an answer; ascending.
-fn marks(template: &str, tokenizer: &Tokenizer) -> Vec<TokenId> {
+/// The control tokens that answers in a format are written with, ascending.
+fn marks(format: &Format, tokenizer: &Tokenizer) -> Vec<TokenId> {
     let written = |id: &TokenId| {
         let text = tokenizer.token_text(*id).and_then(|text| std::str::from_utf8(text).ok());
-        text.is_some_and(|text| !text.is_empty() && template.contains(text))
+        text.is_some_and(|text| !text.is_empty() && format.writes(text))
     };
     let all = 0..tokenizer.len() as TokenId;
     let control = all.filter(|&id| tokenizer.is_control(id) && !tokenizer.is_end_of_generation(id));

@@ -18,7 +18,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) tokenizer: Arc<Tokenizer>,
-    /// Control tokens that the template writes, ascending: readers of answers must see them.
+    /// Control tokens that answers in the template's format are written with, ascending.
     pub(super) marks: Vec<TokenId>,
     /// Bytes of keys and values of one block.
     pub(super) block_bytes: u64,
