@@ -1,5 +1,5 @@
-//! Where `lucid serve` keeps prompts' keys and values over restarts (and `lucid run --keep`), and the
-//! secret without which nobody finds them.
+//! Where `lucid serve`, and `lucid run --keep`, keep prompts' keys and values, and the secret
+//! without which nobody finds them.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};

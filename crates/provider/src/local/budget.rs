@@ -108,13 +108,11 @@ impl Constraint for Budget {
     }
 
     fn mask(&mut self, allowed: &mut TokenMask) -> Result<(), EngineError> {
-        match &mut self.inner {
-            Some(inner) => inner.mask(allowed),
-            None => {
-                allowed.words_mut().fill(u32::MAX);
-                Ok(())
-            }
+        if let Some(inner) = &mut self.inner {
+            return inner.mask(allowed);
         }
+        allowed.words_mut().fill(u32::MAX);
+        Ok(())
     }
 
     fn accept(&mut self, token: TokenId) -> Result<(), EngineError> {

@@ -35,7 +35,7 @@ pub fn optional_tokenizer(
         return tokenizer_file(checkpoint, file).map(Some);
     }
     let wrong =
-        |reason: String| unloadable(format_args!("the vocabulary of {}", name(checkpoint)), reason);
+        |reason: String| unloadable(format!("the vocabulary of {}", name(checkpoint)), reason);
     match checkpoint.tokenizer() {
         TokenizerSource::Metadata => {
             let rows = vocab_size(checkpoint);
@@ -87,7 +87,7 @@ fn tokenizer_file(checkpoint: &Checkpoint, file: &Path) -> Result<Tokenizer, Pro
         _ => {
             let reason = "expected a file that ends in .json (tokenizer.json), .model \
                           (SentencePiece), .bin (llama2.c) or .gguf";
-            return Err(unloadable(file.display(), reason));
+            return Err(unloadable(file.display().to_string(), reason));
         }
     };
     read.map_err(|error| unloadable(what(), error.to_string()))
@@ -121,8 +121,8 @@ pub fn name(checkpoint: &Checkpoint) -> String {
 }
 
 /// That something cannot be loaded.
-pub(super) fn unloadable(what: impl ToString, reason: impl Into<String>) -> ProviderError {
-    ProviderError::Unloadable { what: what.to_string(), reason: reason.into() }
+pub(super) fn unloadable(what: impl Into<String>, reason: impl Into<String>) -> ProviderError {
+    ProviderError::Unloadable { what: what.into(), reason: reason.into() }
 }
 
 /// An error and what caused it, in one line.

@@ -142,10 +142,11 @@ impl Writer<'_> {
             tokens: template::encode(self.tokenizer, &rendered),
             begins: if continues { Begins::Within } else { Begins::Anew },
             ends_at_begin: false,
-            message: Some(match continues {
-                // What was begun is said already.
-                true => dialogue::Begins::AfterReasoning,
-                false => self.format.begins(&rendered.text, &rendered.literal),
+            // What was begun is said already.
+            message: Some(if continues {
+                dialogue::Begins::AfterReasoning
+            } else {
+                self.format.begins(&rendered.text, &rendered.literal)
             }),
         })
     }

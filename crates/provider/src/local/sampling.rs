@@ -116,7 +116,7 @@ pub(super) fn resolve(
         Some(seed) => seed,
         None => draw_seed()?,
     };
-    config.validate().map_err(refused)?;
+    config.validate().map_err(|error| refused(&error))?;
     Ok(config)
 }
 
@@ -135,8 +135,8 @@ fn draw_seed() -> Result<u64, ProviderError> {
 }
 
 /// Names the setting as `Sampling` does.
-fn refused(error: SamplerError) -> ProviderError {
-    let SamplerError::Setting { setting, found, expected } = &error else {
+fn refused(error: &SamplerError) -> ProviderError {
+    let SamplerError::Setting { setting, found, expected } = error else {
         return ProviderError::invalid("sampling", error.to_string());
     };
     let field = match *setting {

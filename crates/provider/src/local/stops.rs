@@ -194,6 +194,8 @@ mod tests {
         check(&["ab", "ab", "ac"], &["ababac"]);
     }
 
+    const LETTERS: [&str; 4] = ["a", "b", "\u{e9}", "\u{1f600}"];
+
     #[test]
     fn random_texts_are_cut_as_the_slow_way_cuts_them() {
         let mut state = 7u64;
@@ -201,7 +203,6 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % below
         };
-        const LETTERS: [&str; 4] = ["a", "b", "\u{e9}", "\u{1f600}"];
         let word = |len: u64, random: &mut dyn FnMut(u64) -> u64| -> String {
             (0..len).map(|_| LETTERS[random(4) as usize % 4]).collect()
         };

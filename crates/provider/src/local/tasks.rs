@@ -289,7 +289,9 @@ fn scale_to_one(values: &mut [f32]) {
     let sum: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     if sum > 0.0 && sum.is_finite() {
         let scale = 1.0 / sum.sqrt();
-        values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+        for value in values {
+            *value = (f64::from(*value) * scale) as f32;
+        }
     }
 }
 

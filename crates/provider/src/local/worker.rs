@@ -136,7 +136,7 @@ pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Co
     worker.give_up(&shared.broken_error("it was unloaded"));
 }
 
-impl<'a> Worker<'a> {
+impl Worker<'_> {
     /// Takes in what was asked meanwhile; an error if nobody can ask any more.
     fn obey_all(&mut self, commands: &Receiver<Command>) -> Result<(), ()> {
         loop {

@@ -87,14 +87,14 @@ fn what_is_kept_outlives_the_model() {
     assert!(tiny().snapshot(&turn).is_err());
 }
 
-fn draft_of(tiny: Tiny) -> Checkpoint {
+fn draft_of(tiny: &Tiny) -> Checkpoint {
     Checkpoint::from_gguf_bytes(Path::new("draft.gguf"), Bytes::from(tiny.bytes())).unwrap()
 }
 
 #[test]
 fn guesses_change_nothing() {
     let Some(plain) = stories(&LocalOptions { lookup: false, ..options() }) else { return };
-    let draft = draft_of(Tiny::new());
+    let draft = draft_of(&Tiny::new());
     let guessed = stories(&options()).unwrap();
     for seed in 0..3 {
         let turn = text("Once upon a time", 60, seeded(seed));
@@ -113,7 +113,7 @@ fn guesses_change_nothing() {
     let draft = Checkpoint::from_gguf_bytes(Path::new("other.gguf"), bytes).unwrap();
     let options = LocalOptions { draft: Some(draft), ..options() };
     let mut watch = Watch { progress: &mut |_, _| {}, warn: &mut |_| {} };
-    let refused = Local::load("test", &draft_of(Tiny::new()), &options, &mut watch);
+    let refused = Local::load("test", &draft_of(&Tiny::new()), &options, &mut watch);
     let error = refused.err().unwrap().to_string();
     assert!(error.contains("the draft model other.gguf: its vocabulary"), "{error}");
 }
