@@ -615,7 +615,10 @@ function measured(message) {
   if (role !== "assistant" || !detail?.new_tokens) return null;
   const seconds = (detail.writing_milliseconds ?? detail.milliseconds) / 1000;
   const parts = [`${detail.new_tokens.toLocaleString("en")} tokens`];
-  if (seconds > 0.05 && detail.new_tokens > 1) parts.push(`${((detail.new_tokens - 1) / seconds).toPrecision(3)}/s`);
+  if (seconds > 0.05 && detail.new_tokens > 1) {
+    const speed = Number(((detail.new_tokens - 1) / seconds).toPrecision(3));
+    parts.push(`${speed.toLocaleString("en")}/s`);
+  }
   const cached = detail.cached_tokens ? `, ${detail.cached_tokens} of them known` : "";
   const title = `${model}\nprompt: ${detail.prompt_tokens} tokens${cached}\n${(detail.milliseconds / 1000).toFixed(1)} s in all`
     + (detail.reasoning_tokens ? `\n${detail.reasoning_tokens} tokens of reasoning` : "")
