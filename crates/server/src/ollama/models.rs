@@ -1,5 +1,5 @@
-//! `GET /api/tags`, `POST /api/show` and `GET /api/ps`: models in Ollama's words. Details of a model
-//! are known once it is loaded; until then they are empty.
+//! `GET /api/tags`, `POST /api/show` and `GET /api/ps`: models in Ollama's words. Details of a
+//! model are known once it is loaded; until then they are empty.
 
 use std::sync::Arc;
 use std::time::SystemTime;
