@@ -177,6 +177,18 @@ pub(crate) struct SamplingArgs {
     pub(crate) seed: Option<u64>,
 }
 
+impl SamplingArgs {
+    /// The flags as they are where none is given.
+    pub(crate) fn usual() -> Self {
+        #[derive(Parser)]
+        struct Bare {
+            #[command(flatten)]
+            sampling: SamplingArgs,
+        }
+        Bare::parse_from(["lucid"]).sampling
+    }
+}
+
 /// What an answer must conform to.
 #[derive(Clone, Debug, Default, ClapArgs)]
 #[command(next_help_heading = "Format of the answer (kept to exactly)")]
@@ -205,7 +217,8 @@ pub(crate) struct FormatArgs {
   cat notes.txt | lucid run model.gguf \"Summarise:\"     the piped text follows the prompt
   lucid run model.gguf -f question.txt --temp 0        greedy: the same text each time
   lucid run model.gguf \"Two cities\" --json-schema s.json
-  lucid run base.gguf --raw \"Once upon a time\"         plain continuation, no template")]
+  lucid run base.gguf --raw \"Once upon a time\"         plain continuation, no template
+  lucid run --provider openai gpt-5-mini \"Hello\"       a remote model; key in OPENAI_API_KEY")]
 pub(crate) struct RunArgs {
     /// A path, a name from `lucid list`, or ORG/REPO[:FILE]
     pub(crate) model: String,
@@ -226,6 +239,11 @@ pub(crate) struct RunArgs {
     /// End the answer where TEXT comes; may be given more than once
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+    /// Ask a model behind a remote API: openai, anthropic, an address, or a name of your own; MODEL
+    /// is its name there
+    #[arg(long, value_name = "NAME|URL",
+          conflicts_with_all = ["ctx", "kv", "raw", "lora", "draft", "keep", "threads"])]
+    pub(crate) provider: Option<String>,
     /// Let the model think before it answers, where its template can say so
     #[arg(long, conflicts_with = "no_think")]
     pub(crate) think: bool,

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use lucid_hub::HubConfig;
+use lucid_provider::remote::Secret;
 
 /// What the surroundings of this run are.
 #[derive(Debug)]
@@ -28,9 +29,17 @@ pub(crate) struct Environment {
     pub(crate) keys: Option<PathBuf>,
     /// The key for a server that asks for one.
     pub(crate) api_key: Option<String>,
+    /// The folder of settings.
+    pub(crate) settings: Option<PathBuf>,
 }
 
 impl Environment {
+    /// The key in a variable that a person named.
+    #[expect(clippy::unused_self, reason = "whoever holds the environment may ask it")]
+    pub(crate) fn key(&self, variable: &str) -> Option<Secret> {
+        std::env::var(variable).ok().filter(|key| !key.is_empty()).map(Secret)
+    }
+
     /// Reads the surroundings.
     pub(crate) fn read() -> Self {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -56,6 +65,7 @@ impl Environment {
             data: folder("XDG_DATA_HOME", ".local/share").map(|data| data.join("server")),
             kv_cache: folder("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("kv")),
             keys: folder("XDG_CONFIG_HOME", ".config").map(|config| config.join("keys.json")),
+            settings: folder("XDG_CONFIG_HOME", ".config"),
             api_key: var("LUCID_API_KEY").and_then(|key| key.into_string().ok()),
         }
     }

@@ -96,6 +96,36 @@ pub(crate) fn sampling(args: &SamplingArgs) -> Result<Sampling> {
     })
 }
 
+/// The same for a remote model: only what differs from the flags' defaults, which are those of
+/// models on this machine.
+pub(crate) fn sampling_given(args: &SamplingArgs) -> Result<Sampling> {
+    fn given<T: PartialEq>(set: Option<T>, usual: Option<T>) -> Option<T> {
+        set.filter(|value| Some(value) != usual.as_ref())
+    }
+    let (set, usual) = (sampling(args)?, sampling(&SamplingArgs::usual())?);
+    Ok(Sampling {
+        temperature: given(set.temperature, usual.temperature),
+        top_k: given(set.top_k, usual.top_k),
+        top_p: given(set.top_p, usual.top_p),
+        min_p: given(set.min_p, usual.min_p),
+        typical_p: given(set.typical_p, usual.typical_p),
+        top_n_sigma: given(set.top_n_sigma, usual.top_n_sigma),
+        repeat_penalty: given(set.repeat_penalty, usual.repeat_penalty),
+        frequency_penalty: given(set.frequency_penalty, usual.frequency_penalty),
+        presence_penalty: given(set.presence_penalty, usual.presence_penalty),
+        penalty_last_n: given(set.penalty_last_n, usual.penalty_last_n),
+        dry_multiplier: given(set.dry_multiplier, usual.dry_multiplier),
+        xtc_probability: given(set.xtc_probability, usual.xtc_probability),
+        dynamic_temperature_range: given(
+            set.dynamic_temperature_range,
+            usual.dynamic_temperature_range,
+        ),
+        logit_bias: set.logit_bias,
+        seed: args.seed,
+        ..Sampling::default()
+    })
+}
+
 fn bias(text: &str) -> Result<(TokenId, f32)> {
     let parsed = text.split_once('=').and_then(|(id, bias)| {
         Some((id.trim().parse::<TokenId>().ok()?, bias.trim().parse::<f32>().ok()?))

@@ -19,6 +19,7 @@ mod load;
 mod memory;
 mod npy;
 mod output;
+mod providers;
 mod serve_args;
 mod style;
 

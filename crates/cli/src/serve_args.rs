@@ -106,6 +106,9 @@ pub(crate) struct LoadArgs {
     /// Guess nothing ahead, from the text so far or by a draft
     #[arg(long, conflicts_with = "draft")]
     pub(crate) no_speculation: bool,
+    /// Serve the models behind remote APIs that providers.json lists, as PROVIDER/MODEL
+    #[arg(long)]
+    pub(crate) remote: bool,
     /// Answers computed at once; others wait
     #[arg(long, default_value_t = 32, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]

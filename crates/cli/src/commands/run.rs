@@ -7,13 +7,13 @@ use lucid_provider::local::{DiskOptions, LocalOptions, TemplateUse};
 use lucid_provider::{Effort, Message, OutputFormat, Prompt, Provider, Turn};
 use serde_json::json;
 
-use super::chat::{self, Dialogue};
+use super::chat::{self, Dialogue, LineEditor};
 use super::serve_disk;
 use crate::args::{FormatArgs, RunArgs};
 use crate::env::Environment;
 use crate::generate::{self, Said, Stop};
 use crate::style::Paint;
-use crate::{input, interrupt, load, output, style};
+use crate::{input, interrupt, load, output, providers, style};
 
 pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     let prompt = prompt(args, environment)?;
@@ -21,6 +21,11 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
         bail!("--json needs a prompt: give PROMPT, -f FILE or text on standard input");
     }
     let editor = prompt.is_none().then(|| chat::editor(environment)).transpose()?;
+    if let Some(provider) = &args.provider {
+        let model = providers::open(environment, provider, &args.model)?;
+        let about = model.card().description.clone();
+        return answer(&model, about, prompt, editor, args, environment);
+    }
     let checkpoint = load::checkpoint(environment, &args.model)?;
     let template = if args.raw { TemplateUse::None } else { TemplateUse::Required };
     let folder = environment.kv_cache.as_deref().filter(|_| args.keep);
@@ -41,18 +46,33 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Result<i32> {
     if !model.card().capabilities.chat && args.system.is_some() {
         bail!("--system needs a chat template, and this model has none (or --raw was given)");
     }
-    if let Some(editor) = editor {
-        let config = model.config();
-        let about = format!("{} \u{b7} {} layers", config.architecture, config.layer_count);
-        return Dialogue::new(&model, about, args, environment)?.converse(editor);
+    let config = model.config();
+    let about = format!("{} \u{b7} {} layers", config.architecture, config.layer_count);
+    answer(&model, about, prompt, editor, args, environment)
+}
+
+/// Answers the prompt, or talks with whoever sits at the editor.
+fn answer(
+    model: &dyn Provider,
+    about: String,
+    prompt: Option<String>,
+    editor: Option<LineEditor>,
+    args: &RunArgs,
+    environment: &Environment,
+) -> Result<i32> {
+    match editor {
+        Some(editor) => Dialogue::new(model, about, args, environment)?.converse(editor),
+        None => once(model, &prompt.unwrap_or_default(), args, environment),
     }
-    once(&model, &prompt.unwrap_or_default(), args, environment)
 }
 
 /// A turn as the flags have it, without a prompt.
 pub(super) fn turn(args: &RunArgs) -> Result<Turn> {
     Ok(Turn {
-        sampling: generate::sampling(&args.sampling)?,
+        sampling: match args.provider {
+            Some(_) => generate::sampling_given(&args.sampling)?,
+            None => generate::sampling(&args.sampling)?,
+        },
         new_tokens_max: args.max_tokens,
         stops: args.stop.clone(),
         format: format(&args.format)?,

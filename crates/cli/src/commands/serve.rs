@@ -12,13 +12,14 @@ use lucid_engine::DiskOptions;
 use lucid_hub::HubConfig;
 use lucid_provider::Provider;
 use lucid_provider::local::LocalOptions;
+use lucid_provider::remote::{Remote, RemoteOptions};
 use lucid_server::{Access, Catalog, Entry, LoadError, Log, Options, Server, TlsFiles};
 use lucid_sys::Memory;
 
 use super::serve_disk;
 use crate::env::Environment;
 use crate::serve_args::{ListenArgs, LoadArgs, ServeArgs};
-use crate::{clock, load, output};
+use crate::{clock, load, output, providers};
 
 /// Keys and values of all sequences may take this part of the memory that is free.
 const KV_SHARE: u64 = 4;
@@ -94,6 +95,8 @@ struct Models {
     disk: Option<DiskOptions>,
     /// What guesses for the first model.
     draft: Option<Checkpoint>,
+    /// Models behind remote APIs, if they are served.
+    remote: Vec<RemoteOptions>,
     args: ServeArgs,
 }
 
@@ -122,7 +125,9 @@ impl Models {
         let hub = named.is_empty().then(|| environment.hub.clone());
         let disk = serve_disk::options(&args.load, environment)?;
         let draft = args.load.draft.as_ref().map(|draft| load::checkpoint(environment, draft));
-        let models = Self { named, hub, disk, draft: draft.transpose()?, args: args.clone() };
+        let draft = draft.transpose()?;
+        let remote = if args.load.remote { providers::listed(environment)? } else { Vec::new() };
+        let models = Self { named, hub, disk, draft, remote, args: args.clone() };
         if models.list().is_empty() {
             bail!("no model is on this machine: name a file, or `lucid pull ORG/REPO` first");
         }
@@ -182,31 +187,33 @@ fn name_of(asked: &str, path: &Path) -> String {
 
 impl Catalog for Models {
     fn list(&self) -> Vec<Entry> {
-        if let Some(hub) = &self.hub {
-            let installed = lucid_hub::installed(hub).into_iter();
-            return installed
-                .map(|model| Entry {
-                    name: model.name,
-                    bytes: model.bytes,
-                    memory_bytes: memory_for(model.bytes),
-                    modified: model.modified,
-                    source: model.source.to_string(),
-                })
-                .collect();
-        }
-        self.named
-            .iter()
-            .map(|model| {
-                let (bytes, modified) = size(&model.path);
-                Entry {
-                    name: model.name.clone(),
-                    bytes,
-                    memory_bytes: memory_for(bytes),
-                    modified,
-                    source: "this machine".to_owned(),
-                }
-            })
-            .collect()
+        let mut entries: Vec<Entry> = Vec::new();
+        let installed = self.hub.as_ref().map(lucid_hub::installed);
+        entries.extend(installed.into_iter().flatten().map(|model| Entry {
+            name: model.name,
+            bytes: model.bytes,
+            memory_bytes: memory_for(model.bytes),
+            modified: model.modified,
+            source: model.source.to_string(),
+        }));
+        entries.extend(self.named.iter().map(|model| {
+            let (bytes, modified) = size(&model.path);
+            Entry {
+                name: model.name.clone(),
+                bytes,
+                memory_bytes: memory_for(bytes),
+                modified,
+                source: "this machine".to_owned(),
+            }
+        }));
+        entries.extend(self.remote.iter().map(|remote| Entry {
+            name: remote.name.clone(),
+            bytes: 0,
+            memory_bytes: 0,
+            modified: None,
+            source: remote.url.clone(),
+        }));
+        entries
     }
 
     /// Never a path: whoever asks may be far away. Exact names go before those without regard to
@@ -233,6 +240,10 @@ impl Catalog for Models {
 
     fn load(&self, name: &str) -> Result<Arc<dyn Provider>, LoadError> {
         let failed = |reason: String| LoadError { reason, memory_lacking: None };
+        if let Some(remote) = self.remote.iter().find(|remote| remote.name == name) {
+            let remote = Remote::new(remote.clone()).map_err(|error| failed(error.to_string()))?;
+            return Ok(Arc::new(remote));
+        }
         let path = self
             .path_of(name)
             .ok_or_else(|| failed(format!("`{name}` is not on this machine any more")))?;
