@@ -100,7 +100,7 @@ pub(crate) fn sampling(args: &SamplingArgs) -> Result<Sampling> {
 /// models on this machine.
 pub(crate) fn sampling_given(args: &SamplingArgs) -> Result<Sampling> {
     fn given<T: PartialEq>(set: Option<T>, usual: Option<T>) -> Option<T> {
-        set.filter(|value| Some(value) != usual.as_ref())
+        set.filter(|value| usual.is_none_or(|usual| usual != *value))
     }
     let (set, usual) = (sampling(args)?, sampling(&SamplingArgs::usual())?);
     Ok(Sampling {

@@ -198,7 +198,9 @@ fn is_in_shape(operation: &Operation, (status, body): &(StatusCode, Vec<u8>), wh
     let text = String::from_utf8_lossy(body);
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,
-        Err(_) => panic!("{path} answers {status} without JSON to {what}: {text}"),
+        Err(error) => {
+            panic!("{path} answers {status} without JSON to {what}: {text}: {error}")
+        }
     };
     let error = &value["error"];
     let told = match operation.family {
