@@ -120,9 +120,9 @@ impl From<ProviderError> for Refusal {
             ProviderError::Unauthorized { .. }
             | ProviderError::Unreachable { .. }
             | ProviderError::Remote { .. } => Self::new(Kind::Upstream, message),
-            ProviderError::Broken { .. } | ProviderError::Unloadable { .. } => {
-                Self::new(Kind::Internal, message)
-            }
+            // Of what a request names: an adapter's file. Models are loaded by the catalogue.
+            ProviderError::Unloadable { .. } => Self::new(Kind::Invalid, message),
+            ProviderError::Broken { .. } => Self::new(Kind::Internal, message),
         }
     }
 }
