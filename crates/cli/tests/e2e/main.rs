@@ -4,6 +4,7 @@
 
 mod chat;
 mod convert;
+mod formats;
 mod golden;
 mod hostile;
 mod hub;
