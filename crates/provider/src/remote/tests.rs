@@ -52,7 +52,8 @@ fn ok(body: &str) -> String {
 fn failed(status: u16, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 {status} No\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} No\r\n{headers}content-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
     )
 }
 
