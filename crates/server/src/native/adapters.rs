@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use lucid_provider::Adapter;
+use lucid_provider::{Adapter, ProviderError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,8 +49,14 @@ pub(super) async fn load(
     let path = PathBuf::from(body.need("path")?.short_text(limits::TARGET_BYTES_MAX)?);
     let scale = body.number("scale", limits::SCALE)?.unwrap_or(1.0);
     let lease = app.lease(model.as_deref()).await?;
-    let adapter = lease.run(move |provider| provider.load_adapter(&name, &path, scale)).await?;
-    Ok(Json(told(lease.name(), &adapter)))
+    let adapter = lease.run(move |provider| {
+        provider.load_adapter(&name, &path, scale).map_err(|error| match error {
+            // The file was named by whoever asks.
+            ProviderError::Unloadable { .. } => ProviderError::invalid("path", error.to_string()),
+            error => error,
+        })
+    });
+    Ok(Json(told(lease.name(), &adapter.await?)))
 }
 
 /// `DELETE /lora-adapters/NAME`: lets go of an adapter. Answers that use it end as they began.
