@@ -33,6 +33,7 @@ const TABLE: &[Row] = &[
     row("model", 2, &["tensor"]),
     row("engine", 3, &["model", "checkpoint", "tensor", "sys"]),
     row("provider", 4, &["engine", "tokenizer", "checkpoint", "model", "tensor", "kernels", "sys"]),
+    row("train", 6, &["engine", "checkpoint", "model", "tokenizer", "tensor", "kernels", "sys"]),
     row("server", 7, &["provider", "sys"]),
     Row { folder: "cli", layer: 8, may_use: May::Anything },
 ];
