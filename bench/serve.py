@@ -240,11 +240,10 @@ def stall(server, turn):
     long.start()
     # Well into the long prompt, which takes tens of seconds.
     time.sleep(2.0)
-    first, _ = server.complete(tokens(60_000 + turn, SHORT), 4)
-    busy = long.is_alive()
-    long.join()
-    if not busy:
+    if not long.is_alive():
         raise SystemExit(f"{server.name}: the long prompt was over before the short one came")
+    first, _ = server.complete(tokens(60_000 + turn, SHORT), 4)
+    long.join()
     return dict(first=first)
 
 
