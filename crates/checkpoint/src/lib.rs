@@ -24,4 +24,5 @@ pub use checkpoint::{Checkpoint, Format};
 pub use convert::convert;
 pub use error::CheckpointError;
 pub use gguf::write::{GgufLayout, GgufWriter};
+pub use safetensors::write::export_safetensors;
 pub use tokenizer::{TokenizerFiles, TokenizerSource};

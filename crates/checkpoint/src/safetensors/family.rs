@@ -46,6 +46,42 @@ impl Family {
         }
     }
 
+    /// The class and the `model_type` that `config.json` names.
+    pub(crate) fn class(self) -> (&'static str, &'static str) {
+        let row = KNOWN.iter().find(|row| row.2 == self);
+        row.map_or(("", ""), |row| (row.0, row.1))
+    }
+
+    /// The reverse of `rename`, for families without norms after their blocks.
+    pub(crate) fn name_in_transformers(self, name: &str) -> Option<String> {
+        let candidates = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+            None => vec![
+                "model.embed_tokens.weight".to_owned(),
+                "model.norm.weight".to_owned(),
+                "lm_head.weight".to_owned(),
+            ],
+            Some((number, part)) => {
+                let suffix = part.rsplit_once('.')?.1;
+                let stems = [
+                    "self_attn.q_proj",
+                    "self_attn.k_proj",
+                    "self_attn.v_proj",
+                    "self_attn.o_proj",
+                    "self_attn.q_norm",
+                    "self_attn.k_norm",
+                    "mlp.gate_proj",
+                    "mlp.up_proj",
+                    "mlp.down_proj",
+                    "input_layernorm",
+                    "post_attention_layernorm",
+                ];
+                stems.map(|stem| format!("model.layers.{number}.{stem}.{suffix}")).to_vec()
+            }
+        };
+        let wanted = Named::Tensor(name.to_owned());
+        candidates.into_iter().find(|candidate| self.rename(candidate, false) == wanted)
+    }
+
     /// The activation of the gated MLP, as `config.json` may call it.
     pub(crate) fn activations(self) -> &'static [&'static str] {
         match self {

@@ -11,3 +11,4 @@ pub(crate) mod index;
 pub(crate) mod json;
 mod rope;
 mod window;
+pub(crate) mod write;
