@@ -13,6 +13,7 @@ mod dispatch;
 mod dot;
 mod dtype;
 mod elementwise;
+mod gemm;
 mod math;
 mod matmul;
 mod norm;
@@ -35,6 +36,7 @@ pub use dispatch::Level;
 pub use dot::dot;
 pub use dtype::DType;
 pub use elementwise::{add, exp_slice, gelu_tanh_mul, scale, silu_mul, soft_cap};
+pub use gemm::{Elements, GemmScratch, Matrix, Onto, Order, PackedRight, Products, Right, gemm};
 pub use matmul::{WeightRows, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use packed::{

@@ -1,0 +1,248 @@
+//! Products for training: every level gives each element by one chain in the documented order,
+//! whatever the shape, order, stride and type of the operands; in bfloat16 that is the chain of
+//! `packed_matmul`.
+
+use half::bf16;
+use lucid_kernels::*;
+
+/// xorshift64*: numbers for tests.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 33) as usize % n
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Where the numbers of a test come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Numbers {
+    /// -1 to 1.
+    Units,
+    /// Zeros, subnormals, tiny and large ones among them.
+    Mixed,
+    /// Whose products and sums lie around 2^-126.
+    Tiny,
+}
+
+impl Numbers {
+    fn draw(self, random: &mut Random) -> f32 {
+        let unit = random.unit();
+        match self {
+            Numbers::Units => unit,
+            Numbers::Mixed => match random.below(16) {
+                0 => 0.0,
+                1 => -0.0,
+                2 => f32::from_bits(random.next() as u32 & 0x807f_ffff),
+                3 => unit * 1e-22,
+                4 => unit * 1e15,
+                _ => unit,
+            },
+            Numbers::Tiny => unit * 2f32.powi(-61 - random.below(6) as i32),
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+/// An operand's storage.
+struct Operand {
+    floats: Vec<f32>,
+    halves: Vec<bf16>,
+    narrow: bool,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    order: Order,
+}
+
+impl Operand {
+    /// Of any order, stride and type.
+    fn draw(random: &mut Random, numbers: Numbers, rows: usize, cols: usize) -> Operand {
+        let (order, lines, len) = match random.below(2) {
+            0 => (Order::RowMajor, rows, cols),
+            _ => (Order::Transposed, cols, rows),
+        };
+        let stride = len + [0, 1, 5][random.below(3)];
+        let floats = (0..lines * stride).map(|_| numbers.draw(random));
+        let floats =
+            if lines > 0 { floats.take((lines - 1) * stride + len) } else { floats.take(0) };
+        let floats: Vec<f32> = floats.collect();
+        let halves = floats.iter().map(|x| bf16::from_f32(*x)).collect();
+        let narrow = random.below(3) == 0;
+        Operand { floats, halves, narrow, rows, cols, stride, order }
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let Operand { rows, cols, stride, order, .. } = *self;
+        let elements =
+            if self.narrow { Elements::Bf16(&self.halves) } else { Elements::F32(&self.floats) };
+        Matrix { elements, rows, cols, stride, order }
+    }
+
+    fn at(&self, row: usize, col: usize) -> f32 {
+        let place = match self.order {
+            Order::RowMajor => row * self.stride + col,
+            Order::Transposed => col * self.stride + row,
+        };
+        if self.narrow { self.halves[place].to_f32() } else { self.floats[place] }
+    }
+}
+
+fn flush(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0 * x.signum() } else { x }
+}
+
+/// One element, as the documentation has it.
+fn element(products: Products, left: &Operand, right: &Operand, at: [usize; 2], start: f32) -> f32 {
+    let len = left.cols;
+    let pair =
+        |k: usize| if k < len { (left.at(at[0], k), right.at(k, at[1])) } else { (0.0, 0.0) };
+    match products {
+        Products::F32 => (0..len).map(pair).fold(start, |sum, (a, b)| a.mul_add(b, sum)),
+        Products::Bf16 => {
+            let step = |sum: f32, k: usize| {
+                let (a, b) = pair(k);
+                let [a, b] = [a, b].map(|x| flush(bf16::from_f32(x).to_f32()));
+                flush(a.mul_add(b, flush(sum)))
+            };
+            (0..len).step_by(2).fold(start, |sum, k| step(step(sum, k + 1), k))
+        }
+    }
+}
+
+/// All levels, packed before and in passing, onto anything.
+fn check(random: &mut Random, numbers: Numbers, products: Products, [m, n, k]: [usize; 3]) {
+    let left = Operand::draw(random, numbers, m, k);
+    let right = Operand::draw(random, numbers, k, n);
+    let stride = n + [0, 3][random.below(2)];
+    let before: Vec<f32> = (0..m * stride).map(|_| numbers.draw(random)).collect();
+    for onto in [Onto::Replace, Onto::Add] {
+        let mut expected = before.clone();
+        for row in 0..m {
+            for col in 0..n {
+                let start = if onto == Onto::Add { before[row * stride + col] } else { 0.0 };
+                expected[row * stride + col] = element(products, &left, &right, [row, col], start);
+            }
+        }
+        let expected = bits(&expected);
+        for (name, level) in Level::variants() {
+            let (mut packed, mut scratch) = (PackedRight::new(), GemmScratch::new());
+            packed.pack(level, products, right.matrix());
+            for right in [Right::Packed(&packed), Right::Matrix(right.matrix())] {
+                let (mut out, left) = (before.clone(), left.matrix());
+                gemm(level, products, left, right, onto, &mut out, stride, &mut scratch);
+                let wrong = bits(&out).iter().zip(&expected).position(|(a, b)| a != b);
+                let place = format!("{products:?} {numbers:?} {onto:?} {name} [{m}, {n}, {k}]");
+                assert!(wrong.is_none(), "{place}: element {wrong:?} at stride {stride}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_element_is_one_chain_on_every_level() {
+    let mut random = Random(0x9e37);
+    let sizes = [1, 2, 3, 5, 6, 7, 13, 14, 15, 16, 17, 29, 31, 32, 33, 48, 65];
+    for products in [Products::F32, Products::Bf16] {
+        for numbers in [Numbers::Units, Numbers::Mixed, Numbers::Tiny] {
+            for _ in 0..40 {
+                let shape = [(); 3].map(|()| sizes[random.below(sizes.len())]);
+                check(&mut random, numbers, products, shape);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sums_and_many_blocks() {
+    let mut random = Random(0x51);
+    for products in [Products::F32, Products::Bf16] {
+        for shape in [[3, 5, 1100], [17, 40, 777], [31, 1050, 9], [300, 33, 20], [1, 70, 513]] {
+            for numbers in [Numbers::Units, Numbers::Mixed] {
+                check(&mut random, numbers, products, shape);
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_products() {
+    let mut random = Random(3);
+    for products in [Products::F32, Products::Bf16] {
+        for shape in [[0, 3, 5], [2, 0, 5], [2, 3, 0], [0, 0, 0]] {
+            check(&mut random, Numbers::Mixed, products, shape);
+        }
+    }
+}
+
+#[test]
+fn bfloat16_products_are_those_of_packed_weights() {
+    let mut random = Random(0xb16);
+    for (batch, rows, cols) in [(1, 16, 64), (5, 33, 130), (40, 70, 258)] {
+        let x: Vec<f32> = (0..batch * cols).map(|_| random.unit()).collect();
+        let weights: Vec<bf16> = (0..rows * cols).map(|_| bf16::from_f32(random.unit())).collect();
+        let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut file = vec![0; packed_bytes(DType::BF16, rows, cols).expect("packed")];
+        pack_rows(DType::BF16, &bytes, rows, cols, &mut file);
+        let mut rounded = vec![0; activation_bytes(ActivationClass::Bf16, batch, cols)];
+        for (_, level) in Level::variants() {
+            let class = ActivationClass::Bf16;
+            quantize_activations(level, class, &x, batch, cols, &mut rounded);
+            let activations = Activations { class, bytes: &rounded, batch, cols };
+            let packed = PackedRows { dtype: DType::BF16, bytes: &file, cols };
+            let mut expected = vec![0.0; batch * rows];
+            let mut bands = column_bands(&mut expected, batch, rows, &[0, rows]);
+            packed_matmul(level, activations, packed, None, &mut bands[0], &mut Vec::new());
+
+            let stored = Matrix {
+                elements: Elements::Bf16(&weights),
+                rows,
+                cols,
+                stride: cols,
+                order: Order::RowMajor,
+            };
+            let mut right = PackedRight::new();
+            right.pack(level, Products::Bf16, stored.transposed());
+            let (mut out, mut scratch) = (vec![f32::NAN; batch * rows], GemmScratch::new());
+            let left = Matrix::row_major(&x, batch, cols);
+            let right = Right::Packed(&right);
+            let products = Products::Bf16;
+            gemm(level, products, left, right, Onto::Replace, &mut out, rows, &mut scratch);
+            assert_eq!(bits(&out), bits(&expected), "{} [{batch}, {rows}, {cols}]", level.name());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "packed for")]
+fn operands_packed_for_other_products_are_refused() {
+    let mut packed = PackedRight::new();
+    packed.pack(Level::Scalar, Products::F32, Matrix::row_major(&[1.0], 1, 1));
+    let (mut out, mut scratch) = ([0.0], GemmScratch::new());
+    let left = Matrix::row_major(&[1.0], 1, 1);
+    let right = Right::Packed(&packed);
+    gemm(Level::Scalar, Products::Bf16, left, right, Onto::Add, &mut out, 1, &mut scratch);
+}
+
+#[test]
+#[should_panic(expected = "does not fit")]
+fn operands_that_end_early_are_refused() {
+    let left = Matrix { stride: 3, ..Matrix::row_major(&[1.0; 4], 2, 2) };
+    let (mut out, mut scratch) = ([0.0; 4], GemmScratch::new());
+    let right = Right::Matrix(Matrix::row_major(&[1.0; 4], 2, 2));
+    gemm(Level::Scalar, Products::F32, left, right, Onto::Add, &mut out, 2, &mut scratch);
+}
