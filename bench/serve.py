@@ -12,6 +12,9 @@ Both get two threads, keys and values in f16, and the same requests over the sam
 
 - `16 clients`: 16 at once, each with a prompt of its own of 128 tokens and an answer of 64;
   the ratio is of all tokens of answers per second, from the first request to the last answer.
+  Lucid guesses ahead from the text so far unless it is told not to, llama-server does not, and
+  greedy answers of a random model repeat themselves; so Lucid is measured both ways, and how many
+  guessed tokens were right is told.
 - `short beside 8k`: the time to the first token of a 16-token prompt that comes while another
   client's prompt of 8,000 tokens is being computed. (Less is better, and so in all that follow.)
 - `second turn`: the same for the second turn of a chat of 4,000 tokens.
@@ -31,7 +34,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -42,6 +44,10 @@ import time
 import urllib.parse
 import urllib.request
 import venv
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "clients"))
+
+from ports import free_port  # noqa: E402 - its folder is named above
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = "llama-cpp-python==0.3.36"
@@ -137,12 +143,6 @@ def model(arguments):
     return path
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Server:
     """A server that answers on a port of its own."""
 
@@ -168,10 +168,20 @@ class Server:
         for _ in range(3):
             self.complete(tokens(900, 64), 8)
 
-    def get(self, path):
+    def text(self, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        return connection.getresponse().read().decode()
+
+    def get(self, path):
+        return json.loads(self.text(path))
+
+    def guesses(self):
+        """(tokens guessed ahead so far, those of them that were right): Lucid's only."""
+        page = self.text("/metrics")
+        names = ("lucid_proposed_tokens_total", "lucid_accepted_tokens_total")
+        return tuple(sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+                         if line.startswith(name + "{")) for name in names)
 
     def complete(self, prompt, new_tokens):
         """(seconds to the first token, seconds to the last, texts) of a streamed completion."""
@@ -257,9 +267,10 @@ def second_turn(server, turn):
     return dict(whole=whole, first=first, prompt=again)
 
 
-def lucid_command(binary, path, threads, cache):
+def lucid_command(binary, path, threads, cache, *more):
     return [str(binary), "serve", str(path), "--port", str(free_port()), "-t", str(threads),
-            "--kv", "f16", "--ctx", "9216", "--parallel", "16", "--kv-cache-folder", str(cache)]
+            "--kv", "f16", "--ctx", "9216", "--parallel", "16", "--kv-cache-folder", str(cache),
+            *more]
 
 
 def peer_command(binary, path, threads):
@@ -286,20 +297,31 @@ def one_turn(arguments, lucid, peer, path, turn, cache):
         shutil.rmtree(cache, ignore_errors=True)
         command = lucid_command(lucid, path, arguments.t, cache)
         with running(command, "lucid") as server:
+            before = server.guesses()
+            if "clients" in tests:
+                found["lucid"]["clients"] = clients(server, turn)
+                guessed, right = (now - then for now, then in zip(server.guesses(), before))
+                found["lucid"]["clients"].update(guessed=guessed, right=right)
             measure(server, found["lucid"])
         chat = found["lucid"].get("turn")
         if chat and "restart" in tests:
             with running(lucid_command(lucid, path, arguments.t, cache), "lucid") as server:
                 first, _ = server.complete(chat["prompt"], TURN)
                 found["lucid"]["restart"] = dict(first=first, share=first / chat["whole"])
+        if "clients" in tests:
+            # With nothing in its cache: the prompts are those of the first measurement.
+            shutil.rmtree(cache, ignore_errors=True)
+            command = lucid_command(lucid, path, arguments.t, cache, "--no-speculation")
+            with running(command, "lucid") as server:
+                found["lucid"]["plain"] = clients(server, turn)
 
     def theirs():
         with running(peer_command(peer, path, arguments.t), "llama-server") as server:
+            if "clients" in tests:
+                found["llama-server"]["clients"] = clients(server, turn)
             measure(server, found["llama-server"])
 
     def measure(server, into):
-        if "clients" in tests:
-            into["clients"] = clients(server, turn)
         if "stall" in tests:
             into["stall"] = stall(server, turn)
         if "turn" in tests:
@@ -314,12 +336,17 @@ def one_turn(arguments, lucid, peer, path, turn, cache):
 
 
 def table(turns):
-    def ratios(test, key):
-        return [turn["lucid"][test][key] / turn["llama-server"][test][key]
-                for turn in turns if test in turn["lucid"] and test in turn["llama-server"]]
+    def ratios(test, key, theirs=None):
+        theirs = theirs or test
+        return [turn["lucid"][test][key] / turn["llama-server"][theirs][key]
+                for turn in turns if test in turn["lucid"] and theirs in turn["llama-server"]]
 
     rows = [("16 clients, tokens/s", ratios("clients", "tok_s"), ">= 1.6"),
+            ("16 clients, tokens/s, nothing guessed", ratios("plain", "tok_s", "clients"),
+             ">= 1.6"),
             ("16 clients, first token, median", ratios("clients", "first_median"), ""),
+            ("16 clients, first token, nothing guessed",
+             ratios("plain", "first_median", "clients"), ""),
             ("short beside 8k, first token", ratios("stall", "first"), "<= 0.2"),
             ("4k prompt, first token", ratios("turn", "whole"), ""),
             ("second turn, first token", ratios("turn", "first"), "<= 1.0"),
@@ -331,6 +358,11 @@ def table(turns):
         if values:
             each = ", ".join(f"{value:.3f}" for value in values)
             lines.append(f"| {name} | {statistics.median(values):.3f} ({each}) | {wanted} |")
+    for number, turn in enumerate(turns, 1):
+        if "clients" in turn["lucid"]:
+            guesses = turn["lucid"]["clients"]
+            lines.append(f"\nTurn {number}: of {CLIENTS * ANSWER} tokens, {guesses['guessed']:.0f} "
+                         f"were guessed ahead and {guesses['right']:.0f} of these were right.")
     return "\n".join(lines)
 
 

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """`lucid serve` under many clients that come, go and break off.
 
-    python3 bench/soak.py --model FILE [--lucid BIN] [--seconds 600] [--connections 1000] [--json F]
+    python3 bench/soak.py [--model FILE] [--lucid BIN] [--seconds 600] [--connections 1000] [--json F]
 
-Two parts, over streamed chat completions of a small model:
+Without --model, a tiny one with random weights is written. Two parts, over streamed answers of a
+small model; every other question is a chat, the rest are texts to be continued (all of them where
+the model has no chat template):
 
 - `--connections` requests at once, each on a connection of its own. Each must be answered whole.
 - For `--seconds`, 64 clients in turn ask one of some questions whose answers were heard before,
   each question with a seed of its own; some break off in the middle, without a word. Whoever stays
   must hear to the letter what was heard before.
 
-Then: no answer may be lost or differ, all blocks of keys and values must be back, and the server's
-memory may not have grown between the first and the last quarter by more than a tenth.
+Then: no answer may be lost or differ, all blocks of keys and values must be back, the server's
+memory may not have grown between the first and the last quarter by more than a tenth, it may not
+have panicked, and when it is told to end, it ends well.
 """
 
 import argparse
@@ -19,12 +22,16 @@ import asyncio
 import json
 import pathlib
 import random
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "clients"))
+
+import tiny_model  # noqa: E402 - its folder is named above
+from ports import free_port  # noqa: E402
 
 QUESTIONS = 24
 CLIENTS = 64
@@ -40,31 +47,45 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lucid", type=pathlib.Path, default=pathlib.Path("target/release/lucid"))
-    parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--model", type=pathlib.Path, help="a GGUF file")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--json", type=pathlib.Path)
     return parser.parse_args()
 
 
-def question(index):
+def question(index, chats):
+    """The path and the body of a request."""
     dice = random.Random(index)
     words = " ".join(dice.choice("once there was a little bird who saw the sun and ran".split())
                      for _ in range(dice.randrange(3, 60)))
-    return dict(prompt=words, max_tokens=dice.randrange(8, 48), seed=index, temperature=1.0,
-                stream=True, ignore_eos=True)
+    body = dict(max_tokens=dice.randrange(8, 48), seed=index, temperature=1.0, stream=True,
+                ignore_eos=True)
+    if chats and index % 2:
+        messages = [dict(role="user", content=words)]
+        return "/v1/chat/completions", dict(body, messages=messages)
+    return "/v1/completions", dict(body, prompt=words)
+
+
+def said_in(choice):
+    """The text of a chunk's choice, of either path; reasoning is text here."""
+    delta = choice.get("delta")
+    if delta is None:
+        return choice["text"]
+    return (delta.get("reasoning_content") or "") + (delta.get("content") or "")
 
 
 class Broken(Exception):
     """An answer that did not come whole."""
 
 
-async def ask(port, model, body, pieces_max=None):
-    """The text of a streamed completion; breaks off after so many pieces."""
+async def ask(port, model, asked, pieces_max=None):
+    """The text of a streamed answer; breaks off after so many pieces."""
+    path, body = asked
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         text = json.dumps(dict(body, model=model)).encode()
-        head = (f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        head = (f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n"
                 "Connection: close\r\n\r\n")
         writer.write(head.encode() + text)
@@ -81,7 +102,7 @@ async def ask(port, model, body, pieces_max=None):
                 if "error" in piece:
                     raise Broken(line.decode())
                 for choice in piece["choices"]:
-                    said += choice["text"]
+                    said += said_in(choice)
                 pieces += 1
                 if pieces_max is not None and pieces >= pieces_max:
                     # Without a word: what is unread turns the close into a reset.
@@ -109,17 +130,29 @@ def memory_bytes(process):
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 
-async def blocks_in_use(port):
+async def metric(port, name):
     for line in (await fetch(port, "/metrics")).splitlines():
-        if line.startswith("lucid_kv_blocks_used"):
+        if line.split("{")[0].split(" ")[0] == name:
             return float(line.rsplit(" ", 1)[1])
-    raise SystemExit("/metrics does not tell lucid_kv_blocks_used")
+    raise SystemExit(f"/metrics does not tell {name}")
 
 
-async def at_once(port, model, heard, connections, found):
+async def has_template(port, model):
+    """Whether the model chats."""
+    try:
+        await ask(port, model, question(1, chats=True))
+    except Broken as error:
+        if " 400 " not in str(error):
+            raise
+        say("this model has no chat template: texts are continued only")
+        return False
+    return True
+
+
+async def at_once(port, model, questions, heard, connections, found):
     start = time.perf_counter()
-    bodies = [question(index % QUESTIONS) for index in range(connections)]
-    answers = await asyncio.gather(*(ask(port, model, body) for body in bodies),
+    asked = [questions[index % QUESTIONS] for index in range(connections)]
+    answers = await asyncio.gather(*(ask(port, model, one) for one in asked),
                                    return_exceptions=True)
     lost = [answer for answer in answers if isinstance(answer, BaseException)]
     mixed = [index for index, answer in enumerate(answers)
@@ -130,7 +163,7 @@ async def at_once(port, model, heard, connections, found):
                                 seconds=time.perf_counter() - start)
 
 
-async def soak(port, model, heard, seconds, process, found):
+async def soak(port, model, questions, heard, seconds, process, found):
     counts = dict(whole=0, broken_off=0, lost=0, mixed=0)
     memory = []
     end = time.monotonic() + seconds
@@ -139,10 +172,10 @@ async def soak(port, model, heard, seconds, process, found):
         dice = random.Random(number)
         while time.monotonic() < end:
             index = dice.randrange(QUESTIONS)
-            body = question(index)
+            _, body = questions[index]
             pieces_max = dice.randrange(1, body["max_tokens"]) if dice.random() < 0.4 else None
             try:
-                said = await ask(port, model, body, pieces_max)
+                said = await ask(port, model, questions[index], pieces_max)
             except (Broken, OSError, asyncio.IncompleteReadError) as error:
                 counts["lost"] += 1
                 say(f"lost: {error!r}")
@@ -176,18 +209,21 @@ async def run(arguments, port, process):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("the server does not start") from None
             await asyncio.sleep(0.05)
-    heard = [await ask(port, model, question(index)) for index in range(QUESTIONS)]
-    found = {}
+    chats = await has_template(port, model)
+    questions = [question(index, chats) for index in range(QUESTIONS)]
+    heard = [await ask(port, model, one) for one in questions]
+    found = {"chats": chats}
     if arguments.connections:
-        await at_once(port, model, heard, arguments.connections, found)
+        await at_once(port, model, questions, heard, arguments.connections, found)
         say(json.dumps(found))
     if arguments.seconds:
-        await soak(port, model, heard, arguments.seconds, process, found)
+        await soak(port, model, questions, heard, arguments.seconds, process, found)
     for _ in range(50):
-        found["blocks_left"] = await blocks_in_use(port)
+        found["blocks_left"] = await metric(port, "lucid_kv_blocks_used")
         if not found["blocks_left"]:
             break
         await asyncio.sleep(0.1)
+    found["panics"] = await metric(port, "lucid_panics_total")
     return found
 
 
@@ -199,30 +235,40 @@ def wrong(found):
         lines.append(f"{found['blocks_left']} blocks were not returned")
     if "soak" in found and found["soak"]["growth"] > GROWTH_MAX:
         lines.append(f"memory grew by a factor of {found['soak']['growth']:.3f}")
+    if found["panics"]:
+        lines.append(f"the server panicked {found['panics']:.0f} times")
+    if found["exit"]:
+        lines.append(f"the server ended with status {found['exit']}")
     return lines
 
 
 def main():
     arguments = parse_arguments()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
-        command = [str(arguments.lucid), "serve", str(arguments.model), "--port", str(port),
-                   "--queue", str(max(arguments.connections, 64)), "--kv-cache-folder", folder]
+        model = arguments.model
+        if model is None:
+            model = pathlib.Path(folder) / "tiny.gguf"
+            tiny_model.write(model)
+        cache = str(pathlib.Path(folder) / "kv")
+        command = [str(arguments.lucid), "serve", str(model), "--port", str(port),
+                   "--queue", str(max(arguments.connections, 64)), "--kv-cache-folder", cache]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             found = asyncio.run(run(arguments, port, process))
         finally:
             process.terminate()
             code = process.wait(60)
-    found["exit"] = code
-    print(json.dumps(found, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
-    lines = wrong(found)
-    for line in lines:
-        say(f"wrong: {line}")
+        found["exit"] = code
+        print(json.dumps(found, indent=1))
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=1))
+        lines = wrong(found)
+        for line in lines:
+            say(f"wrong: {line}")
+        if lines:
+            log.seek(0)
+            say(log.read().decode(errors="replace")[-2000:])
     return 1 if lines else 0
 
 

@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import time
 import urllib.request
 
 import tiny_model
+from ports import free_port
 from tour import Tour, walk
 
 PACKAGES = ["openai", "anthropic", "ollama"]
@@ -38,12 +38,6 @@ def parse_arguments():
     parser.add_argument("--only", default=",".join(TOURS), help="some of " + ", ".join(TOURS))
     parser.add_argument("--server", help="a server that runs already, instead of --model")
     return parser.parse_args()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager
