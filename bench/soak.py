@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """`lucid serve` under many clients that come, go and break off.
 
-    python3 bench/soak.py [--model FILE] [--lucid BIN] [--seconds 600] [--connections 1000] [--json F]
+    python3 bench/soak.py [--model FILE] [--lucid BIN] [--seconds 600] [--connections 1000]
+                          [--json F]
 
 Without --model, a tiny one with random weights is written. Two parts, over streamed answers of a
 small model; every other question is a chat, the rest are texts to be continued (all of them where
@@ -178,7 +179,8 @@ async def soak(port, model, questions, heard, seconds, process, found):
                 said = await ask(port, model, questions[index], pieces_max)
             except (Broken, OSError, asyncio.IncompleteReadError) as error:
                 counts["lost"] += 1
-                say(f"lost: {error!r}")
+                if counts["lost"] <= 3:
+                    say(f"lost: {error!r}")
                 continue
             if said is None:
                 counts["broken_off"] += 1
@@ -252,7 +254,9 @@ def main():
             tiny_model.write(model)
         cache = str(pathlib.Path(folder) / "kv")
         command = [str(arguments.lucid), "serve", str(model), "--port", str(port),
-                   "--queue", str(max(arguments.connections, 64)), "--kv-cache-folder", cache]
+                   # A turn that was broken off is let go of a moment after the next was asked for.
+                   "--queue", str(max(arguments.connections, 2 * CLIENTS)),
+                   "--kv-cache-folder", cache]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             found = asyncio.run(run(arguments, port, process))
