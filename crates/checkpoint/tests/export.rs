@@ -1,4 +1,5 @@
 //! Folders for transformers: what is written reads back as the same network.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

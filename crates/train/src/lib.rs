@@ -5,3 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod data;
+mod error;
+mod network;
+mod plan;
+mod random;
+mod schedule;
+
+pub use error::TrainError;
+pub use network::{Architecture, First, Network, Planned, Weights};
+pub use plan::{Dial, Overrides, Plan, Precision, Reason, Rule};
+pub use schedule::{Course, LrSchedule};

@@ -6,7 +6,6 @@
 
 mod error;
 mod pack;
-mod random;
 mod shard;
 mod vocabulary_id;
 

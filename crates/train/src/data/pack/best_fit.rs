@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Lead, Leftover, Span};
-use crate::data::random::Random;
+use crate::random::Random;
 
 /// How many pieces a row can choose from. nanochat's is the same.
 const CHOICE: usize = 1000;

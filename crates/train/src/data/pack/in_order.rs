@@ -5,7 +5,7 @@
 //! last row may be short, all others are full.
 
 use super::{Lead, Span};
-use crate::data::random::Random;
+use crate::random::Random;
 
 /// The rows of one epoch.
 #[derive(Debug)]

@@ -211,7 +211,7 @@ fn a_pass_for_measuring_takes_all_in_order_and_ends() {
 /// Of what best fit cuts off, nanochat's way loses all; of long documents all but a row.
 #[test]
 fn best_fit_fills_rows_and_loses_little_of_long_documents() {
-    let mut random = crate::data::random::Random::new("test", 1, 0);
+    let mut random = crate::random::Random::new("test", 1, 0);
     let lens: Vec<u32> = (0..400).map(|_| 1 + random.below(700) as u32).collect();
     let total: u64 = lens.iter().map(|&len| u64::from(len)).sum();
     let lost = |leftover| {

@@ -1,0 +1,488 @@
+//! From one dial to a whole run: the network, the batch, the rates and the horizon, each with the
+//! rule it came from, and each to be overridden.
+//!
+//! Sources: Hoffmann et al., arXiv:2203.15556 (twenty tokens a parameter); Bi et al. (DeepSeek),
+//! arXiv:2401.02954 (batch and learning rate by compute); Muennighoff et al., arXiv:2305.16264 (four
+//! passes over the same text are nearly as good as new text); Hägele et al., arXiv:2405.18392 (decay
+//! at the end); Liu et al., arXiv:2502.16982 (Muon with AdamW's rate).
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::network::{Architecture, Network};
+use crate::schedule::{Course, LrSchedule};
+
+/// The one number that a person gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// Layers; the width is 64 times as much.
+    Depth(usize),
+    /// Parameters in all, about.
+    Parameters(usize),
+}
+
+/// Who updates the hidden matrices; AdamW updates everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// AdamW as well.
+    AdamW,
+    /// Muon.
+    Muon,
+}
+
+/// How operands enter the products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Rounded to bfloat16, summed in f32.
+    Bf16,
+    /// As they are.
+    F32,
+}
+
+/// What a person set instead of what follows from the dial.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "each is the field of `Plan` or `Network` of its name")]
+pub struct Overrides {
+    pub architecture: Option<Architecture>,
+    pub width: Option<usize>,
+    pub layer_count: Option<usize>,
+    pub head_count: Option<usize>,
+    pub kv_head_count: Option<usize>,
+    pub head_dim: Option<usize>,
+    pub feed_forward_width: Option<usize>,
+    pub context_length: Option<usize>,
+    pub tied_head: Option<bool>,
+    pub batch_tokens: Option<usize>,
+    pub tokens: Option<u64>,
+    pub steps: Option<u64>,
+    pub learning_rate: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub warm_up: Option<u64>,
+    pub decay: Option<u64>,
+    pub floor: Option<f64>,
+    pub course: Option<Course>,
+    pub rule: Option<Rule>,
+    pub precision: Option<Precision>,
+    pub clip: Option<f64>,
+    pub lanes: Option<usize>,
+    pub seed: Option<u64>,
+}
+
+/// A whole run. Everything that decides its numbers is here and in its data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The network.
+    pub network: Network,
+    /// Rows, each of `context_length` tokens, per optimiser step.
+    pub rows_per_step: usize,
+    /// Rows that one lane computes at once.
+    pub rows_per_micro_batch: usize,
+    /// Accumulators of gradients. The sums depend on their number, and on nothing else: not on the
+    /// threads that work on them.
+    pub lanes: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decoupled weight decay of matrices, per step and unit of learning rate.
+    pub weight_decay: f64,
+    /// First and second decay rate of AdamW's averages.
+    pub betas: (f64, f64),
+    /// How the rate goes.
+    pub schedule: LrSchedule,
+    /// Who updates the hidden matrices.
+    pub rule: Rule,
+    /// How operands enter products.
+    pub precision: Precision,
+    /// The gradient's norm at most; larger ones are scaled down to it.
+    pub clip: f64,
+    /// Of the weights and of the order of the data.
+    pub seed: u64,
+}
+
+/// A line of the printed plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reason {
+    /// What was decided.
+    pub name: &'static str,
+    /// Its value, for a person.
+    pub value: String,
+    /// Where it comes from.
+    pub from: String,
+}
+
+/// Training tokens per parameter that is multiplied with.
+const TOKENS_PER_PARAMETER: f64 = 20.0;
+
+/// Passes over the same text at most, unless a person says otherwise.
+const PASSES_MAX: f64 = 4.0;
+
+/// Tokens of a micro-batch, about: enough for products to run at full speed, few enough for the
+/// activations to stay in the second-level cache.
+const MICRO_BATCH_TOKENS: usize = 512;
+
+/// Above so many parameters there is one lane only, and its products are split among the threads.
+const LANES_PARAMETERS_MAX: usize = 100_000_000;
+
+impl Plan {
+    /// The run of a dial, for a vocabulary and a corpus of so many tokens.
+    ///
+    /// # Errors
+    /// `Network` and `Setting`: what is out of range, and what it may be.
+    pub fn new(
+        dial: Dial,
+        vocab_size: usize,
+        corpus_tokens: u64,
+        overrides: &Overrides,
+    ) -> Result<(Self, Vec<Reason>), TrainError> {
+        let mut reasons = Reasons(Vec::new());
+        let network = network(dial, vocab_size, overrides, &mut reasons)?;
+        let tokens = tokens(&network, corpus_tokens, overrides, &mut reasons)?;
+        let compute = 6.0 * network.multiplied_count() as f64 * tokens as f64;
+        let rows_per_step = rows(&network, compute, overrides, &mut reasons)?;
+        let batch_tokens = rows_per_step * network.context_length;
+        let steps = match overrides.steps {
+            Some(steps) => steps.max(1),
+            None => (tokens as f64 / batch_tokens as f64).round().max(1.0) as u64,
+        };
+        reasons.put("steps", &steps, overrides.steps.is_some(), "tokens / batch");
+        let rows_per_micro_batch =
+            (MICRO_BATCH_TOKENS / network.context_length).clamp(1, rows_per_step);
+        let lanes = lanes(&network, rows_per_step, rows_per_micro_batch, overrides);
+        reasons.put("lanes", &lanes, overrides.lanes.is_some(), "sums of gradients; by size");
+        let learning_rate = learning_rate(compute, overrides, &mut reasons)?;
+        let weight_decay = overrides.weight_decay.unwrap_or(0.1);
+        range("weight decay", weight_decay, 0.0..=10.0)?;
+        let set = overrides.weight_decay.is_some();
+        reasons.put("weight decay", &weight_decay, set, "usual with these rates");
+        let schedule = schedule(steps, overrides, &mut reasons)?;
+        let rule = overrides.rule.unwrap_or(Rule::Muon);
+        let precision = overrides.precision.unwrap_or(Precision::Bf16);
+        let clip = overrides.clip.unwrap_or(1.0);
+        range("clip", clip, 1e-6..=1e6)?;
+        let plan = Self {
+            network,
+            rows_per_step,
+            rows_per_micro_batch,
+            lanes,
+            learning_rate,
+            weight_decay,
+            betas: (0.9, 0.95),
+            schedule,
+            rule,
+            precision,
+            clip,
+            seed: overrides.seed.unwrap_or(1),
+        };
+        Ok((plan, reasons.0))
+    }
+
+    /// Tokens per optimiser step.
+    pub fn batch_tokens(&self) -> usize {
+        self.rows_per_step * self.network.context_length
+    }
+
+    /// Tokens of the whole run.
+    pub fn tokens(&self) -> u64 {
+        self.schedule.steps * self.batch_tokens() as u64
+    }
+
+    /// Gives the run another number of steps; warm-up and decay keep their shares.
+    pub fn with_steps(&mut self, steps: u64) {
+        let share = |part: u64| {
+            let exact = part as f64 * steps as f64 / self.schedule.steps.max(1) as f64;
+            exact.round() as u64
+        };
+        let (warm_up, decay) = (share(self.schedule.warm_up), share(self.schedule.decay));
+        self.schedule = LrSchedule { steps, warm_up, decay, ..self.schedule };
+    }
+}
+
+struct Reasons(Vec<Reason>);
+
+impl Reasons {
+    fn put(&mut self, name: &'static str, value: &impl ToString, set: bool, rule: &str) {
+        let from = if set { "set".to_owned() } else { rule.to_owned() };
+        self.0.push(Reason { name, value: value.to_string(), from });
+    }
+}
+
+fn range(what: &str, found: f64, allowed: std::ops::RangeInclusive<f64>) -> Result<(), TrainError> {
+    if allowed.contains(&found) {
+        return Ok(());
+    }
+    let expected = format!("{} to {}", allowed.start(), allowed.end());
+    Err(TrainError::Setting { what: what.to_owned(), found: found.to_string(), expected })
+}
+
+/// The network of a depth.
+fn of_depth(depth: usize, vocab_size: usize) -> Network {
+    let width = 64 * depth;
+    let head_dim = if width < 1024 { 64 } else { 128 };
+    let head_count = (width / head_dim).max(1);
+    Network {
+        architecture: Architecture::Qwen3,
+        vocab_size,
+        width,
+        layer_count: depth,
+        head_count,
+        kv_head_count: head_count,
+        head_dim,
+        // 8/3 of the width: as many parameters as two matrices of four times the width have
+        // (Shazeer, arXiv:2002.05202).
+        feed_forward_width: (width * 8).div_ceil(3).next_multiple_of(64),
+        context_length: [256, 512, 1024, 2048][(depth.saturating_sub(1) / 4).min(3)],
+        tied_head: depth <= 8,
+        rotary_theta: 10_000.0,
+    }
+}
+
+fn network(
+    dial: Dial,
+    vocab_size: usize,
+    overrides: &Overrides,
+    reasons: &mut Reasons,
+) -> Result<Network, TrainError> {
+    let depth = match dial {
+        Dial::Depth(depth) => depth,
+        Dial::Parameters(wanted) => nearest_depth(wanted, vocab_size),
+    };
+    if !(1..=256).contains(&depth) {
+        return Err(TrainError::Setting {
+            what: "depth".to_owned(),
+            found: depth.to_string(),
+            expected: "1 to 256".to_owned(),
+        });
+    }
+    let base = of_depth(depth, vocab_size);
+    let width = overrides.width.unwrap_or(base.width);
+    let head_dim = overrides.head_dim.unwrap_or_else(|| match overrides.head_count {
+        Some(heads) if heads > 0 => width / heads,
+        _ => base.head_dim,
+    });
+    let head_count = overrides.head_count.unwrap_or((width / head_dim.max(1)).max(1));
+    let narrowed = (width * 8).div_ceil(3).next_multiple_of(64);
+    let network = Network {
+        architecture: overrides.architecture.unwrap_or(base.architecture),
+        vocab_size,
+        width,
+        layer_count: overrides.layer_count.unwrap_or(base.layer_count),
+        head_count,
+        kv_head_count: overrides.kv_head_count.unwrap_or(head_count),
+        head_dim,
+        feed_forward_width: overrides.feed_forward_width.unwrap_or(narrowed),
+        context_length: overrides.context_length.unwrap_or(base.context_length),
+        tied_head: overrides.tied_head.unwrap_or(base.tied_head),
+        rotary_theta: base.rotary_theta,
+    };
+    network.check()?;
+    let dial = match dial {
+        Dial::Depth(_) => "the dial".to_owned(),
+        Dial::Parameters(wanted) => format!("the depth nearest to {wanted} parameters"),
+    };
+    let Overrides { width, head_dim, head_count, kv_head_count, .. } = overrides;
+    reasons.put("layers", &network.layer_count, overrides.layer_count.is_some(), &dial);
+    reasons.put("width", &network.width, width.is_some(), "64 a layer");
+    let heads = format!("{} x {}", network.head_count, network.head_dim);
+    let set = head_dim.is_some() || head_count.is_some();
+    reasons.put("heads", &heads, set, "64 wide, 128 from a width of 1024");
+    let set = kv_head_count.is_some();
+    reasons.put("key-value heads", &network.kv_head_count, set, "as many");
+    let set = overrides.feed_forward_width.is_some();
+    reasons.put("feed-forward width", &network.feed_forward_width, set, "8/3 of the width");
+    let set = overrides.context_length.is_some();
+    reasons.put("context", &network.context_length, set, "by depth: 256 to 2048");
+    let head = if network.tied_head { "the embeddings" } else { "its own" };
+    reasons.put("head", &head, overrides.tied_head.is_some(), "tied up to 8 layers");
+    let set = overrides.architecture.is_some();
+    reasons.put("architecture", &network.architecture.name(), set, "norms on queries and keys");
+    reasons.put("parameters", &network.parameter_count(), false, "all of these");
+    Ok(network)
+}
+
+fn nearest_depth(wanted: usize, vocab_size: usize) -> usize {
+    let distance = |depth: usize| {
+        let count = of_depth(depth, vocab_size).parameter_count() as f64;
+        (count.ln() - (wanted.max(1) as f64).ln()).abs()
+    };
+    (1..=96).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap_or(1)
+}
+
+fn tokens(
+    network: &Network,
+    corpus_tokens: u64,
+    overrides: &Overrides,
+    reasons: &mut Reasons,
+) -> Result<u64, TrainError> {
+    let wanted = TOKENS_PER_PARAMETER * network.multiplied_count() as f64;
+    let there = PASSES_MAX * corpus_tokens as f64;
+    let (tokens, rule) = match overrides.tokens {
+        Some(tokens) => (tokens, ""),
+        None if wanted <= there => (wanted as u64, "20 a parameter"),
+        None => (there as u64, "four passes over the text: it has no more"),
+    };
+    if tokens == 0 {
+        return Err(TrainError::Setting {
+            what: "tokens".to_owned(),
+            found: "0".to_owned(),
+            expected: "some text to train on".to_owned(),
+        });
+    }
+    reasons.put("tokens", &tokens, overrides.tokens.is_some(), rule);
+    Ok(tokens)
+}
+
+/// Rows per step: a whole number of micro-batches for every lane where there are enough.
+fn rows(
+    network: &Network,
+    compute: f64,
+    overrides: &Overrides,
+    reasons: &mut Reasons,
+) -> Result<usize, TrainError> {
+    let tokens = match overrides.batch_tokens {
+        Some(tokens) => tokens as f64,
+        None => 0.292 * compute.powf(0.3271),
+    };
+    let rows = (tokens / network.context_length as f64).round().max(1.0);
+    if rows > 1e7 {
+        return Err(TrainError::Setting {
+            what: "batch tokens".to_owned(),
+            found: tokens.to_string(),
+            expected: "at most 10^7 rows".to_owned(),
+        });
+    }
+    let rows = match overrides.batch_tokens {
+        Some(_) => rows as usize,
+        None => (rows as usize).next_multiple_of(if rows < 16.0 { 4 } else { 8 }),
+    };
+    let set = overrides.batch_tokens.is_some();
+    reasons.put("batch tokens", &(rows * network.context_length), set, "0.292 C^0.3271");
+    Ok(rows)
+}
+
+fn lanes(network: &Network, rows: usize, micro: usize, overrides: &Overrides) -> usize {
+    let most = rows.div_ceil(micro);
+    let by_size = match network.parameter_count() {
+        0..20_000_000 => 8,
+        20_000_000..LANES_PARAMETERS_MAX => 4,
+        _ => 1,
+    };
+    overrides.lanes.unwrap_or(by_size).clamp(1, most.max(1))
+}
+
+fn learning_rate(
+    compute: f64,
+    overrides: &Overrides,
+    reasons: &mut Reasons,
+) -> Result<f64, TrainError> {
+    let rate = overrides.learning_rate.unwrap_or_else(|| {
+        let rate = (0.3118 * compute.powf(-0.125)).min(6e-3);
+        (rate * 1e5).round() / 1e5
+    });
+    range("learning rate", rate, 1e-9..=10.0)?;
+    reasons.put("learning rate", &rate, overrides.learning_rate.is_some(), "0.3118 C^-0.125");
+    Ok(rate)
+}
+
+fn schedule(
+    steps: u64,
+    overrides: &Overrides,
+    reasons: &mut Reasons,
+) -> Result<LrSchedule, TrainError> {
+    let warm_up = overrides.warm_up.unwrap_or((steps / 50).clamp(1, 2000)).min(steps);
+    let decay = overrides.decay.unwrap_or(steps * 2 / 5).min(steps);
+    let floor = overrides.floor.unwrap_or(0.0);
+    range("floor", floor, 0.0..=1.0)?;
+    let course = overrides.course.unwrap_or(Course::Constant);
+    reasons.put("warm-up steps", &warm_up, overrides.warm_up.is_some(), "2 % of the run");
+    if course == Course::Constant {
+        reasons.put("decay steps", &decay, overrides.decay.is_some(), "the last 40 %");
+    }
+    Ok(LrSchedule { course, steps, warm_up, decay, floor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(dial: Dial, overrides: &Overrides) -> Plan {
+        Plan::new(dial, 4096, 50_000_000, overrides).unwrap().0
+    }
+
+    #[test]
+    fn a_deeper_network_is_wider_and_trained_longer_with_a_smaller_rate() {
+        let none = Overrides::default();
+        let plans: Vec<Plan> = [2, 4, 6].map(|depth| plan(Dial::Depth(depth), &none)).to_vec();
+        for pair in plans.windows(2) {
+            assert!(pair[0].network.width < pair[1].network.width);
+            assert!(pair[0].tokens() < pair[1].tokens());
+            assert!(pair[0].learning_rate > pair[1].learning_rate);
+            assert!(pair[0].batch_tokens() <= pair[1].batch_tokens());
+        }
+        assert_eq!(plans[1].network.width, 256);
+        assert_eq!(plans[1].network.feed_forward_width, 704);
+    }
+
+    #[test]
+    fn every_override_is_kept_and_called_set() {
+        let overrides = Overrides {
+            width: Some(192),
+            head_count: Some(3),
+            batch_tokens: Some(4096),
+            tokens: Some(1_000_000),
+            learning_rate: Some(0.01),
+            warm_up: Some(7),
+            ..Overrides::default()
+        };
+        let (plan, reasons) = Plan::new(Dial::Depth(4), 512, 1000, &overrides).unwrap();
+        assert_eq!((plan.network.width, plan.network.head_dim), (192, 64));
+        assert_eq!(plan.batch_tokens(), 4096);
+        assert_eq!(plan.schedule.steps, 244);
+        assert_eq!(plan.schedule.warm_up, 7);
+        let set = |name| reasons.iter().any(|r| r.name == name && r.from == "set");
+        assert!(
+            ["width", "heads", "tokens", "learning rate", "warm-up steps"].map(set) == [true; 5]
+        );
+        assert!(!set("context"));
+    }
+
+    #[test]
+    fn a_size_finds_the_depth_nearest_to_it() {
+        let none = Overrides::default();
+        let count = plan(Dial::Parameters(7_000_000), &none).network.parameter_count();
+        assert!((5_000_000..10_000_000).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn little_text_ends_the_run_after_four_passes() {
+        let none = Overrides::default();
+        let (plan, reasons) = Plan::new(Dial::Depth(4), 4096, 100_000, &none).unwrap();
+        assert!(plan.tokens() <= 500_000);
+        assert!(reasons.iter().any(|reason| reason.from.contains("four passes")));
+        assert!(Plan::new(Dial::Depth(4), 4096, 0, &none).is_err());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        let refused = |dial, overrides: &Overrides| {
+            Plan::new(dial, 4096, 1_000_000, overrides).unwrap_err().to_string()
+        };
+        let none = Overrides::default();
+        assert!(refused(Dial::Depth(0), &none).contains("depth"));
+        let rate = Overrides { learning_rate: Some(f64::NAN), ..none.clone() };
+        assert!(refused(Dial::Depth(2), &rate).contains("learning rate"));
+        let wide = Overrides { batch_tokens: Some(usize::MAX), ..none.clone() };
+        assert!(refused(Dial::Depth(2), &wide).contains("batch tokens"));
+        let heads = Overrides { head_count: Some(0), ..none };
+        assert!(refused(Dial::Depth(2), &heads).contains("heads"));
+    }
+
+    #[test]
+    fn a_new_horizon_keeps_the_shares() {
+        let mut plan = plan(Dial::Depth(2), &Overrides::default());
+        plan.with_steps(1000);
+        assert_eq!(plan.schedule.steps, 1000);
+        assert!((15..=25).contains(&plan.schedule.warm_up), "{}", plan.schedule.warm_up);
+        assert!((390..=410).contains(&plan.schedule.decay), "{}", plan.schedule.decay);
+    }
+}
