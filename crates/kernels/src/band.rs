@@ -64,6 +64,18 @@ pub fn column_bands<'a>(
     bounds.windows(2).map(band).collect()
 }
 
+/// Some columns of `[rows, cols]` alone: without the list that `column_bands` makes.
+pub fn column_band(
+    matrix: &mut [f32],
+    rows: usize,
+    cols: usize,
+    columns: Range<usize>,
+) -> ColumnBand<'_> {
+    assert_eq!(Some(matrix.len()), rows.checked_mul(cols), "a matrix of another size");
+    assert!(columns.start <= columns.end && columns.end <= cols, "columns {columns:?} of {cols}");
+    ColumnBand { base: matrix.as_mut_ptr(), rows, stride: cols, columns, matrix: PhantomData }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +100,20 @@ mod tests {
         for (i, x) in matrix.iter().enumerate() {
             assert_eq!(*x, (i / cols * 10 + i % cols) as f32 + 1.0);
         }
+    }
+
+    #[test]
+    fn a_band_alone_leaves_the_other_columns() {
+        let mut matrix = [0.0; 6];
+        let mut band = column_band(&mut matrix, 2, 3, 1..2);
+        (band.row_mut(0)[0], band.row_mut(1)[0]) = (1.0, 2.0);
+        assert_eq!(matrix, [0.0, 1.0, 0.0, 0.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "columns 2..4 of 3")]
+    fn columns_outside_are_refused() {
+        column_band(&mut [0.0; 6], 2, 3, 2..4);
     }
 
     #[test]

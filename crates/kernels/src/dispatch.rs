@@ -51,6 +51,21 @@ impl Level {
         variants
     }
 
+    /// Runs `f`, which is compiled for the level's instructions: plain loops on slices become
+    /// vectors of its width, and `mul_add` one instruction. What `f` calls must be
+    /// `#[inline(always)]`, and so must the closure itself, or it is compiled for the baseline. Bits
+    /// do not depend on the level: the compiler reorders no sum.
+    #[inline(always)]
+    pub fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        match self {
+            Level::Scalar => f(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(token) => token.vectorize(f),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(token) => token.vectorize(f),
+        }
+    }
+
     /// `scalar`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {

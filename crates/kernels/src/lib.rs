@@ -30,7 +30,7 @@ pub use attention::{
     AttentionRows, AttentionScratch, AttentionShape, KV_CHUNK, KV_RUN, KvDType, attend, attend_run,
     merge_runs, store_kv,
 };
-pub use band::{ColumnBand, column_bands};
+pub use band::{ColumnBand, column_band, column_bands};
 pub use ceilings::{Multiplier, READ_ACCUMULATORS, ReadPattern, multiply, read_all};
 pub use dispatch::Level;
 pub use dot::dot;
