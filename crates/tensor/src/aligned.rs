@@ -5,7 +5,7 @@ const LINE: usize = 64;
 
 /// A buffer of numbers whose first byte lies at a multiple of 64.
 #[derive(Default)]
-pub(super) struct Aligned<T> {
+pub(crate) struct Aligned<T> {
     buffer: Vec<T>,
     start: usize,
     len: usize,
@@ -13,19 +13,19 @@ pub(super) struct Aligned<T> {
 
 impl<T: Copy + Default> Aligned<T> {
     /// Zeros.
-    pub(super) fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Self {
         let mut buffer = Self::default();
         buffer.resize(len);
         buffer
     }
 
     /// Elements that fit without a new allocation.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.buffer.len().saturating_sub(LINE / size_of::<T>())
     }
 
     /// Changes the length. The contents are arbitrary afterwards.
-    pub(super) fn resize(&mut self, len: usize) {
+    pub(crate) fn resize(&mut self, len: usize) {
         if self.capacity() < len || self.buffer.is_empty() {
             // Fresh from the allocator: its zeros cost no pass over the memory, and what was there
             // needs no copy.
@@ -37,11 +37,24 @@ impl<T: Copy + Default> Aligned<T> {
         self.len = len;
     }
 
-    pub(super) fn as_slice(&self) -> &[T] {
+    /// Adds zeros at the end and keeps what is there.
+    pub(crate) fn extend(&mut self, count: usize) {
+        let from = self.len;
+        let len = from + count;
+        if self.capacity() < len {
+            let mut larger = Self::zeroed(len.max(2 * from));
+            larger.as_mut_slice()[..from].copy_from_slice(self.as_slice());
+            *self = larger;
+        }
+        self.len = len;
+        self.as_mut_slice()[from..].fill(T::default());
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
         &self.buffer[self.start..self.start + self.len]
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.buffer[self.start..self.start + self.len]
     }
 }
@@ -64,6 +77,18 @@ mod tests {
     fn every_buffer_starts_at_a_line() {
         check::<u8>();
         check::<f32>();
+    }
+
+    #[test]
+    fn what_is_there_stays_when_more_is_added() {
+        let mut buffer = Aligned::<u16>::default();
+        for count in 1..50 {
+            let from = buffer.as_slice().len();
+            buffer.extend(count);
+            assert!(buffer.as_slice()[from..].iter().all(|&x| x == 0));
+            buffer.as_mut_slice()[from..].fill(count as u16);
+        }
+        assert!((1..50u16).flat_map(|x| vec![x; x as usize]).eq(buffer.as_slice().to_vec()));
     }
 
     #[test]

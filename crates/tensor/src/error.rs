@@ -32,6 +32,19 @@ pub enum TensorError {
         /// Bytes there.
         found: usize,
     },
+    /// Only floats can be trained.
+    #[error(
+        "tensor `{name}` at byte {offset} is {dtype}, which cannot be trained; convert the model \
+         to f32, f16 or bf16 first"
+    )]
+    Quantised {
+        /// The tensor.
+        name: String,
+        /// Where its data starts.
+        offset: u64,
+        /// Its format.
+        dtype: crate::DType,
+    },
     /// Packed weights do not fit.
     #[error(
         "the system refuses {bytes} bytes for packed weights; --no-pack runs from the mapped file"

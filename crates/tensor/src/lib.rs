@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aligned;
 mod array;
 mod eager;
 mod error;
@@ -10,6 +11,7 @@ mod metadata;
 mod ops;
 mod pass;
 mod source;
+mod tape;
 
 pub use array::{Number, Numbers, Texts};
 pub use eager::{
@@ -17,11 +19,14 @@ pub use eager::{
     KvShape, LowRank, PackedFrom, Packing, RotaryId, WeightId,
 };
 pub use error::TensorError;
-pub use lucid_kernels::{DType, Level, dequantize_row, quantize_row};
+pub use lucid_kernels::{DType, Level, Products, dequantize_row, quantize_row};
 pub use metadata::{MetaArray, MetaValue, Metadata, MetadataError};
 pub use ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotaryPairing, RotarySpec, Site};
 pub use pass::{KV_BLOCK_LEN, KvBlockId, Pass, PassRow};
 pub use source::{TensorView, WeightSource};
+pub use tape::{
+    ParameterId, Parameters, Purpose, Recompute, RotaryHandle, Tape, TapeOptions, TapeValue,
+};
 
 /// The version of what `Eager` computes, to the bit. Raised whenever a sum of it or of the kernels
 /// runs in another order, or anything is rounded otherwise: keys and values that are kept on disk

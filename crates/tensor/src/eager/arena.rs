@@ -1,7 +1,7 @@
 //! Recycled activation buffers behind Copy handles. A handle carries a generation, so that the use
 //! of a dead value is a panic in a test and not a wrong number in a conversation.
 
-use super::aligned::Aligned;
+use crate::aligned::Aligned;
 
 /// A handle on a `[rows, width]` matrix of the current pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use lucid_kernels::{self as kernels, KV_CHUNK, KvDType, Level};
 use lucid_sys::ThreadPool;
 
 use super::Scratch;
-use super::aligned::Aligned;
+use crate::aligned::Aligned;
 use crate::{KV_BLOCK_LEN, KvBlockId, Pass};
 
 const _: () = assert!(KV_BLOCK_LEN == KV_CHUNK, "a block holds one chunk of each head");

@@ -10,9 +10,9 @@ use lucid_kernels::{
 use lucid_sys::ThreadPool;
 
 use super::Scratch;
-use super::aligned::Aligned;
 use super::arena::Draft;
 use super::weights::{Matrix, Rows, WeightId, WeightTable};
+use crate::aligned::Aligned;
 use crate::ops::{Activation, Linear};
 
 /// Bands per thread: enough that a thread that was held up does not hold up the others.

@@ -8,7 +8,6 @@
 //! holds a layer's worth of activations however deep the network is.
 
 mod adapter;
-mod aligned;
 mod arena;
 mod attention;
 mod kv;
@@ -24,6 +23,7 @@ use std::sync::Arc;
 use lucid_kernels::{self as kernels, Level};
 use lucid_sys::ThreadPool;
 
+use crate::aligned::Aligned;
 use crate::ops::{Activation, AttentionSpec, Linear, Norm, Ops, RotarySpec, Site};
 use crate::{KvBlockId, Pass, TensorError, TensorView};
 
@@ -97,7 +97,7 @@ struct Rotary {
 struct Scratch {
     weights: Vec<f32>,
     /// Rows regrouped in passing.
-    packed: aligned::Aligned<u8>,
+    packed: Aligned<u8>,
     attention: kernels::AttentionScratch,
     /// Results of runs of a context, while they wait to be merged; the first thread's only.
     partials: Vec<f32>,

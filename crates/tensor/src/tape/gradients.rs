@@ -1,0 +1,71 @@
+//! The gradients of all parameters that one tape has summed, laid out as the masters are.
+
+use super::parameters::{Block, ParameterId, Parameters, Place};
+use super::values::Buffer;
+
+#[derive(Default)]
+pub(super) struct Gradients {
+    matrices: Buffer,
+    vectors: Buffer,
+}
+
+impl Gradients {
+    /// Makes sure that every parameter has its gradient; new ones are zero.
+    pub(super) fn fit(&mut self, parameters: &Parameters) {
+        let [matrices, vectors] = parameters.sizes();
+        self.matrices.extend(matrices - self.matrices.as_slice().len());
+        self.vectors.extend(vectors - self.vectors.as_slice().len());
+    }
+
+    pub(super) fn zero(&mut self) {
+        self.matrices.as_mut_slice().fill(0.0);
+        self.vectors.as_mut_slice().fill(0.0);
+    }
+
+    pub(super) fn slice(&self, place: Place) -> &[f32] {
+        match place {
+            Place::Matrix { start, rows, cols } => {
+                &self.matrices.as_slice()[start..][..rows * cols]
+            }
+            Place::Vector { start, len } => &self.vectors.as_slice()[start..][..len],
+        }
+    }
+
+    pub(super) fn all(&self) -> [&[f32]; 2] {
+        [self.matrices.as_slice(), self.vectors.as_slice()]
+    }
+
+    pub(super) fn all_mut(&mut self) -> [&mut [f32]; 2] {
+        [self.matrices.as_mut_slice(), self.vectors.as_mut_slice()]
+    }
+
+    pub(super) fn block_mut(&mut self, block: Block) -> &mut [f32] {
+        &mut self.matrices.as_mut_slice()[block.range()]
+    }
+
+    pub(super) fn vector_mut(&mut self, parameters: &Parameters, id: ParameterId) -> &mut [f32] {
+        match parameters.place(id) {
+            Place::Vector { start, len } => &mut self.vectors.as_mut_slice()[start..][..len],
+            Place::Matrix { .. } => panic!("a matrix stands where a vector is needed"),
+        }
+    }
+
+    /// Those of a weight, and of a bias if there is one.
+    pub(super) fn pair_mut(
+        &mut self,
+        parameters: &Parameters,
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+    ) -> (&mut [f32], Option<&mut [f32]>) {
+        let range = |id| match parameters.place(id) {
+            Place::Vector { start, len } => start..start + len,
+            Place::Matrix { .. } => panic!("a matrix stands where a vector is needed"),
+        };
+        let weight = range(weight);
+        let vectors = self.vectors.as_mut_slice();
+        let Some(bias) = bias.map(range) else { return (&mut vectors[weight], None) };
+        let [weight, bias] =
+            vectors.get_disjoint_mut([weight, bias]).expect("two parameters do not overlap");
+        (weight, Some(bias))
+    }
+}

@@ -1,0 +1,5 @@
+//! The training executor, operation by operation.
+
+mod fixture;
+mod operations;
+mod passes;
