@@ -53,8 +53,8 @@ impl Level {
 
     /// Runs `f`, which is compiled for the level's instructions: plain loops on slices become
     /// vectors of its width, and `mul_add` one instruction. What `f` calls must be
-    /// `#[inline(always)]`, and so must the closure itself, or it is compiled for the baseline. Bits
-    /// do not depend on the level: the compiler reorders no sum.
+    /// `#[inline(always)]`, and so must the closure itself, or it is compiled for the baseline.
+    /// Bits do not depend on the level: the compiler reorders no sum.
     #[inline(always)]
     pub fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         match self {

@@ -1,14 +1,15 @@
 //! Causal attention over the rows of each document, and its gradients.
 //!
 //! Forward goes through the kernels of `Eager`, over the same chunks of keys and values, so its
-//! bits are those that serving gives. Backward computes the probabilities of a tile of rows anew and
-//! keeps none: with `P = softmax(S)`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP))`,
-//! `dQ = dS K`, `dK = dS^T Q`, `dV = P^T dO`. Source: Dao, arXiv:2307.08691, section 3.1.
+//! bits are those that serving gives. Backward computes the probabilities of a tile of rows anew
+//! and keeps none: with `P = softmax(S)`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP))`, `dQ = dS K`,
+//! `dK = dS^T Q`, `dV = P^T dO`. Source: Dao, arXiv:2307.08691, section 3.1.
 //!
-//! Departures: (1) a tile sees all of its positions at once, so no statistics are kept from forward;
-//! (2) `rowsum(P dP)` is summed from what the tile has, not from the output, so that the row of `dS`
-//! sums to zero even where stored keys and values were rounded; (3) products are f32 whatever the
-//! others are; (4) the gradient passes the rounding of stored keys and values as if there were
+//! Departures: (1) a tile sees all of its positions at once, so no statistics are kept from
+//! forward;
+//! (2) `rowsum(P dP)` is summed from what the tile has, not from the output, so that the row of
+//! `dS` sums to zero even where stored keys and values were rounded; (3) products are f32 whatever
+//! the others are; (4) the gradient passes the rounding of stored keys and values as if there were
 //! none.
 
 use std::ops::Range;
@@ -61,8 +62,8 @@ impl Operands<'_> {
     }
 }
 
-/// Fills `out`, `[rows, head_count * value_dim]`. Documents are ranges of rows, each from position 0
-/// on.
+/// Fills `out`, `[rows, head_count * value_dim]`. Documents are ranges of rows, each from position
+/// 0 on.
 pub(super) fn forward(
     level: Level,
     kv: KvDType,

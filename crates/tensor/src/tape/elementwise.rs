@@ -1,6 +1,6 @@
 //! Backward of what is no product: plain loops, compiled for the instructions of the level
-//! (`Level::vectorize`). Sums along a row run in sixteen lanes and the fixed tree of `kernels`; sums
-//! over rows ascend. So nothing depends on the level.
+//! (`Level::vectorize`). Sums along a row run in sixteen lanes and the fixed tree of `kernels`;
+//! sums over rows ascend. So nothing depends on the level.
 
 use lucid_kernels::{self as kernels, Level};
 
@@ -310,7 +310,9 @@ pub(super) fn scale_and_dot(level: Level, x: &mut [f32], factor: f32, y: &[f32])
     level.vectorize(
         #[inline(always)]
         || {
-            x.iter_mut().for_each(|x| *x *= factor);
+            for x in &mut *x {
+                *x *= factor;
+            }
             sum(
                 [x, y, y],
                 #[inline(always)]

@@ -18,8 +18,8 @@ use super::{Purpose, Tape};
 use crate::TokenId;
 use crate::ops::Linear;
 
-/// Logits of a chunk, about: large enough that the gradient of the matrix, which is read and written
-/// once for each chunk, costs less than the products.
+/// Logits of a chunk, about: large enough that the gradient of the matrix, which is read and
+/// written once for each chunk, costs less than the products.
 const CHUNK_ELEMENTS: usize = 1 << 20;
 
 /// Rows of a chunk, at least and at most.
@@ -63,17 +63,16 @@ struct Task<'a> {
 }
 
 impl Tape {
-    /// Cross-entropy of each row in nats, `-log softmax(logits)[target]`, and the gradient of the sum
-    /// of `weights[i] * loss[i]`: that of the head's parameters and input is made at once,
+    /// Cross-entropy of each row in nats, `-log softmax(logits)[target]`, and the gradient of the
+    /// sum of `weights[i] * loss[i]`: that of the head's parameters and input is made at once,
     /// `backward` does the rest. Rows of weight 0 are skipped: their loss is told as 0, and their
     /// targets mean nothing.
     ///
     /// A loss that is not one cross-entropy fits as well: compute the log-probabilities first
     /// (`losses`, negated), then call this with `weights[i] = -dL/dlog p[i]`.
     ///
-    /// # Panics
-    /// The pass is no `Purpose::Train`, `logits` are not the head's, there is not one target and one
-    /// weight for each row, or a target is beyond the vocabulary.
+    /// # Panics The pass is no `Purpose::Train`, `logits` are not the head's, there is not one
+    /// target and one weight for each row, or a target is beyond the vocabulary.
     pub fn cross_entropy(
         &mut self,
         logits: TapeValue,

@@ -2,9 +2,9 @@
 //! hand-written derivative.
 //!
 //! One tape computes one micro-batch on the thread that calls it. Several tapes (`lane`) share the
-//! parameters, for reading, and sum gradients of their own; whoever owns them adds those in an order
-//! of his choice. Every sum of a tape runs in an order that shapes fix, so a run is the same to the
-//! bit whatever computes beside it.
+//! parameters, for reading, and sum gradients of their own; whoever owns them adds those in an
+//! order of his choice. Every sum of a tape runs in an order that shapes fix, so a run is the same
+//! to the bit whatever computes beside it.
 //!
 //! A step of training:
 //! 1. `begin` says what the rows are; `Transformer::forward` runs on the tape.
@@ -17,13 +17,13 @@
 //!
 //! Precision: masters, activations, gradients and sums are f32. With `Products::Bf16` the operands
 //! of every product with a parameter are rounded to bfloat16, forward and backward, and the token
-//! embedding is too, so that forward gives the bits of `Eager` on the same weights in bfloat16. With
-//! `Products::F32` results agree with `Eager` up to rounding: its f32 products sum in another order,
-//! which would cost a training product several times the registers.
+//! embedding is too, so that forward gives the bits of `Eager` on the same weights in bfloat16.
+//! With `Products::F32` results agree with `Eager` up to rounding: its f32 products sum in another
+//! order, which would cost a training product several times the registers.
 //!
 //! Memory: all activations that backward needs, in buffers that the next pass uses again. With
-//! `Recompute::Scopes` only what scopes hand on is kept, and the inside of a scope is computed again
-//! when backward reaches it.
+//! `Recompute::Scopes` only what scopes hand on is kept, and the inside of a scope is computed
+//! again when backward reaches it.
 
 mod attention;
 mod backward;
@@ -156,8 +156,8 @@ impl Tape {
         }
     }
 
-    /// Another tape over the same parameters, with gradients of its own, for another thread. A model
-    /// that was bound to one runs on all of them.
+    /// Another tape over the same parameters, with gradients of its own, for another thread. A
+    /// model that was bound to one runs on all of them.
     #[must_use]
     pub fn lane(&self) -> Self {
         Self::over(self.options, Arc::clone(&self.shared), self.rotaries.clone())

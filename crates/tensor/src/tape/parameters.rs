@@ -207,9 +207,10 @@ impl Parameters {
         memory.extend(elements);
         let values = &mut memory.as_mut_slice()[start..];
         kernels::dequantize_row(self.level, view.dtype, &view.data, values);
-        let place = match vector {
-            true => Place::Vector { start, len: elements },
-            false => Place::Matrix { start, rows, cols },
+        let place = if vector {
+            Place::Vector { start, len: elements }
+        } else {
+            Place::Matrix { start, rows, cols }
         };
         self.entries.push(Entry { name: view.name.clone(), shape: view.shape.clone(), place });
         self.version += 1;

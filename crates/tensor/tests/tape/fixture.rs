@@ -81,7 +81,7 @@ impl<F: Fn(&mut Tape, &[ParameterId]) -> TapeValue> Network<F> {
         let mut random = Random(1);
         let bind = |(index, shape): (usize, &&[usize])| {
             let centre = if shape.len() == 1 { centre } else { 0.0 };
-            tape.bind(&random.view(&format!("p{index}"), shape, centre)).unwrap()
+            tape.bind(&random.view(&format!("p{index}"), shape, centre)).expect("floats")
         };
         let ids = shapes.iter().enumerate().map(bind).collect();
         Self { tape, ids, forward }

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use lucid_tensor::Site::{AfterAttention, AfterLayer, Embedding};
 use lucid_tensor::{
     Activation, AttentionSpec, Linear, Norm, Ops, ParameterId, PassRow, Products, Purpose,
-    Recompute, RotaryPairing, RotarySpec, Site, Tape, TapeOptions, TapeValue,
+    Recompute, RotaryPairing, RotarySpec, Tape, TapeOptions, TapeValue,
 };
 
 use crate::fixture::{Batch, Network, OPTIONS, VOCABULARY};
@@ -28,7 +29,7 @@ fn forward(tape: &mut Tape, ids: &[ParameterId]) -> TapeValue {
     };
     let norm = Norm::Rms { weight: ids[5], epsilon: 0.01 };
     let embedded = tape.embed(ids[0], 1.0);
-    let mut residual = tape.probe(Site::Embedding, embedded);
+    let mut residual = tape.probe(Embedding, embedded);
     let mut normed = tape.norm(residual, norm);
     for layer in 0..2 {
         [residual, normed] = tape.scope(|tape| {
@@ -36,11 +37,11 @@ fn forward(tape: &mut Tape, ids: &[ParameterId]) -> TapeValue {
                 let [q, k, v] = tape.linear(normed, [plain(ids[1]), plain(ids[2]), plain(ids[3])]);
                 let q = tape.head_norm(q, 6, norm);
                 let mixed = tape.attention(layer, q, k, v, &spec);
-                tape.add_norm(Site::AfterAttention(layer), residual, mixed, norm).into()
+                tape.add_norm(AfterAttention(layer), residual, mixed, norm).into()
             });
             let (gate, up, down) = (plain(ids[1]), plain(ids[4]), plain(ids[4]));
             let fed = tape.gated_mlp(normed, gate, up, down, Activation::Silu);
-            tape.add_norm(Site::AfterLayer(layer), residual, fed, norm).into()
+            tape.add_norm(AfterLayer(layer), residual, fed, norm).into()
         });
     }
     let selected = tape.select_outputs(normed);
@@ -147,7 +148,6 @@ fn hooks_see_every_site_and_may_change_it() {
         seen.lock().unwrap().push(rows.site);
     })));
     assert_eq!(network.loss(&batch), before);
-    use Site::{AfterAttention, AfterLayer, Embedding};
     let want = [Embedding, AfterAttention(0), AfterLayer(0), AfterAttention(1), AfterLayer(1)];
     assert_eq!(*sites.lock().unwrap(), want);
     network.tape.set_hook(Some(Box::new(|rows| {
