@@ -106,6 +106,20 @@ pub enum TokenizerError {
         /// What is.
         supported: &'static str,
     },
+    /// A vocabulary to train that has no room for what it must hold.
+    #[error(
+        "a vocabulary of {found} tokens has no room for {special} special tokens and {bytes} \
+         bytes; {} is the least",
+        special + bytes
+    )]
+    VocabSize {
+        /// The size that was asked for.
+        found: usize,
+        /// Special tokens.
+        special: usize,
+        /// Bytes with a token of their own.
+        bytes: usize,
+    },
     /// A bound of this implementation.
     #[error("{what} is {found}, the limit is {limit}")]
     Limit {

@@ -176,7 +176,7 @@ fn around(vocabulary: &mut Vocabulary, [prefix, suffix]: &[Vec<TokenId>; 2]) {
     vocabulary.eos = suffix.last().copied();
     let id = |name: &str| vocabulary.tokens.position(name.as_bytes());
     if vocabulary.eos.is_none() {
-        let known = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>"];
+        let known = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|end|>"];
         vocabulary.eos = known.iter().find_map(|name| id(name)).map(|id| id as TokenId);
     }
     vocabulary.cls = id("[CLS]").map(|id| id as TokenId);

@@ -24,6 +24,45 @@ impl BuildHasher for Folded {
     }
 }
 
+impl Folded {
+    /// The hash of a number.
+    #[inline]
+    pub(crate) fn number(self, value: u64) -> u64 {
+        fold(self.seed ^ value, K ^ 0x5851_F42D_4C95_7F2D).wrapping_add(value)
+    }
+
+    /// The hash of a word, given what `packed` makes of it. Both numbers meet a secret, so that
+    /// none of them can be chosen to make the product zero.
+    #[inline]
+    pub(crate) fn word(self, word: &[u8], [first, last]: [u64; 2]) -> u64 {
+        let other = self.seed.rotate_left(32) ^ K;
+        let mut state = fold(first ^ self.seed, last ^ other).wrapping_add(word.len() as u64);
+        if word.len() > 16 {
+            let mut hasher = FoldedHasher { state };
+            hasher.write(word);
+            state = hasher.state;
+        }
+        fold(state ^ other, K)
+    }
+}
+
+/// A word's first and last eight bytes. With its length they are all of a word of up to sixteen.
+#[inline]
+pub(crate) fn packed(word: &[u8]) -> [u64; 2] {
+    if let (Some(first), Some(last)) = (word.first_chunk(), word.last_chunk()) {
+        return [u64::from_le_bytes(*first), u64::from_le_bytes(*last)];
+    }
+    if let (Some(first), Some(last)) = (word.first_chunk(), word.last_chunk()) {
+        return [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()];
+    }
+    match *word {
+        [a, b, c] => [u64::from(a) | u64::from(b) << 8, c.into()],
+        [a, b] => [a.into(), b.into()],
+        [a] => [a.into(), 0],
+        _ => [0, 0],
+    }
+}
+
 /// One hash in the making.
 pub(crate) struct FoldedHasher {
     state: u64,

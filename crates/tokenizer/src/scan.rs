@@ -33,7 +33,7 @@ const O200K_TAIL: &str = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 impl Scanner {
     /// All that have a name in some file.
-    const KNOWN: [Self; 6] = [
+    pub(crate) const KNOWN: [Self; 6] = [
         Self::Gpt2,
         Self::Cl100k { digits: 1 },
         Self::Cl100k { digits: 3 },
