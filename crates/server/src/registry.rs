@@ -49,7 +49,8 @@ struct State {
     aliases: HashMap<String, String>,
 }
 
-type Outcome = Result<Arc<Model>, Refusal>;
+/// A model that was loaded is kept for those who wait by a lease of the loader's.
+type Outcome = Result<Arc<Lease>, Refusal>;
 
 /// A model that is loaded.
 pub(crate) struct Model {
@@ -126,22 +127,22 @@ impl Registry {
     /// # Errors
     /// There is no such model, or it cannot be loaded.
     pub(crate) async fn lease(self: &Arc<Self>, asked: &str) -> Result<Lease, Refusal> {
-        if let Some(model) = self.known(asked) {
-            return Ok(self.lease_of(model, None));
+        if let Some(lease) = self.known(asked) {
+            return Ok(lease);
         }
         if let Some(entry) = self.resolve(asked).await? {
-            let model = self.loaded_or_load(entry, asked).await?;
-            return Ok(self.lease_of(model, None));
+            return self.loaded_or_load(entry, asked).await;
         }
         let Some((base, adapter)) = asked.rsplit_once(':') else {
             return Err(Refusal::no_model(asked));
         };
         let entry = self.resolve(base).await?.ok_or_else(|| Refusal::no_model(asked))?;
-        let model = self.loaded_or_load(entry, base).await?;
-        if !model.provider.adapters().iter().any(|known| known.name == adapter) {
+        let mut lease = self.loaded_or_load(entry, base).await?;
+        if !lease.provider().adapters().iter().any(|known| known.name == adapter) {
             return Err(Refusal::no_model(asked));
         }
-        Ok(self.lease_of(model, Some(adapter.to_owned())))
+        lease.adapter = Some(adapter.to_owned());
+        Ok(lease)
     }
 
     /// The models there are, loaded or not.
@@ -205,22 +206,18 @@ impl Registry {
     }
 
     /// A model that is loaded under the very name, or was asked for by it before.
-    fn known(&self, asked: &str) -> Option<Arc<Model>> {
+    fn known(self: &Arc<Self>, asked: &str) -> Option<Lease> {
         let state = self.state();
         let name = state.aliases.get(asked).map_or(asked, String::as_str);
-        let model = state.loaded.get(name)?;
-        model.usage().leases += 1;
-        Some(Arc::clone(model))
+        Some(Lease::new(self, state.loaded.get(name)?))
     }
 
-    /// The model, with one lease more.
-    async fn loaded_or_load(self: &Arc<Self>, entry: Entry, asked: &str) -> Outcome {
+    async fn loaded_or_load(self: &Arc<Self>, entry: Entry, asked: &str) -> Result<Lease, Refusal> {
         let mut outcome = {
             let mut state = self.state();
             if let Some(model) = state.loaded.get(&entry.name).cloned() {
                 state.remember(asked, &entry.name);
-                model.usage().leases += 1;
-                return Ok(model);
+                return Ok(Lease::new(self, &model));
             }
             if let Some(outcome) = state.loading.get(&entry.name) {
                 outcome.clone()
@@ -238,23 +235,17 @@ impl Registry {
             Err(_) => None,
         };
         let gone = || Err(Refusal::new(Kind::Internal, "loading the model broke off"));
-        let model = found.unwrap_or_else(gone)?;
-        let mut state = self.state();
-        // If it was let go of meanwhile, this caller has it to the end all the same.
-        if state.loaded.contains_key(&model.entry.name) {
-            state.remember(asked, &model.entry.name);
-        }
-        model.usage().leases += 1;
-        drop(state);
-        Ok(model)
+        // The loader's lease lasts as long as the outcome does: nobody took the model away.
+        let loaded = found.unwrap_or_else(gone)?;
+        self.state().remember(asked, loaded.name());
+        Ok(Lease::new(self, &loaded.model))
     }
 
     async fn load(self: Arc<Self>, entry: Entry, sender: watch::Sender<Option<Outcome>>) {
         let name = entry.name.clone();
-        let outcome = {
-            let _turn = self.loads.lock().await;
-            self.load_in_turn(entry).await
-        };
+        // Held until the model is among those that are loaded: whoever comes next counts it.
+        let _turn = self.loads.lock().await;
+        let outcome = self.load_in_turn(entry).await;
         let counter = match outcome {
             Ok(_) => &self.metrics.loads,
             Err(_) => &self.metrics.load_failures,
@@ -262,14 +253,17 @@ impl Registry {
         counter.fetch_add(1, Relaxed);
         let mut state = self.state();
         state.loading.remove(&name);
-        if let Ok(model) = &outcome {
-            state.loaded.insert(name, Arc::clone(model));
-        }
+        let outcome = outcome.map(|model| {
+            let lease = Lease::new(&self, &model);
+            state.loaded.insert(name, model);
+            Arc::new(lease)
+        });
+        drop(state);
         // Nobody may wait any more.
         let _ = sender.send(Some(outcome));
     }
 
-    async fn load_in_turn(&self, entry: Entry) -> Outcome {
+    async fn load_in_turn(&self, entry: Entry) -> Result<Arc<Model>, Refusal> {
         self.make_room(&entry).await?;
         loop {
             let (catalog, name) = (Arc::clone(&self.catalog), entry.name.clone());
@@ -353,10 +347,6 @@ impl Registry {
         self.metrics.evictions.fetch_add(1, Relaxed);
         // It may write to the disk and wait for threads.
         let _ = blocking(move || drop(model)).await;
-    }
-
-    fn lease_of(self: &Arc<Self>, model: Arc<Model>, adapter: Option<String>) -> Lease {
-        Lease { model, registry: Arc::clone(self), adapter }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -473,6 +463,11 @@ impl Loaded {
 }
 
 impl Lease {
+    fn new(registry: &Arc<Registry>, model: &Arc<Model>) -> Self {
+        model.usage().leases += 1;
+        Self { model: Arc::clone(model), registry: Arc::clone(registry), adapter: None }
+    }
+
     /// The model.
     pub(crate) fn model(&self) -> &Arc<Model> {
         &self.model
@@ -481,6 +476,14 @@ impl Lease {
     /// The model's exact name.
     pub(crate) fn name(&self) -> &str {
         &self.model.entry.name
+    }
+
+    /// The name by which exactly this is asked for: the model's, and its adapter's.
+    pub(crate) fn shown_name(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => format!("{}:{adapter}", self.name()),
+            None => self.name().to_owned(),
+        }
     }
 
     /// What answers.
@@ -501,8 +504,9 @@ impl Lease {
         &self,
         ask: impl FnOnce(&dyn Provider) -> Result<T, ProviderError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let provider = Arc::clone(&self.model.provider);
-        Ok(blocking(move || ask(provider.as_ref())).await??)
+        // It goes on when the caller goes away, and the model is in use as long.
+        let kept = Self::new(&self.registry, &self.model);
+        Ok(blocking(move || ask(kept.provider().as_ref())).await??)
     }
 
     /// Room for a turn.

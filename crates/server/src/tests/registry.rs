@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lucid_provider::Provider;
@@ -12,7 +12,7 @@ use lucid_provider::scripted::Scripted;
 use crate::catalog::{Catalog, Entry, LoadError};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::refusal::Kind;
+use crate::refusal::{Kind, Refusal};
 use crate::registry::Registry;
 
 /// Any model of 100 bytes; takes its time. `lacking` says how often a load finds no memory.
@@ -21,6 +21,9 @@ struct Stock {
     loads: Mutex<HashMap<String, usize>>,
     loading: AtomicUsize,
     lacking: AtomicUsize,
+    /// Models that are not let go of, and the most there were at once.
+    there: Mutex<Vec<Weak<dyn Provider>>>,
+    most: AtomicUsize,
 }
 
 impl Catalog for Stock {
@@ -30,7 +33,7 @@ impl Catalog for Stock {
 
     fn resolve(&self, asked: &str) -> Option<Entry> {
         let name = asked.trim_end_matches('!');
-        (name != "gone").then(|| Entry {
+        (name != "gone" && !name.contains(':')).then(|| Entry {
             name: name.to_owned(),
             bytes: 100,
             memory_bytes: if name == "huge" { 1000 } else { 100 },
@@ -52,7 +55,12 @@ impl Catalog for Stock {
         if self.lacking.fetch_update(SeqCst, SeqCst, less).is_ok() {
             return Err(refused(Some(1)));
         }
-        Ok(Arc::new(Scripted::new(name)))
+        let model: Arc<dyn Provider> = Arc::new(Scripted::new(name));
+        let mut there = self.there.lock().unwrap();
+        there.retain(|model| model.strong_count() > 0);
+        there.push(Arc::downgrade(&model));
+        self.most.fetch_max(there.len(), SeqCst);
+        Ok(model)
     }
 }
 
@@ -78,7 +86,47 @@ async fn a_model_is_loaded_once_for_all_who_wait() {
         assert_eq!(one.await.unwrap().unwrap(), "a");
     }
     assert_eq!(stock.loads.lock().unwrap()["a"], 1);
-    assert_eq!(registry.loaded()[0].leases, 0);
+    all_returned(&registry).await;
+}
+
+/// Waits until nobody has a lease. The loader's own goes a moment after the last caller's.
+async fn all_returned(registry: &Registry) {
+    for _ in 0..1000 {
+        if registry.loaded().iter().all(|loaded| loaded.leases == 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("leases are left: {:?}", registry.loaded());
+}
+
+#[tokio::test]
+async fn who_asks_for_an_unknown_adapter_leaves_no_lease() {
+    let (_, registry) = registry(&Options::default());
+    for _ in 0..2 {
+        let refusal = registry.lease("a:nope").await.map(|_| ()).unwrap_err();
+        assert_eq!(refusal.kind, Kind::NotFound);
+    }
+    all_returned(&registry).await;
+}
+
+/// On one thread the next loader goes on before the callers of the model that was just loaded do.
+#[tokio::test]
+async fn a_model_is_not_taken_before_its_callers_have_it() {
+    let (stock, registry) = registry(&Options { models_max: 1, ..Options::default() });
+    let one = |at: usize| {
+        let registry = Arc::clone(&registry);
+        tokio::spawn(async move {
+            let lease = registry.lease(&format!("m{at}")).await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(lease);
+            Ok::<_, Refusal>(())
+        })
+    };
+    for one in (0..6).map(one).collect::<Vec<_>>() {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(stock.most.load(SeqCst), 1, "models were there at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
