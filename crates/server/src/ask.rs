@@ -8,15 +8,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
-use lucid_provider::{Answer, Answers, Delta, ProviderError, Turn, Usage};
+use futures_util::FutureExt as _;
+use lucid_provider::{Answer, Answers, Delta, Provider, ProviderError, Turn, Usage};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, Caller};
-use crate::metrics::Metrics;
+use crate::metrics::{End, Metrics};
 use crate::options::Log;
 use crate::refusal::Refusal;
 use crate::registry::Lease;
+
+/// Pieces that are looked for at most when a caller went away.
+const UNHEARD_MAX: usize = 1 << 16;
 
 /// The pieces of the answers to one turn or several, as they are made. Samples are numbered
 /// through: those of the second turn follow those of the first.
@@ -41,6 +45,8 @@ struct Asked {
     samples: usize,
     finished: usize,
     last: Option<Instant>,
+    /// Tokens of the pieces so far, as far as the provider tells; at least one for each.
+    pieces: usize,
     usage: Usage,
 }
 
@@ -56,10 +62,10 @@ impl App {
         lease: Lease,
         turn: Turn,
     ) -> Result<Reply, Refusal> {
-        self.ask_all(caller, lease, vec![turn]).await
+        self.ask_all(caller, lease, std::iter::once(turn)).await
     }
 
-    /// Asks a model for several turns at once.
+    /// Asks a model for several turns at once. They are made one by one, as the model takes them.
     ///
     /// # Errors
     /// See `ask`. If one turn is refused, none is answered.
@@ -67,28 +73,23 @@ impl App {
         &self,
         caller: &Caller,
         lease: Lease,
-        mut turns: Vec<Turn>,
+        turns: impl ExactSizeIterator<Item = Turn> + Send + 'static,
     ) -> Result<Reply, Refusal> {
         caller.account.tokens_left()?;
-        let room: Vec<_> = turns.iter().map(|_| lease.admit()).collect::<Result<_, _>>()?;
-        let mut samples = Vec::with_capacity(turns.len());
-        for turn in &mut turns {
-            turn.client = caller.client;
-            turn.adapter = turn.adapter.take().or_else(|| lease.adapter.clone());
-            samples.push(turn.samples.max(1));
-        }
-        let begin = move |provider: &dyn lucid_provider::Provider| {
-            let begun = turns.into_iter().map(|turn| provider.generate(turn));
-            begun.collect::<Result<Vec<Answers>, ProviderError>>()
+        let room: Vec<_> = (0..turns.len()).map(|_| lease.admit()).collect::<Result<_, _>>()?;
+        let (client, adapter) = (caller.client, lease.adapter.clone());
+        let begin = move |provider: &dyn Provider| {
+            let mut first_sample = 0;
+            let begun = turns.map(|mut turn| {
+                turn.client = client;
+                turn.adapter = turn.adapter.take().or_else(|| adapter.clone());
+                let (first, samples) = (first_sample, turn.samples.max(1));
+                first_sample += samples;
+                Ok(Asked::new(provider.generate(turn)?, first, samples))
+            });
+            begun.collect::<Result<Vec<Asked>, ProviderError>>()
         };
-        let answers = lease.run(begin).await?;
-        let mut first_sample = 0;
-        let asked = answers.into_iter().zip(samples).map(|(answers, samples)| {
-            let first = first_sample;
-            first_sample += samples;
-            Asked::new(answers, first, samples)
-        });
-        let asked: Vec<Asked> = asked.collect();
+        let asked = lease.run(begin).await?;
         lease.model().serve(caller.name(), asked.len());
         Ok(Reply {
             asked,
@@ -188,7 +189,7 @@ impl Reply {
     /// A line for the log, at the end.
     fn line(&self) -> String {
         let sum = |part: fn(&Usage) -> usize| -> usize {
-            self.asked.iter().map(|asked| part(&asked.usage)).sum()
+            self.asked.iter().map(|asked| part(&asked.took())).sum()
         };
         json!({
             "request": &*self.caller.request,
@@ -214,32 +215,65 @@ impl Asked {
             samples,
             finished: 0,
             last: None,
+            pieces: 0,
             usage: Usage::default(),
         }
     }
 
     fn see(&mut self, delta: &Delta, caller: &Caller, metrics: &Metrics) {
         match delta {
-            Delta::Begun { .. } | Delta::Prompt(_) | Delta::Signature { .. } => {}
+            Delta::Begun { prompt_tokens, cached_tokens } => {
+                self.usage.prompt_tokens = *prompt_tokens;
+                self.usage.cached_tokens = *cached_tokens;
+            }
+            Delta::Prompt(_) | Delta::Signature { .. } => {}
             Delta::Finished { usage, .. } => {
                 self.finished += 1;
                 self.usage.prompt_tokens = usage.prompt_tokens;
                 self.usage.cached_tokens = self.usage.cached_tokens.max(usage.cached_tokens);
                 self.usage.new_tokens += usage.new_tokens;
             }
-            Delta::Text { .. }
-            | Delta::Reasoning { .. }
-            | Delta::CallBegun { .. }
-            | Delta::CallArguments { .. } => {
-                let now = Instant::now();
-                match self.last.replace(now) {
-                    None => metrics.first_token.add(now - caller.arrived),
-                    // Pieces of several samples come at once; the gap is not one between tokens.
-                    Some(last) if self.samples == 1 => metrics.between_tokens.add(now - last),
-                    Some(_) => {}
-                }
+            Delta::Text { tokens, .. } | Delta::Reasoning { tokens, .. } => {
+                self.heard(tokens.len(), caller, metrics);
+            }
+            Delta::CallBegun { .. } | Delta::CallArguments { .. } => {
+                self.heard(1, caller, metrics);
             }
         }
+    }
+
+    /// A piece of an answer, of so many tokens as far as the provider tells.
+    fn heard(&mut self, tokens: usize, caller: &Caller, metrics: &Metrics) {
+        self.pieces += tokens.max(1);
+        let now = Instant::now();
+        match self.last.replace(now) {
+            None => metrics.first_token.add(now - caller.arrived),
+            // Pieces of several samples come at once; the gap is not one between tokens.
+            Some(last) if self.samples == 1 => metrics.between_tokens.add(now - last),
+            Some(_) => {}
+        }
+    }
+
+    /// Counts what was made and not heard, because the caller went away.
+    fn drain(&mut self) {
+        for _ in 0..UNHEARD_MAX {
+            match self.answers.next().now_or_never() {
+                Some(Some(Ok(Delta::Begun { prompt_tokens, .. }))) => {
+                    self.usage.prompt_tokens = prompt_tokens;
+                }
+                Some(Some(Ok(Delta::Text { tokens, .. } | Delta::Reasoning { tokens, .. }))) => {
+                    self.pieces += tokens.len().max(1);
+                }
+                Some(Some(Ok(_))) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// What it took. Of answers that were broken off, as much as was told of them.
+    fn took(&self) -> Usage {
+        let told = if self.is_whole() { 0 } else { self.pieces };
+        Usage { new_tokens: self.usage.new_tokens.max(told), ..self.usage }
     }
 
     fn is_whole(&self) -> bool {
@@ -249,12 +283,15 @@ impl Asked {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        for asked in &self.asked {
-            if !asked.is_whole() {
+        for asked in &mut self.asked {
+            let end = if asked.is_whole() { End::Whole } else { End::BrokenOff };
+            if end == End::BrokenOff {
+                asked.drain();
                 self.metrics.cancelled.fetch_add(1, Relaxed);
             }
-            self.caller.account.spend(asked.usage.prompt_tokens + asked.usage.new_tokens);
-            self.metrics.took(self.lease.name(), &asked.usage);
+            let took = asked.took();
+            self.caller.account.spend(took.prompt_tokens + took.new_tokens);
+            self.metrics.took(self.lease.name(), &took, end);
         }
         self.lease.model().served(self.caller.name(), self.asked.len());
         if let Some(log) = &self.log {

@@ -57,6 +57,15 @@ pub(crate) struct ModelCounts {
     pub(crate) new_tokens: u64,
 }
 
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the end of its answers.
+    Whole,
+    /// Before it, because nobody waited any more or the provider failed.
+    BrokenOff,
+}
+
 /// One of the counts.
 type CountOf = fn(&ModelCounts) -> u64;
 
@@ -106,10 +115,10 @@ impl Metrics {
     }
 
     /// Counts what a turn took: of all its answers together.
-    pub(crate) fn took(&self, model: &str, usage: &Usage) {
+    pub(crate) fn took(&self, model: &str, usage: &Usage, end: End) {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = models.entry(model.to_owned()).or_default();
-        counts.turns += 1;
+        counts.turns += u64::from(end == End::Whole);
         counts.prompt_tokens += usage.prompt_tokens as u64;
         counts.cached_tokens += usage.cached_tokens as u64;
         counts.new_tokens += usage.new_tokens as u64;

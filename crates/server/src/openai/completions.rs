@@ -29,6 +29,8 @@ const NEW_TOKENS_DEFAULT: usize = 16;
 /// What is asked for.
 struct Asked {
     prompts: Vec<Prompt>,
+    /// What follows the gap that each prompt ends with, where gaps are to be filled.
+    suffix: Option<String>,
     /// Everything but the prompt.
     turn: Turn,
     /// Answers to tell, of `turn.samples`.
@@ -51,7 +53,7 @@ pub(crate) enum Echo {
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, share): Body,
 ) -> Result<Response, Refusal> {
     let model = body.text("model")?;
     let streams = body.flag("stream")?.unwrap_or(false);
@@ -66,16 +68,22 @@ pub(crate) async fn complete(
         Echo::No => Vec::new(),
     };
     let head = Head::new("cmpl-", &lease);
-    let turns = asked.prompts.into_iter().map(|prompt| Turn { prompt, ..asked.turn.clone() });
-    let mut reply = app.ask_all(&caller, lease, turns.collect()).await?;
+    let made = asked.turn.samples;
     let told =
         Told { head, include, echoes, per_prompt: asked.samples, log_probs: asked.log_probs };
+    // One by one, as they are asked: what all have in common may be large, and there may be many.
+    let turns = asked.prompts.into_iter().map(move |prompt| {
+        let prompt = with_suffix(prompt, asked.suffix.as_deref());
+        Turn { prompt, ..asked.turn.clone() }
+    });
+    let mut reply = app.ask_all(&caller, lease, turns).await?;
+    drop(share);
     if streams {
         reply.begun().await?;
         return Ok(stream(reply, TextChunks::new(told), Wire::Events));
     }
     let answers = reply.gather().await?;
-    Ok(Json(told.whole(&answers, asked.turn.samples)).into_response())
+    Ok(Json(told.whole(&answers, made)).into_response())
 }
 
 /// What answers are told with.
@@ -90,7 +98,11 @@ pub(crate) struct Told {
 }
 
 fn asked(body: &mut Fields) -> Result<Asked, Refusal> {
-    let prompts = prompts(body)?;
+    let suffix = body.text("suffix")?;
+    let prompts = many(body.need("prompt")?)?;
+    if suffix.is_some() && prompts.iter().any(|prompt| !matches!(prompt, Prompt::Text(_))) {
+        return Err(body.refuse("suffix", "it needs a prompt of text"));
+    }
     let samples = body.count("n", limits::SAMPLES)?.unwrap_or(1);
     let best_of = body.count("best_of", limits::SAMPLES)?.unwrap_or(samples);
     if best_of < samples {
@@ -123,19 +135,17 @@ fn asked(body: &mut Fields) -> Result<Asked, Refusal> {
         adapter: body.name("lora")?,
         ..Turn::default()
     };
-    Ok(Asked { prompts, turn, samples, echo, log_probs })
+    Ok(Asked { prompts, suffix, turn, samples, echo, log_probs })
 }
 
-/// `prompt`: a text, a list of texts, tokens, or a list of those. With `suffix`, gaps to be filled.
-fn prompts(body: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
-    let suffix = body.text("suffix")?;
-    let list = many(body.need("prompt")?)?;
-    let Some(suffix) = suffix else { return Ok(list) };
-    let fill = |prompt| match prompt {
-        Prompt::Text(text) => Ok(Prompt::Infill { prefix: text.text, suffix: suffix.clone() }),
-        _ => Err(body.refuse("suffix", "it needs a prompt of text")),
-    };
-    list.into_iter().map(fill).collect()
+/// The gap between a text and what follows it.
+fn with_suffix(prompt: Prompt, suffix: Option<&str>) -> Prompt {
+    match (prompt, suffix) {
+        (Prompt::Text(text), Some(suffix)) => {
+            Prompt::Infill { prefix: text.text, suffix: suffix.to_owned() }
+        }
+        (prompt, _) => prompt,
+    }
 }
 
 /// Texts or lists of tokens, one or several.
@@ -149,11 +159,11 @@ pub(crate) fn many(node: Node) -> Result<Vec<Prompt>, Refusal> {
     };
     match first {
         None => Err(node.refuse(expected)),
-        Some(Value::Number(_)) => Ok(vec![Prompt::Tokens(tokens(node)?)]),
+        Some(Value::Number(_)) => Ok(vec![prompt_of(node)?]),
         Some(_) => {
             let each = |node: Node| match &node.value {
                 Value::String(_) => Ok(Prompt::text(node.text()?)),
-                Value::Array(_) => Ok(Prompt::Tokens(tokens(node)?)),
+                Value::Array(_) => prompt_of(node),
                 _ => Err(node.refuse("a string or a list of tokens")),
             };
             node.list(limits::PROMPTS_MAX)?.into_iter().map(each).collect()
@@ -161,15 +171,20 @@ pub(crate) fn many(node: Node) -> Result<Vec<Prompt>, Refusal> {
     }
 }
 
+/// A prompt of tokens.
+fn prompt_of(node: Node) -> Result<Prompt, Refusal> {
+    if node.value.as_array().is_some_and(Vec::is_empty) {
+        let message = format!("`{}` must not be empty", node.path);
+        return Err(Refusal::invalid(node.path, message));
+    }
+    Ok(Prompt::Tokens(tokens(node)?))
+}
+
 /// A list of tokens. There may be many: a path is made only for one that is wrong.
 pub(crate) fn tokens(node: Node) -> Result<Vec<u32>, Refusal> {
     let Node { value: Value::Array(values), path } = node else {
         return Err(node.refuse("a list of tokens"));
     };
-    if values.is_empty() {
-        let message = format!("`{path}` must not be empty");
-        return Err(Refusal::invalid(path, message));
-    }
     let token = |(index, value): (usize, Value)| {
         let known = value.as_u64().and_then(|token| u32::try_from(token).ok());
         let wrong = || Node { value, path: format!("{path}[{index}]") }.refuse("a token's number");

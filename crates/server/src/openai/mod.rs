@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 
+pub(crate) use completions::tokens;
 pub(crate) use messages::messages;
 pub(crate) use responses::Background;
 pub(crate) use sampling::bounded_schema;
