@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::access::{Account, Keys, Rates};
 use crate::catalog::Catalog;
+use crate::compute::COMPUTING_MAX;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::openai::Background;
@@ -34,8 +35,10 @@ pub(crate) struct App {
     pub(crate) rates: Arc<Rates>,
     /// When the server was started.
     pub(crate) started: Instant,
-    /// Bytes of bodies that may be read at once, in KiB.
+    /// Bytes that bodies may have together, in KiB.
     pub(crate) bodies: Arc<tokio::sync::Semaphore>,
+    /// Room for what is computed of texts.
+    pub(crate) computing: Arc<tokio::sync::Semaphore>,
     /// Conversations of the page, and responses that are asked for again.
     pub(crate) store: Arc<Store>,
     /// What people should know of the store.
@@ -83,6 +86,7 @@ impl App {
             rates: Arc::default(),
             started: Instant::now(),
             bodies: Arc::new(tokio::sync::Semaphore::new(limits::BODIES_BYTES_MAX / 1024)),
+            computing: Arc::new(tokio::sync::Semaphore::new(COMPUTING_MAX)),
             store: Arc::new(opened.store),
             store_notice: opened.notice,
             desk: Arc::default(),

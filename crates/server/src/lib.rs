@@ -10,9 +10,11 @@ mod app;
 mod ask;
 mod body;
 mod catalog;
+mod compute;
 mod doors;
 mod error;
 mod family;
+mod guarded;
 #[cfg(test)]
 mod hostile;
 mod identifiers;

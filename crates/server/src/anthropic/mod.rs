@@ -23,7 +23,6 @@ use crate::body::Body;
 use crate::family;
 use crate::identifiers::identifier;
 use crate::refusal::Refusal;
-use crate::registry::Lease;
 use crate::stream::{Narrator, Wire, named_event, stream};
 
 use events::Events;
@@ -42,13 +41,14 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 async fn messages(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(body): Body,
+    Body(body, share): Body,
 ) -> Result<Response, Refusal> {
     let asked = request::read(body, Purpose::Answer)?;
     let lease = app.lease(Some(&asked.model)).await?;
-    let model = shown_name(&lease);
+    let model = lease.shown_name();
     let id = identifier("msg_");
     let mut reply = app.ask(&caller, lease, asked.turn).await?;
+    drop(share);
     if asked.stream {
         reply.begun().await?;
         let told = Told { events: Events::new(id, model), request: Arc::clone(&caller.request) };
@@ -61,21 +61,13 @@ async fn messages(
 /// `POST /v1/messages/count_tokens`.
 async fn count_tokens(
     State(app): State<Arc<App>>,
-    Body(body): Body,
+    Body(body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let asked = request::read(body, Purpose::Count)?;
     let lease = app.lease(Some(&asked.model)).await?;
     let turn = asked.turn;
     let count = lease.run(move |provider| provider.count_tokens(&turn)).await?;
     Ok(Json(json!({ "input_tokens": count })))
-}
-
-/// The model's exact name, and its adapter's.
-fn shown_name(lease: &Lease) -> String {
-    match &lease.adapter {
-        Some(adapter) => format!("{}:{adapter}", lease.name()),
-        None => lease.name().to_owned(),
-    }
 }
 
 /// Writes events.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use lucid_provider::Provider;
 use serde_json::{Value, json};
 
 use crate::app::{App, Caller};
@@ -20,7 +21,7 @@ const TOP_N: Whole = Whole { min: 1, max: u32::MAX as u64 };
 pub(super) async fn rerank(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = body.text("model")?;
     let query = body.need("query")?.text()?;
@@ -31,14 +32,11 @@ pub(super) async fn rerank(
         return Err(body.refuse("documents", "there must be at least one"));
     }
     let documents: Vec<String> = documents.into_iter().map(document).collect::<Result<_, _>>()?;
-    caller.account.tokens_left()?;
     let lease = app.lease(model.as_deref()).await?;
-    let _room = lease.admit()?;
-    let client = caller.client;
     let documents = Arc::new(documents);
     let asked = Arc::clone(&documents);
-    let ranking = lease.run(move |provider| provider.rank(&query, &asked, client)).await?;
-    caller.account.spend(ranking.tokens);
+    let rank = move |provider: &dyn Provider, client| provider.rank(&query, &asked, client);
+    let ranking = app.compute(&caller, &lease, rank).await?;
     let mut results: Vec<(usize, f32)> = ranking.scores.into_iter().enumerate().collect();
     // Stable: of equals, the first comes first.
     results.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use lucid_provider::{EmbeddingKind, Embeddings, Prompt};
+use lucid_provider::{EmbeddingKind, Embeddings, Prompt, Provider};
 use serde_json::{Value, json};
 
 use super::options;
@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 pub(super) async fn embed(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = request::model(&mut body)?;
     let keep = request::keep_alive(&mut body)?;
@@ -44,7 +44,7 @@ pub(super) async fn embed(
 pub(super) async fn embeddings(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = request::model(&mut body)?;
     let keep = request::keep_alive(&mut body)?;
@@ -76,15 +76,11 @@ async fn ask(
     prompts: Vec<Prompt>,
     kind: EmbeddingKind,
 ) -> Result<(Embeddings, u64), Refusal> {
-    caller.account.tokens_left()?;
     let lease = super::lease(app, model, keep).await?;
     let load = caller.arrived.elapsed().as_nanos() as u64;
     if prompts.is_empty() {
         return Ok((Embeddings::default(), load));
     }
-    let _room = lease.admit()?;
-    let client = caller.client;
-    let found = lease.run(move |provider| provider.embed(&prompts, kind, client)).await?;
-    caller.account.spend(found.tokens);
-    Ok((found, load))
+    let embed = move |provider: &dyn Provider, client| provider.embed(&prompts, kind, client);
+    Ok((app.compute(caller, &lease, embed).await?, load))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
-use lucid_provider::EmbeddingKind;
+use lucid_provider::{EmbeddingKind, Provider};
 use serde_json::{Value, json};
 
 use crate::app::{App, Caller};
@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 pub(crate) async fn embed(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = body.text("model")?;
     let prompts = many(body.need("input")?)?;
@@ -31,13 +31,10 @@ pub(crate) async fn embed(
             _ => return Err(node.refuse("`float` or `base64`")),
         },
     };
-    caller.account.tokens_left()?;
     let lease = app.lease(model.as_deref()).await?;
-    let _room = lease.admit()?;
-    let client = caller.client;
     let kind = EmbeddingKind { dimensions, raw: false };
-    let found = lease.run(move |provider| provider.embed(&prompts, kind, client)).await?;
-    caller.account.spend(found.tokens);
+    let embed = move |provider: &dyn Provider, client| provider.embed(&prompts, kind, client);
+    let found = app.compute(&caller, &lease, embed).await?;
     let data: Vec<Value> = found
         .list
         .iter()

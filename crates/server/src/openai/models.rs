@@ -19,12 +19,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     let mut models = app.registry.list().await?;
-    for loaded in app.registry.loaded() {
-        for adapter in loaded.model.provider.adapters() {
-            let name = format!("{}:{}", loaded.model.entry.name, adapter.name);
-            models.push(Entry { name, ..loaded.model.entry.clone() });
-        }
-    }
+    models.extend(with_adapters(&app));
     if anthropic::is_asked(&headers) {
         return Ok(Json(anthropic::models(&models)));
     }
@@ -38,11 +33,24 @@ pub(crate) async fn one(
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let entry = app.registry.resolve(&name).await?.ok_or_else(|| Refusal::no_model(&name))?;
+    let found = app.registry.resolve(&name).await?;
+    let adapted = || with_adapters(&app).find(|entry| entry.name == name);
+    let entry = found.or_else(adapted).ok_or_else(|| Refusal::no_model(&name))?;
     if anthropic::is_asked(&headers) {
         return Ok(Json(anthropic::model(&entry)));
     }
     Ok(Json(card(&entry)))
+}
+
+/// Loaded models with each of their adapters.
+fn with_adapters(app: &App) -> impl Iterator<Item = Entry> {
+    app.registry.loaded().into_iter().flat_map(|loaded| {
+        let entry = loaded.model.entry.clone();
+        loaded.model.provider.adapters().into_iter().map(move |adapter| {
+            let name = format!("{}:{}", entry.name, adapter.name);
+            Entry { name, ..entry.clone() }
+        })
+    })
 }
 
 fn card(entry: &Entry) -> Value {
