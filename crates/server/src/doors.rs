@@ -21,9 +21,11 @@ use tower::ServiceExt as _;
 use crate::access::{self, IsPage, Limits};
 use crate::app::{App, Caller};
 use crate::family::Family;
+use crate::guarded::{Guard, guarded};
 use crate::identifiers::identifier;
 use crate::limits;
 use crate::listen::Peer;
+use crate::metrics::Metrics;
 use crate::options::Access;
 use crate::refusal::{Kind, Refusal};
 
@@ -49,15 +51,14 @@ impl Site {
     /// Answers a request. Never fails: what goes wrong is an answer too.
     pub(crate) async fn answer(&self, mut request: Request) -> Response {
         let mut visit = Visit::of(&request);
-        self.app.metrics.in_flight.fetch_add(1, Relaxed);
+        let in_flight = InFlight::new(&self.app.metrics);
         let passed = self.pass(&mut visit, &mut request);
         let response = match passed {
             Ok(Passed::Through) => self.ask(request).await,
             Ok(Passed::Preflight) => preflight(&request),
             Err(refusal) => refused(refusal),
         };
-        self.app.metrics.in_flight.fetch_sub(1, Relaxed);
-        self.leave(visit, response)
+        guarded(self.leave(visit, response), in_flight)
     }
 
     fn pass(&self, visit: &mut Visit, request: &mut Request) -> Result<Passed, Refusal> {
@@ -149,6 +150,24 @@ impl Site {
         response
     }
 }
+
+/// Counts a request until its answer was written or given up.
+struct InFlight(Arc<Metrics>);
+
+impl InFlight {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.in_flight.fetch_add(1, Relaxed);
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Guard for InFlight {}
 
 enum Passed {
     Through,

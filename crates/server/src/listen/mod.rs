@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::doors::Site;
 use crate::error::ServerError;
+use crate::metrics::Metrics;
 use crate::options::{Access, Options};
 use crate::{routes, store};
 
@@ -187,16 +188,16 @@ pub(crate) async fn serve(
         app.metrics.accepted.fetch_add(1, Relaxed);
         let (site, tls) = (site.clone(), tls.clone());
         connections.spawn(async move {
-            let metrics = Arc::clone(&site.app.metrics);
-            metrics.connections.fetch_add(1, Relaxed);
+            let _open = Open::new(&site.app.metrics, place);
             connection::serve(socket, tls, site, Peer { address }).await;
-            metrics.connections.fetch_sub(1, Relaxed);
-            drop(place);
         });
     }
     drop(listener);
     app.ending.send_replace(true);
-    let finished = async { while connections.join_next().await.is_some() {} };
+    let finished = async {
+        while connections.join_next().await.is_some() {}
+        app.background.finished().await;
+    };
     tokio::select! {
         () = finished => {}
         () = tokio::time::sleep(app.options.drain) => {}
@@ -206,11 +207,29 @@ pub(crate) async fn serve(
     sweeper.abort();
 }
 
+/// Counts a connection, and takes its place among those there may be, until it is gone.
+struct Open {
+    metrics: Arc<Metrics>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Open {
+    fn new(metrics: &Arc<Metrics>, place: Option<OwnedSemaphorePermit>) -> Self {
+        metrics.connections.fetch_add(1, Relaxed);
+        Self { metrics: Arc::clone(metrics), _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connections.fetch_sub(1, Relaxed);
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>)>
-{
+) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
     // The semaphore is never closed.
     let place = Arc::clone(room).acquire_owned().await.ok();
     let (socket, address) = listener.accept().await?;

@@ -24,13 +24,15 @@ pub(super) struct Talker {
     pause: Duration,
     /// Turns under way.
     pub(super) talking: Arc<AtomicUsize>,
+    /// Turns that nobody broke off.
+    ended: Arc<AtomicUsize>,
 }
 
 impl Talker {
     pub(super) fn new(word: &str, pause: Duration) -> Self {
         let capabilities = Capabilities { chat: true, text: true, ..Capabilities::default() };
         let card = Card { name: "tiny".to_owned(), capabilities, ..Card::default() };
-        Self { card, word: word.to_owned(), pause, talking: Arc::default() }
+        Self { card, word: word.to_owned(), pause, ..Self::default() }
     }
 }
 
@@ -42,6 +44,7 @@ impl Provider for Talker {
     fn generate(&self, turn: Turn) -> Result<Answers, ProviderError> {
         let (teller, answers) = answers();
         let (talking, word, pause) = (Arc::clone(&self.talking), self.word.clone(), self.pause);
+        let ended = Arc::clone(&self.ended);
         talking.fetch_add(1, SeqCst);
         std::thread::spawn(move || {
             teller.tell(Ok(Delta::Begun { prompt_tokens: 1, cached_tokens: 0 }));
@@ -52,8 +55,10 @@ impl Provider for Talker {
                     break;
                 }
             }
-            let usage = Usage::default();
-            teller.tell(Ok(Delta::Finished { sample: 0, stop: Stop::Length, usage }));
+            let usage = Usage { prompt_tokens: 1, ..Usage::default() };
+            if teller.tell(Ok(Delta::Finished { sample: 0, stop: Stop::Length, usage })) {
+                ended.fetch_add(1, SeqCst);
+            }
             talking.fetch_sub(1, SeqCst);
         });
         Ok(answers)
@@ -194,6 +199,59 @@ fn a_peer_that_takes_nothing_is_cut_off() {
     server.end();
 }
 
+/// A frame of HTTP/2. Source: RFC 9113, section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A connection of HTTP/2 on which a chat was asked for, of which the peer takes so many bytes.
+fn ask_over_http_2(server: &Running, window: u32) -> TcpStream {
+    let (data, headers, settings) = (0, 1, 4);
+    let (end_stream, end_headers) = (1, 4);
+    let mut socket = server.connect();
+    let path = "/v1/chat/completions";
+    // The first two of HPACK's table: POST and http; the path and the host are spelt out.
+    let mut fields = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    fields.extend(path.bytes());
+    fields.extend([0x01, 9]);
+    fields.extend(b"localhost");
+    let body = br#"{"messages":[{"role":"user","content":"x"}],"stream":true}"#;
+    let initial_window_size = [&[0, 4], window.to_be_bytes().as_slice()].concat();
+    let all = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(settings, 0, 0, &initial_window_size),
+        frame(headers, end_headers, 1, &fields),
+        frame(data, end_stream, 1, body),
+    ];
+    socket.write_all(&all.concat()).unwrap();
+    socket
+}
+
+#[test]
+fn a_peer_of_http_2_that_takes_nothing_is_cut_off() {
+    for window in [0, 500] {
+        let server = start(impatient(), quick());
+        let socket = ask_over_http_2(&server, window);
+        server.wait_for_turns(1);
+        server.wait_for_turns(0);
+        drop(socket);
+        server.end();
+    }
+}
+
+#[test]
+fn a_peer_of_http_2_may_wait_for_a_slow_answer() {
+    let server = start(impatient(), Talker::new("w", Duration::from_millis(900)));
+    let socket = ask_over_http_2(&server, 60_000);
+    server.wait_for_turns(1);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(server.talking.load(SeqCst), 1, "it was cut off for the answer's slowness");
+    drop(socket);
+    server.wait_for_turns(0);
+    server.end();
+}
+
 #[test]
 fn a_full_queue_says_when_to_come_again() {
     let server = start(Options { queue_max: 1, ..Options::default() }, quick());
@@ -221,6 +279,27 @@ fn requests_under_way_are_finished_before_the_end() {
     let rest = read_until(&mut socket, "[DONE]");
     assert!(rest.contains("[DONE]"), "{rest}");
     server.done.join().unwrap();
+}
+
+#[test]
+fn responses_in_the_background_are_finished_before_the_end() {
+    let talker = quick();
+    let ended = Arc::clone(&talker.ended);
+    let server = start(Options::default(), talker);
+    let body = r#"{"input":"x","background":true,"max_output_tokens":100}"#;
+    let mut socket = server.connect();
+    write!(
+        socket,
+        "POST /v1/responses HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
+        server.address,
+        body.len()
+    )
+    .unwrap();
+    assert!(read_until(&mut socket, "queued").contains("\"queued\""));
+    drop(socket);
+    server.wait_for_turns(1);
+    server.end();
+    assert_eq!(ended.load(SeqCst), 1, "it was broken off");
 }
 
 #[test]
