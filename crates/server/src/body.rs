@@ -1,5 +1,6 @@
 //! A request's body, read within bounds of size and time, as the fields of a JSON object. Bodies
-//! that are being read share a budget, so many senders of large ones cannot fill the memory.
+//! share a budget until they have become prompts, so many senders of large ones cannot fill the
+//! memory.
 
 use std::sync::Arc;
 
@@ -7,15 +8,49 @@ use axum::body::Body as HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use futures_util::StreamExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
 use crate::json::{self, Fields, Node};
 use crate::limits;
 use crate::refusal::{Kind, Refusal};
 
-/// The body of a request: an object.
+/// The body of a request: an object, and its share of the budget.
 #[derive(Debug)]
-pub(crate) struct Body(pub(crate) Fields);
+pub(crate) struct Body(pub(crate) Fields, pub(crate) Share);
+
+/// A body's share of the budget: to be held until what was in the body is tokens, or not needed.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    permits: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes as much as a body of so many bytes needs.
+    ///
+    /// # Errors
+    /// Too much is taken by others.
+    fn grow(&mut self, app: &App, bytes: usize) -> Result<(), Refusal> {
+        while self.bytes < bytes {
+            let more = Arc::clone(&app.bodies).try_acquire_many_owned(STEP_KIB);
+            let full = |_| {
+                let message = "too many large requests are being read";
+                Refusal::busy(message, std::time::Duration::from_secs(2))
+            };
+            let more = more.map_err(full)?;
+            match &mut self.permits {
+                Some(permits) => permits.merge(more),
+                None => self.permits = Some(more),
+            }
+            self.bytes += STEP_KIB as usize * 1024;
+        }
+        Ok(())
+    }
+}
+
+/// Steps in which shares grow. Small, because every request under way has one.
+const STEP_KIB: u32 = 16;
 
 impl FromRequest<Arc<App>> for Body {
     type Rejection = Refusal;
@@ -26,8 +61,8 @@ impl FromRequest<Arc<App>> for Body {
             let message = "compressed bodies are not taken";
             return Err(Refusal::new(Kind::Invalid, message));
         }
-        let bytes = read(app, request.into_body()).await?;
-        Ok(Self(Node::body(json::parse(&bytes)?).fields()?))
+        let (bytes, share) = read(app, request.into_body()).await?;
+        Ok(Self(Node::body(json::parse(&bytes)?).fields()?, share))
     }
 }
 
@@ -35,7 +70,7 @@ impl FromRequest<Arc<App>> for Body {
 ///
 /// # Errors
 /// It is too large, too slow, breaks off, or too many others are being read.
-pub(crate) async fn read(app: &App, body: HttpBody) -> Result<Vec<u8>, Refusal> {
+async fn read(app: &App, body: HttpBody) -> Result<(Vec<u8>, Share), Refusal> {
     let too_large = || {
         let megabytes = limits::BODY_BYTES_MAX >> 20;
         Refusal::new(Kind::TooLarge, format!("the body may have {megabytes} MiB at most"))
@@ -47,26 +82,17 @@ pub(crate) async fn read(app: &App, body: HttpBody) -> Result<Vec<u8>, Refusal> 
     let whole = async {
         let mut frames = body.into_data_stream();
         let mut bytes = Vec::new();
-        let mut held = Vec::new();
-        let mut held_bytes = 0;
+        let mut share = Share::default();
         while let Some(frame) = frames.next().await {
             let broken = |_| Refusal::new(Kind::Invalid, "the body breaks off");
             let frame = frame.map_err(broken)?;
             if bytes.len() + frame.len() > limits::BODY_BYTES_MAX {
                 return Err(too_large());
             }
-            while held_bytes < bytes.len() + frame.len() {
-                let permit = Arc::clone(&app.bodies).try_acquire_many_owned(64);
-                let full = |_| {
-                    let message = "too many large requests are being read";
-                    Refusal::busy(message, std::time::Duration::from_secs(2))
-                };
-                held.push(permit.map_err(full)?);
-                held_bytes += 64 * 1024;
-            }
+            share.grow(app, bytes.len() + frame.len())?;
             bytes.extend_from_slice(&frame);
         }
-        Ok(bytes)
+        Ok((bytes, share))
     };
     let limit = app.options.patience.body;
     tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| {

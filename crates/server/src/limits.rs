@@ -5,7 +5,7 @@ use lucid_provider::{ALTERNATIVES_MAX, SAMPLES_MAX};
 
 /// Bytes of a request's body.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
-/// Bytes of all bodies that are being read and not yet parsed.
+/// Bytes of all bodies that are being read or have not become prompts yet.
 pub(crate) const BODIES_BYTES_MAX: usize = 512 << 20;
 /// How deep JSON may be nested.
 pub(crate) const JSON_DEPTH_MAX: usize = 64;

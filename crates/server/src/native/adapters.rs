@@ -38,7 +38,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, Query(of): Query<Of>) -> J
 pub(super) async fn load(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     only_from_here(&caller)?;
     let model = body.text("model")?;

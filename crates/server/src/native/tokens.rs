@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::body::Body;
-use crate::limits;
 use crate::openai;
 use crate::refusal::Refusal;
 
@@ -19,7 +18,7 @@ use crate::refusal::Refusal;
 /// control tokens are plain text.
 pub(super) async fn tokenize(
     State(app): State<Arc<App>>,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = body.text("model")?;
     let text = body.need("content")?.text()?;
@@ -30,11 +29,9 @@ pub(super) async fn tokenize(
     let tokens = lease.run(move |provider| {
         let mut tokens = prompt_tokens(provider, text, control)?;
         if !special {
-            // What a text without text has is what is added to every text.
-            let added = prompt_tokens(provider, String::new(), control).unwrap_or_default();
-            if tokens.starts_with(&added) {
-                tokens.drain(..added.len());
-            }
+            let (before, after) = added(provider);
+            tokens.truncate(tokens.len() - after.min(tokens.len()));
+            tokens.drain(..before.min(tokens.len()));
         }
         if !pieces {
             return Ok(tokens.into_iter().map(Value::from).collect::<Vec<_>>());
@@ -47,12 +44,10 @@ pub(super) async fn tokenize(
 /// `POST /detokenize`: the text of tokens. What is no text in it becomes U+FFFD.
 pub(super) async fn detokenize(
     State(app): State<Arc<App>>,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = body.text("model")?;
-    let list = body.need("tokens")?.list(limits::JSON_VALUES_MAX)?;
-    let token = |node: crate::json::Node| node.whole(limits::TOKEN).map(|token| token as TokenId);
-    let tokens: Vec<TokenId> = list.into_iter().map(token).collect::<Result<_, _>>()?;
+    let tokens = openai::tokens(body.need("tokens")?)?;
     let lease = app.lease(model.as_deref()).await?;
     let bytes = lease.run(move |provider| provider.decode(&tokens)).await?;
     Ok(Json(json!({ "content": String::from_utf8_lossy(&bytes) })))
@@ -61,7 +56,7 @@ pub(super) async fn detokenize(
 /// `POST /apply-template`: a conversation as the model's template writes it.
 pub(super) async fn apply_template(
     State(app): State<Arc<App>>,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let model = body.text("model")?;
     let messages = openai::messages(&mut body)?;
@@ -79,6 +74,15 @@ pub(super) async fn apply_template(
         provider.decode(&tokens)
     });
     Ok(Json(json!({ "prompt": String::from_utf8_lossy(&bytes.await?) })))
+}
+
+/// How many tokens are added before and after every text. A text without text has nothing else, and
+/// where it begins to differ from another is the place of the text.
+fn added(provider: &dyn Provider) -> (usize, usize) {
+    let tokens = |text: &str| prompt_tokens(provider, text.to_owned(), false).unwrap_or_default();
+    let (nothing, something) = (tokens(""), tokens("a"));
+    let before = nothing.iter().zip(&something).take_while(|(a, b)| a == b).count();
+    (before, nothing.len() - before)
 }
 
 fn prompt_tokens(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::lines::{self, Lines, Moment, Shape};
 use super::request::{self, Asked, Generate, KeepAlive, Templated, Work};
 use crate::app::{App, Caller};
-use crate::body::Body;
+use crate::body::{Body, Share};
 use crate::refusal::Refusal;
 use crate::registry::Lease;
 use crate::stream::{Narrator, Wire, stream};
@@ -22,7 +22,7 @@ use crate::stream::{Narrator, Wire, stream};
 pub(super) async fn generate(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(body): Body,
+    Body(body, share): Body,
 ) -> Result<Response, Refusal> {
     let wanted = Generate::read(body)?;
     if wanted.asked().lets_go() {
@@ -31,21 +31,21 @@ pub(super) async fn generate(
     let lease = super::lease(&app, &wanted.asked().model, wanted.asked().keep_alive).await?;
     let chat = lease.provider().card().capabilities.chat;
     let templated = if chat { Templated::Yes } else { Templated::No };
-    answer(&app, &caller, lease, wanted.of(templated)?, Shape::Generate).await
+    answer((&app, &caller), lease, (wanted.of(templated)?, share), Shape::Generate).await
 }
 
 /// `POST /api/chat`: answers a conversation.
 pub(super) async fn chat(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(body): Body,
+    Body(body, share): Body,
 ) -> Result<Response, Refusal> {
     let asked = request::chat(body)?;
     if asked.lets_go() {
         return let_go(&app, &caller, &asked, Shape::Chat).await;
     }
     let lease = super::lease(&app, &asked.model, asked.keep_alive).await?;
-    answer(&app, &caller, lease, asked, Shape::Chat).await
+    answer((&app, &caller), lease, (asked, share), Shape::Chat).await
 }
 
 impl Asked {
@@ -74,10 +74,9 @@ async fn let_go(
 }
 
 async fn answer(
-    app: &App,
-    caller: &Caller,
+    (app, caller): (&App, &Caller),
     lease: Lease,
-    asked: Asked,
+    (asked, share): (Asked, Share),
     shape: Shape,
 ) -> Result<Response, Refusal> {
     let load = caller.arrived.elapsed();
@@ -86,6 +85,7 @@ async fn answer(
         return Ok(Json(lines.loaded("load", &now(caller.arrived))).into_response());
     };
     let mut reply = app.ask(caller, lease, *turn).await?;
+    drop(share);
     let mut told = Told { lines, arrived: caller.arrived };
     if asked.stream {
         reply.begun().await?;

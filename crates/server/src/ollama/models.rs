@@ -51,7 +51,7 @@ pub(super) async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
 /// `POST /api/show`: one model. It is loaded for it.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Json<Value>, Refusal> {
     let name = request::model(&mut body)?;
     body.flag("verbose")?;

@@ -14,7 +14,7 @@ use lucid_provider::{
 use super::options::{self, Options};
 use crate::json::Fields;
 use crate::limits::{self, Whole};
-use crate::openai::bounded_schema;
+use crate::openai::{bounded_schema, tokens};
 use crate::refusal::Refusal;
 
 /// What was asked for.
@@ -81,10 +81,7 @@ impl Generate {
             let why = "the model's own template is used; write the prompt whole and set `raw`";
             return Err(body.refuse("template", why));
         }
-        let context = body.list("context", limits::JSON_VALUES_MAX)?;
-        for token in &context {
-            token.whole(limits::TOKEN)?;
-        }
+        let context = body.take("context").map(tokens).transpose()?.unwrap_or_default();
         let empty = prompt.is_empty() && suffix.is_none();
         let mut asked = common(&mut body, empty)?;
         if !context.is_empty() {

@@ -29,7 +29,7 @@ use crate::stream::{Wire, stream};
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, share): Body,
 ) -> Result<Response, Refusal> {
     let model = body.text("model")?;
     let streams = body.flag("stream")?.unwrap_or(false);
@@ -39,6 +39,7 @@ pub(crate) async fn complete(
     let lease = app.lease(model.as_deref()).await?;
     let head = Head::new("chatcmpl-", &lease);
     let mut reply = app.ask(&caller, lease, turn).await?;
+    drop(share);
     if streams {
         reply.begun().await?;
         let chunks = ChatChunks::new(head, include, samples, log_probs);
@@ -53,14 +54,10 @@ impl Head {
     pub(crate) fn new(prefix: &str, lease: &Lease) -> Self {
         let card = lease.provider().card();
         let digest = card.digest.get(..12).unwrap_or("0");
-        let model = match &lease.adapter {
-            Some(adapter) => format!("{}:{adapter}", lease.name()),
-            None => lease.name().to_owned(),
-        };
         Self {
             id: identifier(prefix),
             created: unix_seconds(SystemTime::now()),
-            model,
+            model: lease.shown_name(),
             fingerprint: format!("fp_lucid-{}-{digest}", env!("CARGO_PKG_VERSION")),
         }
     }

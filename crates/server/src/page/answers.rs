@@ -28,7 +28,7 @@ pub(super) async fn say(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(mut fields): Body,
+    Body(mut fields, _): Body,
 ) -> Result<Response, Refusal> {
     let parent = message_id(&mut fields, "parent")?;
     let text = fields.need("text")?.text()?;
@@ -45,7 +45,7 @@ pub(super) async fn answer_again(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(mut fields): Body,
+    Body(mut fields, _): Body,
 ) -> Result<Response, Refusal> {
     let parent = message_id(&mut fields, "parent")?.ok_or_else(|| fields.missing("parent"))?;
     let from = fields.fields("from")?;

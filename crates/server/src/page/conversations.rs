@@ -75,7 +75,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut fields): Body,
+    Body(mut fields, _): Body,
 ) -> Result<Response, Refusal> {
     let model = model_of(&mut fields)?.unwrap_or_default();
     let settings = settings_of(&mut fields)?.unwrap_or_default();
@@ -130,7 +130,7 @@ pub(super) async fn change(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(mut fields): Body,
+    Body(mut fields, _): Body,
 ) -> Result<StatusCode, Refusal> {
     let title = fields.text("title")?.map(|title| title.trim().to_owned());
     let change =
@@ -158,7 +158,7 @@ pub(super) async fn show_branch(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(mut fields): Body,
+    Body(mut fields, _): Body,
 ) -> Result<axum::Json<Value>, Refusal> {
     let through = message_id(&mut fields, "message")?.ok_or_else(|| fields.missing("message"))?;
     let (whose, conversation) = (owner(&caller), id.clone());

@@ -14,7 +14,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use lucid_provider::{Message, Prompt, Turn};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::app::{App, Caller};
 use crate::body::Body;
@@ -35,6 +35,8 @@ const CHAIN_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     under_way: Mutex<HashMap<String, watch::Sender<bool>>>,
+    /// One ended.
+    ended: Notify,
 }
 
 impl Background {
@@ -46,6 +48,18 @@ impl Background {
 
     fn end(&self, id: &str) {
         self.lock().remove(id);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until none is made any more.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            ended.await;
+        }
     }
 
     fn has(&self, id: &str) -> bool {
@@ -69,11 +83,11 @@ impl Background {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(mut body): Body,
+    Body(mut body, share): Body,
 ) -> Result<Response, Refusal> {
     let mut asked = request::read(&mut body)?;
     let owner = caller.owner();
-    let messages = conversation(&app.store, &owner, &asked).await?;
+    let messages = conversation(&app, &owner, &asked).await?;
     let lease = app.lease(asked.model.as_deref()).await?;
     let turn = Turn {
         prompt: Prompt::Chat {
@@ -83,8 +97,9 @@ pub(crate) async fn create(
         },
         ..std::mem::take(&mut asked.turn)
     };
-    let response = skeleton(&asked, lease.name());
+    let response = skeleton(&asked, &lease.shown_name());
     let mut reply = app.ask(&caller, lease, turn).await?;
+    drop(share);
     let keep = (asked.stored == Stored::Yes).then(|| Keep {
         store: Arc::clone(&app.store),
         owner,
@@ -145,11 +160,7 @@ async fn is_told(cancelled: &mut watch::Receiver<bool>) {
 }
 
 /// Everything that was said, the responses before this one included.
-async fn conversation(
-    store: &Arc<Store>,
-    owner: &str,
-    asked: &Asked,
-) -> Result<Vec<Message>, Refusal> {
+async fn conversation(app: &App, owner: &str, asked: &Asked) -> Result<Vec<Message>, Refusal> {
     let mut chain = Vec::new();
     let mut previous = asked.previous.clone();
     while let Some(id) = previous {
@@ -157,17 +168,18 @@ async fn conversation(
             let message = format!("the conversation goes back more than {CHAIN_MAX} responses");
             return Err(Refusal::invalid("previous_response_id", message));
         }
-        let mut kept = find(store, owner, &id).await.map_err(|refusal| Refusal {
+        let mut kept = find(&app.store, owner, &id).await.map_err(|refusal| Refusal {
             field: Some("previous_response_id".to_owned()),
             ..refusal
         })?;
-        let status = kept["response"]["status"].as_str().unwrap_or("");
+        let mut response = as_it_is(app, &id, kept["response"].take());
+        let status = response["status"].as_str().unwrap_or("");
         if chain.is_empty() && matches!(status, "queued" | "in_progress") {
             let message = format!("the response `{id}` is not finished");
             return Err(Refusal::invalid("previous_response_id", message));
         }
-        previous = kept["response"]["previous_response_id"].as_str().map(str::to_owned);
-        chain.push((kept["input"].take(), kept["response"]["output"].take()));
+        previous = response["previous_response_id"].as_str().map(str::to_owned);
+        chain.push((kept["input"].take(), response["output"].take()));
     }
     let earlier = chain.iter().rev().flat_map(|(input, output)| {
         let items = |value: &'_ Value| value.as_array().map_or(&[][..], Vec::as_slice).to_vec();
