@@ -118,7 +118,8 @@ fn schema_of(values: &[Value]) -> Value {
     schema
 }
 
-fn type_of(value: &Value) -> &'static str {
+/// What a value is, in the words of JSON schema.
+pub(crate) fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

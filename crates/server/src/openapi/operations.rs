@@ -18,6 +18,8 @@ pub(crate) struct Operation {
     pub(crate) answer: &'static str,
     /// Bodies as JSON, the plainest first; none where there is no body.
     bodies: &'static [&'static str],
+    /// Further fields as JSON, each time put into the plainest body.
+    more: &'static [&'static [&'static str]],
     /// Fields that must be there.
     pub(crate) required: &'static [&'static str],
 }
@@ -25,9 +27,31 @@ pub(crate) struct Operation {
 impl Operation {
     /// The examples.
     pub(crate) fn examples(&self) -> Vec<Value> {
-        self.bodies.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect()
+        let parsed = |text: &&str| -> Value { serde_json::from_str(text).unwrap_or_default() };
+        let mut examples: Vec<Value> = self.bodies.iter().map(parsed).collect();
+        let Some(plainest) = examples.first().cloned() else { return examples };
+        for more in self.more.iter().copied().flatten().map(parsed) {
+            let mut example = plainest.clone();
+            if let (Value::Object(example), Value::Object(more)) = (&mut example, more) {
+                example.extend(more);
+            }
+            examples.push(example);
+        }
+        examples
     }
 }
+
+/// What a POST without a body has.
+const POST: Operation = Operation {
+    method: "POST",
+    path: "",
+    family: "",
+    summary: "",
+    answer: "",
+    bodies: &[],
+    more: &[],
+    required: &[],
+};
 
 const fn read(
     path: &'static str,
@@ -35,7 +59,7 @@ const fn read(
     summary: &'static str,
     answer: &'static str,
 ) -> Operation {
-    Operation { method: "GET", path, family, summary, answer, bodies: &[], required: &[] }
+    Operation { method: "GET", path, family, summary, answer, ..POST }
 }
 
 /// Everything that can be asked, by family.
@@ -43,42 +67,43 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     read("/v1/models", "OpenAI", "The models there are.", "A list."),
     read("/v1/models/{name}", "OpenAI", "One model.", "The model."),
     Operation {
-        method: "POST",
         path: "/v1/chat/completions",
         family: "OpenAI",
         summary: "Answers a conversation.",
         answer: "A completion, or its chunks as events.",
         bodies: CHAT_COMPLETIONS,
+        more: &[SAMPLING, ENDS, FORMATS],
         required: &["messages"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/v1/completions",
         family: "OpenAI",
         summary: "Continues texts as they stand.",
         answer: "A completion, or its chunks as events.",
         bodies: COMPLETIONS,
+        more: &[SAMPLING, ENDS, FORMATS],
         required: &["prompt"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/v1/responses",
         family: "OpenAI",
         summary: "Answers a conversation that the server may keep; in the background, if wanted.",
         answer: "A response, or its events.",
         bodies: RESPONSES,
+        more: &[SAMPLING],
         required: &["input"],
+        ..POST
     },
     read("/v1/responses/{id}", "OpenAI", "A response that is kept.", "The response."),
     read("/v1/responses/{id}/input_items", "OpenAI", "What it answers.", "A list."),
     Operation {
-        method: "POST",
         path: "/v1/responses/{id}/cancel",
         family: "OpenAI",
         summary: "Ends a response that is made in the background.",
         answer: "The response.",
-        bodies: &[],
-        required: &[],
+        ..POST
     },
     Operation {
         method: "DELETE",
@@ -86,95 +111,93 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         family: "OpenAI",
         summary: "Forgets a response.",
         answer: "That it is gone.",
-        bodies: &[],
-        required: &[],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/v1/embeddings",
         family: "OpenAI",
         summary: "Vectors of texts or of tokens.",
         answer: "A list of vectors.",
         bodies: EMBEDDINGS,
         required: &["input"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/v1/messages",
         family: "Anthropic",
         summary: "Answers a conversation; one that ends with the assistant's words is continued.",
         answer: "A message, or its events.",
         bodies: MESSAGES,
         required: &["model", "max_tokens", "messages"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/v1/messages/count_tokens",
         family: "Anthropic",
         summary: "Counts the tokens of a conversation.",
         answer: "A number.",
         bodies: COUNT_TOKENS,
         required: &["model", "messages"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/api/generate",
         family: "Ollama",
         summary: "Answers or continues a text. Without one, the model is loaded or let go of.",
         answer: "Lines of JSON, or one object.",
         bodies: GENERATE,
         required: &["model"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/api/chat",
         family: "Ollama",
         summary: "Answers a conversation.",
         answer: "Lines of JSON, or one object.",
         bodies: CHAT,
         required: &["model"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/api/embed",
         family: "Ollama",
         summary: "Vectors of texts, of length 1.",
         answer: "A list of vectors.",
         bodies: EMBED,
         required: &["model", "input"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/api/embeddings",
         family: "Ollama",
         summary: "The vector of one text, as the model gives it.",
         answer: "A vector.",
         bodies: EMBED_ONE,
         required: &["model", "prompt"],
+        ..POST
     },
     read("/api/tags", "Ollama", "The models there are.", "A list."),
     Operation {
-        method: "POST",
         path: "/api/show",
         family: "Ollama",
         summary: "What a model is. It is loaded for it.",
         answer: "Its template, settings and abilities.",
         bodies: &[r#"{"model":"tiny","verbose":false}"#],
         required: &["model"],
+        ..POST
     },
     read("/api/ps", "Ollama", "The models that are loaded.", "A list."),
     read("/api/version", "Ollama", "The server's version.", "The version."),
     Operation {
-        method: "POST",
         path: "/v1/rerank",
         family: "Lucid",
         summary: "Ranks documents by what they say to a query. Also at /rerank.",
         answer: "The documents, the most relevant first.",
         bodies: RERANK,
         required: &["query", "documents"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/tokenize",
         family: "Lucid",
         summary: "The tokens of a text.",
@@ -182,34 +205,35 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         bodies: &[r#"{"model":"tiny","content":"Hi","add_special":true,"with_pieces":true,
             "parse_special":false}"#],
         required: &["content"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/detokenize",
         family: "Lucid",
         summary: "The text of tokens.",
         answer: "A text.",
         bodies: &[r#"{"model":"tiny","tokens":[72,105]}"#],
         required: &["tokens"],
+        ..POST
     },
     Operation {
-        method: "POST",
         path: "/apply-template",
         family: "Lucid",
         summary: "A conversation as the model's template writes it.",
         answer: "A text.",
         bodies: APPLY_TEMPLATE,
         required: &["messages"],
+        ..POST
     },
     read("/lora-adapters", "Lucid", "The adapters of loaded models.", "A list."),
     Operation {
-        method: "POST",
         path: "/lora-adapters",
         family: "Lucid",
         summary: "Loads an adapter, asked for as MODEL:NAME. From this machine only.",
         answer: "The adapter.",
         bodies: &[r#"{"model":"tiny","name":"a","path":"/no/such/adapter.gguf","scale":1.0}"#],
         required: &["name", "path"],
+        ..POST
     },
     Operation {
         method: "DELETE",
@@ -217,12 +241,43 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         family: "Lucid",
         summary: "Lets go of an adapter. From this machine only.",
         answer: "That it is gone.",
-        bodies: &[],
-        required: &[],
+        ..POST
     },
     read("/health", "Lucid", "Whether the server answers.", "Its state."),
     read("/metrics", "Lucid", "Everything that is counted.", "Prometheus' text."),
     read("/status", "Lucid", "What is loaded and whom it serves.", "An object."),
+];
+
+/// How tokens are chosen, of OpenAI's protocol and of the servers that added to it.
+const SAMPLING: &[&str] = &[
+    r#"{"temperature":0.5,"top_k":40,"top_p":0.9,"min_p":0.05,"typical_p":0.9,"top_n_sigma":1.5,
+        "repetition_penalty":1.1,"repeat_last_n":64,"frequency_penalty":0.5,
+        "presence_penalty":0.5,"dry_multiplier":0.5,"dry_base":1.75,"dry_allowed_length":2,
+        "dry_penalty_last_n":64,"dry_sequence_breakers":["||"],"xtc_probability":0.1,
+        "xtc_threshold":0.1,"dynatemp_range":0.5,"logit_bias":{"5":-1.0},"seed":1,
+        "ignore_eos":false}"#,
+    r#"{"repeat_penalty":1.1}"#,
+];
+
+/// Where answers end, and what else is named by number or name.
+const ENDS: &[&str] = &[r#"{"stop_token_ids":[7],"lora":"a"}"#];
+
+/// What an answer must conform to, as llama.cpp's server and vLLM have it.
+const FORMATS: &[&str] = &[
+    r#"{"grammar":"root ::= \"a\""}"#,
+    r#"{"json_schema":{}}"#,
+    r#"{"guided_json":{}}"#,
+    r#"{"guided_regex":"a+"}"#,
+    r#"{"guided_choice":["a","b"]}"#,
+    r#"{"guided_grammar":"start: \"a\""}"#,
+    r#"{"structured_outputs":{"json":{}}}"#,
+    r#"{"structured_outputs":{"regex":"a+"}}"#,
+    r#"{"structured_outputs":{"choice":["a","b"]}}"#,
+    r#"{"structured_outputs":{"grammar":"start: \"a\""}}"#,
+    r#"{"response_format":{"type":"json_object"}}"#,
+    r#"{"response_format":{"type":"json_object","schema":{}}}"#,
+    r#"{"response_format":{"type":"regex","regex":"a+"}}"#,
+    r#"{"response_format":{"type":"grammar","grammar":"start: \"a\""}}"#,
 ];
 
 const CHAT_COMPLETIONS: &[&str] = &[
