@@ -15,7 +15,8 @@ use crate::identifiers::identifier;
 use crate::options::{Access, Options};
 use crate::testing::{Shelf, site_of};
 
-struct Folder(PathBuf);
+/// A folder that is gone after its test.
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
