@@ -101,8 +101,10 @@ def with_langchain(tour):
     schema = {"title": "result", "description": "The result.", **RESULT}
     told = chat.with_structured_output(schema, method="json_schema").invoke(messages)
     tour.contains(range(2, 7), told["sum"], "the answer")
-    said = "".join(chunk.content for chunk in chat.stream([HumanMessage("Hello!")]))
-    tour.check(isinstance(said, str), "a stream")
+    seeded = chat.bind(seed=1, max_tokens=16)
+    said = "".join(chunk.content for chunk in seeded.stream([HumanMessage("Hello!")]))
+    tour.check(said, "a stream")
+    tour.equal(said, seeded.invoke([HumanMessage("Hello!")]).content, "the whole says the same")
 
 
 def with_llm(tour):
@@ -117,17 +119,22 @@ def with_llm(tour):
         import llm
 
         model = llm.get_model("lucid")
-        tour.check(isinstance(model.prompt("Hello!", max_tokens=8).text(), str), "an answer")
-        parts = list(model.prompt("Hello!", max_tokens=8, stream=True))
-        tour.check(isinstance("".join(parts), str), "a stream")
+        whole = model.prompt("Hello!", max_tokens=16, seed=1, stream=False).text()
+        tour.check(whole, "an answer")
+        parts = list(model.prompt("Hello!", max_tokens=16, seed=1, stream=True))
+        tour.equal("".join(parts), whole, "the stream says the same")
         # It cannot say either that nothing is to be thought: some seed answers at once.
         told = (model.prompt("1 + 2?", schema=RESULT, max_tokens=300, seed=seed).text()
                 for seed in range(20))
         told = json.loads(next(text for text in told if text))
         tour.contains(range(2, 7), told["sum"], "a schema")
         # `llm` cannot demand a call; whether one is made is the model's choice.
-        chain = model.chain("1 + 2?", tools=[calculator], options={"max_tokens": 16})
-        tour.check(isinstance(chain.text(), str), "a chain")
+        options = {"max_tokens": 16, "seed": 1}
+        chain = model.chain("1 + 2?", tools=[calculator], options=options)
+        said = chain.text()
+        first = model.prompt("1 + 2?", tools=[calculator], **options)
+        tour.check(said, "a chain")
+        tour.check(said.startswith(first.text()), "its first link is what the model says alone")
 
 
 STEPS = [over_openai, over_anthropic, over_responses]

@@ -2,8 +2,13 @@
 
 import contextlib
 import json
+import time
 import urllib.error
 import urllib.request
+
+
+# What every tour says first.
+HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 class Failed(Exception):
@@ -46,6 +51,25 @@ class Tour:
             self.contains(str(error), part, what)
         else:
             raise Failed(f"{what}: no {kind.__name__} was raised")
+
+    def cancelled(self):
+        """Turns so far that nobody waited for."""
+        page = self.ask("GET", "/metrics")[2]
+        line = next(line for line in page.splitlines()
+                    if line.startswith("lucid_turns_cancelled_total "))
+        return int(line.rsplit(" ", 1)[1])
+
+    def gives_up(self, leave, what):
+        """That the server gives a turn up that is left. Now and then one is over before that."""
+        before = self.cancelled()
+        for _ in range(10):
+            leave()
+            deadline = time.monotonic() + 2
+            while self.cancelled() == before and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if self.cancelled() > before:
+                break
+        self.check(self.cancelled() > before, what)
 
     def ask(self, method, path, body=None, headers=None, timeout=120):
         """Without a client: status, headers and the body, parsed where it is JSON."""

@@ -6,6 +6,7 @@ import openai
 
 import tour_anthropic
 import tour_openai
+from tour import HELLO
 
 
 def without_a_key(tour):
@@ -15,7 +16,7 @@ def without_a_key(tour):
     with tour.refused(anthropic.AuthenticationError, "anthropic", "authentication_error"):
         tour_anthropic.ask(tour)
     with tour.refused(ollama.ResponseError, "ollama", "401"):
-        ollama.Client(host=tour.url).chat(tour.model, tour_openai.HELLO)
+        ollama.Client(host=tour.url).chat(tour.model, HELLO)
     tour.equal(tour.ask("GET", "/health")[0], 200, "health is open to all")
     tour.equal(tour.ask("GET", "/metrics")[0], 401, "metrics are not")
 

@@ -4,9 +4,9 @@ import json
 
 import ollama
 
+from tour import HELLO
 from tour_openai import SCHEMA, TOOL
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 FEW = {"num_predict": 8, "seed": 1}
 
 
@@ -44,20 +44,46 @@ def chat(tour):
     value = json.loads(api.chat(tour.model, HELLO, format=SCHEMA, think=False,
                                 options={"num_predict": 300}).message.content)
     tour.contains([1, 2, 3], value["count"], "a schema")
-    api.chat(tour.model, HELLO, options=FEW, think=False)
-    api.chat(tour.model, [*HELLO, {"role": "assistant", "content": "Well, "}], options=FEW)
-    tour.check(True, "think, and a beginning to continue")
+    quiet = api.chat(tour.model, HELLO, options=FEW, think=False)
+    tour.check(quiet.message.content and not quiet.message.thinking, "nothing is thought")
+    started = [*HELLO, {"role": "assistant", "content": "Well, "}]
+    continued = api.chat(tour.model, started, options=FEW)
+    tour.check(not continued.message.content.startswith("Well, "), "the beginning is not repeated")
+    answered = api.chat(tour.model, [*started, *HELLO], options=FEW)
+    tour.check(continued.prompt_eval_count < answered.prompt_eval_count, "it is continued")
+
+    def leave():
+        parts = api.chat(tour.model, HELLO, stream=True, options={"num_predict": 3000})
+        next(parts)
+        parts.close()
+
+    tour.gives_up(leave, "a stream that is left")
 
 
 def tools(tour):
     api = client(tour)
-    # Ollama cannot demand a call: whether one is made is the model's choice.
-    answer = api.chat(tour.model, HELLO, tools=[TOOL], options=FEW)
-    tour.check(answer.done, "tools are taken")
-    call = {"function": {"name": "calculator", "arguments": {"a": 1, "b": 2}}}
-    messages = [*HELLO, {"role": "assistant", "content": "", "tool_calls": [call]},
+    # Ollama cannot demand a call: whether one is made is the model's choice. One with random
+    # weights chooses it with some seed; with which depends on the machine's arithmetic.
+    def ask(seed, **more):
+        options = {"num_predict": 400, "seed": seed, "temperature": 1.5}
+        return api.chat(tour.model, HELLO, tools=[TOOL], think=False, options=options, **more)
+
+    tries = ((seed, ask(seed)) for seed in range(100))
+    found = next(((seed, answer) for seed, answer in tries if answer.message.tool_calls), None)
+    tour.check(found, "no seed of a hundred makes it call")
+    seed, answer = found
+    for call in answer.message.tool_calls:
+        tour.equal(call.function.name, "calculator", "the call")
+        numbers = call.function.arguments
+        tour.equal(set(numbers), {"a", "b"}, "its arguments")
+        tour.check(set(numbers.values()) <= {1, 2, 3}, f"{numbers}")
+    parts = list(ask(seed, stream=True))
+    calls = [call for part in parts for call in part.message.tool_calls or []]
+    tour.equal(calls, list(answer.message.tool_calls), "the stream says the same")
+    messages = [*HELLO, answer.message.model_dump(exclude_none=True),
                 {"role": "tool", "content": "3", "tool_name": "calculator"}]
-    tour.check(api.chat(tour.model, messages, tools=[TOOL], options=FEW).done, "and their results")
+    after = api.chat(tour.model, messages, tools=[TOOL], options=FEW)
+    tour.check(after.prompt_eval_count > answer.prompt_eval_count, "results are taken")
 
 
 def log_probs(tour):
