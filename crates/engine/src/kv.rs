@@ -74,11 +74,6 @@ impl BlockAllocator {
         self.release(block);
     }
 
-    /// Whether the prefix cache is among the owners of a block.
-    pub(crate) fn is_kept(&self, block: KvBlockId) -> bool {
-        self.kept[block.0 as usize]
-    }
-
     /// Whether only the prefix cache owns a block.
     pub(crate) fn is_idle(&self, block: KvBlockId) -> bool {
         self.kept[block.0 as usize] && self.owners[block.0 as usize] == 1

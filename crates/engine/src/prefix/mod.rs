@@ -98,8 +98,9 @@ impl PrefixCache {
     }
 
     /// Keeps the full blocks of a sequence. Where the tree has a block of the same content, the
-    /// sequence's `table` is made to use that one, which invariant (2) rests on. Returns the nodes
-    /// of the blocks that are kept now, from the first one on.
+    /// sequence's `table` is made to use that one, which invariant (2) rests on; so does it that no
+    /// block is taken in that another sequence owns as well. Returns the nodes of the blocks that
+    /// are kept now, from the first one on.
     pub(crate) fn publish(
         &mut self,
         scope: &Scope,
@@ -109,7 +110,6 @@ impl PrefixCache {
     ) -> Vec<usize> {
         self.clock += 1;
         let mut from = Origin::Start(scope.clone());
-        let mut swapped = false;
         let mut path = Vec::new();
         for (&tokens, block) in tokens.as_chunks().0.iter().zip(table) {
             let edge = Edge { from, tokens };
@@ -119,13 +119,12 @@ impl PrefixCache {
                     blocks.share(known);
                     blocks.release(*block);
                     *block = known;
-                    swapped = true;
                 }
                 node
-            } else if blocks.is_kept(*block) {
-                break; // under another scope
-            } else if swapped && blocks.is_shared(*block) {
-                break; // its other owner holds another block above it, which could not be evicted
+            } else if blocks.is_shared(*block) {
+                // The tree has it under another scope; or its other owner may, at once or since an
+                // earlier call, hold another block above it, which then could not be evicted.
+                break;
             } else {
                 blocks.keep(*block);
                 self.insert(edge, *block)
@@ -345,8 +344,10 @@ mod tests {
             fixture.blocks.share(block);
         }
         let third = fixture.sequence(&a, &tokens(&[1]));
-        fixture.cache.publish(&a, &tokens(&[1, 2]), &mut first, &mut fixture.blocks);
-        assert_eq!(first[0], third[0]);
+        for _ in 0..2 {
+            fixture.cache.publish(&a, &tokens(&[1, 2]), &mut first, &mut fixture.blocks);
+            assert_eq!(first[0], third[0]);
+        }
         fixture.end(first);
         fixture.end(third);
         assert_eq!(fixture.blocks.available(), 2);
