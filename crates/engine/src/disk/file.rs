@@ -128,6 +128,20 @@ pub(super) fn write(
     payload: &[u8],
     used: SystemTime,
 ) -> io::Result<()> {
+    write_beside(path, |file| {
+        file.write_all(&header.0)?;
+        file.write_all(payload)?;
+        file.write_all(checksum(key, header, payload).as_bytes())?;
+        file.set_modified(used)
+    })
+}
+
+/// Writes a file that only its owner may open, and its folder where that is missing: whole or not
+/// at all.
+pub(super) fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
     let (mut file, temporary) = match create_beside(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -136,22 +150,15 @@ pub(super) fn write(
         }
         created => created?,
     };
-    let written = (|| {
-        file.write_all(&header.0)?;
-        file.write_all(payload)?;
-        file.write_all(checksum(key, header, payload).as_bytes())?;
-        file.set_modified(used)?;
-        drop(file);
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
+    let written = write(&mut file);
+    drop(file);
+    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         // Nothing better can be done about a file that cannot be removed.
         let _ = fs::remove_file(&temporary);
-    }
-    written
+    })
 }
 
-/// Whether a name is one of those that `write` begins with.
+/// Whether a name is one of those that `write_beside` begins with.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(".tmp-")
 }

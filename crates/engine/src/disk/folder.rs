@@ -117,6 +117,10 @@ pub(super) fn clear(folder: &Path) -> u64 {
 
 fn list(folder: &Path) -> Vec<Found> {
     let mut found = Vec::new();
+    // Records of weights are few and stay, but for those that were left unfinished.
+    fs::read_dir(records(folder)).into_iter().flatten().flatten().for_each(|entry| {
+        look(&entry);
+    });
     for identity in entries(&blocks(folder), 32) {
         for shard in entries(&identity.path(), 2) {
             // A shard is not followed elsewhere.

@@ -75,7 +75,7 @@ pub struct DiskStats {
     pub written: u64,
     /// Blocks read.
     pub read: u64,
-    /// Blocks that were not written: too many waited, or nothing can be written.
+    /// How often a block was not written: too many waited, or nothing can be written.
     pub dropped: u64,
     /// Files that were not what they should be; they were removed.
     pub damaged: u64,
@@ -193,14 +193,24 @@ impl DiskTier {
         self.shared.write(payload.len(), block)
     }
 
+    /// Whether a block of so many bytes would be tried at present.
+    pub(crate) fn takes(&self, payload_bytes: usize) -> bool {
+        self.shared.takes(payload_bytes)
+    }
+
     /// Notes that a block was used without its file.
     pub(crate) fn note_use(&self, name: Name, index: usize) {
         self.shared.note_use(name, index);
     }
 
-    /// Grows whenever blocks whose writing was to be tried may not have been written.
+    /// Grows whenever blocks that were written, or were to be, may not be there.
     pub(crate) fn losses(&self) -> u64 {
         self.shared.losses()
+    }
+
+    /// Whether nothing waits to be written: what was taken is there, or lost.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.is_idle()
     }
 
     /// Waits until all that was to be written is.

@@ -8,8 +8,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use lucid_sys::{Access, Bytes, FileStamp, create_private, create_private_folder};
+use lucid_sys::{Access, Bytes, FileStamp};
 use lucid_tensor::{TensorView, WeightSource};
+
+use super::file::write_beside;
 
 /// What is hashed before its memory is given back.
 const PIECE_BYTES: usize = 8 << 20;
@@ -119,16 +121,10 @@ fn read(path: &Path, key: &[u8; 32]) -> Option<[u8; 32]> {
 }
 
 fn write(path: &Path, key: &[u8; 32], content: &[u8; 32]) -> std::io::Result<()> {
-    let folder = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
-    create_private_folder(folder)?;
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    // What a process of the same number left behind.
-    let _ = fs::remove_file(&temporary);
-    let mut file = create_private(&temporary)?;
     let seal = seal(path, key, content).ok_or(std::io::ErrorKind::InvalidInput)?;
-    let written = file.write_all(content).and_then(|()| file.write_all(seal.as_bytes()));
-    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
+    write_beside(path, |file| {
+        file.write_all(content)?;
+        file.write_all(seal.as_bytes())
     })
 }
 

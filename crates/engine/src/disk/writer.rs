@@ -4,11 +4,11 @@
 //! `forget`, which say so.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::{fmt, fs};
 
 use lucid_tensor::{KV_BLOCK_LEN, TokenId};
 
@@ -62,13 +62,22 @@ struct Queue {
     stats: DiskStats,
 }
 
+impl Queue {
+    /// Whether there is room for a block.
+    fn takes(&self, bytes: usize) -> bool {
+        let paused = self.paused.is_some_and(|since| since.elapsed() < PAUSE);
+        let full = self.bytes > 0 && self.bytes + bytes > QUEUE_BYTES_MAX;
+        !(paused || full || self.ended)
+    }
+}
+
 /// What an engine and its thread share.
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     /// Where blocks of this engine lie, once the weights are known.
     pub(super) shelf: OnceLock<Shelf>,
-    /// How often blocks were lost after they were taken into the queue.
+    /// How often blocks were lost after they were taken into the queue, or written.
     losses: AtomicU64,
 }
 
@@ -84,17 +93,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Grows whenever blocks that were taken into the queue may not have been written.
+    /// Grows whenever blocks that were taken into the queue may not be in the folder.
     pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Relaxed)
+    }
+
+    fn note_loss(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing waits, and nothing is being done.
+    pub(super) fn is_idle(&self) -> bool {
+        let queue = self.lock();
+        !queue.busy && queue.jobs.is_empty()
     }
 
     /// Lets a block be written. Returns whether there was room for it.
     pub(super) fn write(&self, bytes: usize, block: impl FnOnce() -> Block) -> bool {
         let mut queue = self.lock();
-        let paused = queue.paused.is_some_and(|since| since.elapsed() < PAUSE);
-        let full = queue.bytes > 0 && queue.bytes + bytes > QUEUE_BYTES_MAX;
-        if paused || full || queue.ended {
+        if !queue.takes(bytes) {
             queue.stats.dropped += 1;
             return false;
         }
@@ -102,6 +119,11 @@ impl Shared {
         queue.jobs.push_back(Job::Write(Box::new(block())));
         self.changed.notify_all();
         true
+    }
+
+    /// Whether there is room for a block at present.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        self.lock().takes(bytes)
     }
 
     /// Notes that a block was used.
@@ -192,6 +214,7 @@ impl Writer {
                 Job::Forget => {
                     self.listed_bytes = folder::clear(&self.options.folder);
                     self.written_bytes = 0;
+                    self.shared.note_loss();
                 }
             }
             self.tell_bytes();
@@ -237,6 +260,7 @@ impl Writer {
 
     fn write(&mut self, block: &Block) {
         let Some(shelf) = self.shelf() else {
+            self.shared.note_loss();
             return self.shared.change_stats(|stats| stats.dropped += 1);
         };
         let bytes = file::file_bytes(block.payload.len());
@@ -247,7 +271,12 @@ impl Writer {
         }
         let taken = folder::taken(bytes);
         if !self.make_room(taken) {
-            return self.shared.change_stats(|stats| stats.dropped += 1);
+            let bytes_max = self.options.bytes_max;
+            return self.pause(format_args!(
+                "there is no room for {taken} bytes more, {bytes_max} are allowed in {}; allow \
+                 more or choose another folder",
+                self.options.folder.display()
+            ));
         }
         let header = Header::new(&shelf.identity, &block.name, &block.tokens, block.payload.len());
         let used = folder::used_now(block.index);
@@ -259,7 +288,10 @@ impl Writer {
                 queue.stats.trouble = None;
                 queue.paused = None;
             }
-            Err(error) => self.pause(&path, &error),
+            Err(error) => self.pause(format_args!(
+                "cannot write {}: {error}; make room there or choose another folder",
+                path.parent().unwrap_or(&path).display()
+            )),
         }
     }
 
@@ -271,32 +303,35 @@ impl Writer {
             let (bytes, evicted) = folder::make_room(&self.options.folder, bytes_max, taken);
             (self.listed_bytes, self.written_bytes) = (bytes, 0);
             self.shared.change_stats(|stats| stats.evicted += evicted);
+            if evicted > 0 {
+                self.shared.note_loss();
+            }
         }
         self.listed_bytes + self.written_bytes + taken <= bytes_max
     }
 
     fn note_use(&self, name: &Name, index: usize) {
         let Some(shelf) = self.shared.shelf.get() else { return };
-        if let Ok(file) = fs::File::open(shelf.path(name)) {
-            // That it was used is worth no error.
-            let _ = file.set_modified(folder::used_now(index));
+        match fs::File::open(shelf.path(name)) {
+            Ok(file) => {
+                // That it was used is worth no error.
+                let _ = file.set_modified(folder::used_now(index));
+            }
+            Err(_) => self.shared.note_loss(),
         }
     }
 
     /// Nothing is written for a while; what waits is dropped.
-    fn pause(&self, path: &Path, error: &io::Error) {
-        self.shared.losses.fetch_add(1, Ordering::Relaxed);
+    fn pause(&self, reason: fmt::Arguments<'_>) {
+        self.shared.note_loss();
         let mut queue = self.shared.lock();
         let jobs = queue.jobs.len();
         queue.jobs.retain(|job| !matches!(job, Job::Write(_)));
         queue.stats.dropped += (1 + jobs - queue.jobs.len()) as u64;
         queue.bytes = 0;
         queue.paused = Some(Instant::now());
-        queue.stats.trouble = Some(format!(
-            "keys and values are not kept on disk for now: cannot write {}: {error}; make room \
-             there or choose another folder",
-            path.parent().map_or_else(PathBuf::new, PathBuf::from).display()
-        ));
+        queue.stats.trouble =
+            Some(format!("keys and values are not kept on disk for now: {reason}"));
     }
 }
 

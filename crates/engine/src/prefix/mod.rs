@@ -145,30 +145,88 @@ impl PrefixCache {
         payload: impl Fn(KvBlockId) -> &'a [u8],
     ) {
         let (now, losses) = (Instant::now(), disk.losses());
+        // Others may remove files as well: the end of what was used together goes first.
+        let last = path.iter().rev().find_map(|&node| self.node(node).saved);
+        let lost = last.is_some_and(|last| disk.is_idle() && !disk.has(&last.name));
         let mut parent = None;
         for (index, &node) in path.iter().enumerate() {
-            let Node { edge: Edge { tokens, .. }, block, saved, .. } = self.node_mut(node);
+            let Node { edge: Edge { tokens, .. }, saved, .. } = self.node_mut(node);
             let name = if let Some(saved) = saved {
                 saved.name
             } else {
                 let parent = parent.unwrap_or_else(|| disk.keys.root(scope));
                 disk.keys.child(&parent, tokens)
             };
-            match saved {
-                Some(saved) if saved.losses == losses => {
-                    if now.duration_since(saved.told) > TOLD_AGAIN_AFTER {
-                        disk.note_use(name, index);
-                        saved.told = now;
-                    }
-                }
-                _ => {
-                    let wanted = Wanted { name, tokens: *tokens, index };
-                    let taken = disk.write(&wanted, payload(*block));
-                    *saved = taken.then_some(Saved { name, told: now, losses });
-                }
-            }
             parent = Some(name);
+            let old = |saved: &Saved| now.duration_since(saved.told) > TOLD_AGAIN_AFTER;
+            let there =
+                |it: &&mut Saved| !(lost || it.losses != losses || old(it)) || disk.has(&name);
+            if let Some(saved) = saved.as_mut().filter(there) {
+                if old(saved) {
+                    disk.note_use(name, index);
+                    saved.told = now;
+                }
+                saved.losses = losses;
+            } else {
+                self.write(node, name, index, disk, &payload);
+            }
         }
+    }
+
+    /// Lets blocks be written that there was no room for when they were published, until one finds
+    /// no room again. Returns how many there was room for, and whether that is all.
+    pub(crate) fn save_rest<'a>(
+        &mut self,
+        disk: &DiskTier,
+        payload: impl Fn(KvBlockId) -> &'a [u8],
+    ) -> (usize, bool) {
+        let mut taken = 0;
+        for node in 0..self.nodes.len() {
+            let unsaved = self.nodes[node].as_ref().filter(|node| node.saved.is_none());
+            let Some(&Node { block, .. }) = unsaved else { continue };
+            if !disk.takes(payload(block).len()) {
+                return (taken, false);
+            }
+            let (name, index) = self.name(node, disk);
+            taken += usize::from(self.write(node, name, index, disk, &payload));
+        }
+        (taken, true)
+    }
+
+    /// Lets a block be written. Returns whether there was room for it.
+    fn write<'a>(
+        &mut self,
+        node: usize,
+        name: Name,
+        index: usize,
+        disk: &DiskTier,
+        payload: impl Fn(KvBlockId) -> &'a [u8],
+    ) -> bool {
+        let Node { edge: Edge { tokens, .. }, block, saved, .. } = self.node_mut(node);
+        // Asked before: what is lost from here on may be this one.
+        let (told, losses) = (Instant::now(), disk.losses());
+        let wanted = Wanted { name, tokens: *tokens, index };
+        let taken = disk.write(&wanted, payload(*block));
+        *saved = taken.then_some(Saved { name, told, losses });
+        taken
+    }
+
+    /// What the block of a node is called on disk, and which of its sequence it is.
+    fn name(&self, node: usize, disk: &DiskTier) -> (Name, usize) {
+        let mut above = vec![node];
+        let scope = loop {
+            match &self.node(above[above.len() - 1]).edge.from {
+                Origin::Start(scope) => break scope,
+                Origin::Node(parent) => above.push(*parent),
+            }
+        };
+        let saved = |&node: &usize| self.node(node).saved.map(|saved| saved.name);
+        let known = above.iter().position(|node| saved(node).is_some()).unwrap_or(above.len());
+        let last = above.get(known).and_then(saved).unwrap_or_else(|| disk.keys.root(scope));
+        let rest = above[..known].iter().rev();
+        let tokens = rest.map(|&node| &self.node(node).edge.tokens);
+        let name = tokens.fold(last, |last, tokens| disk.keys.child(&last, tokens));
+        (name, above.len() - 1)
     }
 
     /// Notes that blocks of a path are on disk: `names` are those of its last ones.

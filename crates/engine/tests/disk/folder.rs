@@ -79,7 +79,39 @@ fn a_block_that_is_larger_than_all_is_not_kept() {
     let mut engine = with_bytes_max(&scratch, 5000);
     answer(&mut engine, &scope(1), &prompt(1, PROMPT));
     engine.flush_disk();
-    assert_eq!((engine.disk_stats().dropped, files(&scratch.0).len()), (2, 0));
+    let stats = engine.disk_stats();
+    assert_eq!((stats.dropped, files(&scratch.0).len()), (2, 0));
+    assert!(stats.trouble.unwrap().contains("no room"));
+}
+
+/// What is known in memory, and has gone from the folder, is there again after its next use.
+#[test]
+fn what_was_lost_is_written_again() {
+    for how in ["removed", "evicted"] {
+        let scratch = Scratch::new(how);
+        let text = prompt(1, PROMPT);
+        answer(&mut reopened(&scratch.0), &scope(1), &text);
+        let bytes_max = 5 * taken(&scratch);
+        let mut engine = with_bytes_max(&scratch, bytes_max);
+        assert_eq!(answer(&mut engine, &scope(1), &text).0, 128);
+        engine.flush_disk();
+        if how == "removed" {
+            for path in files(&scratch.0) {
+                fs::remove_file(path).unwrap();
+            }
+        } else {
+            for seed in 2..7 {
+                answer(&mut engine, &scope(1), &prompt(seed, PROMPT));
+                engine.flush_disk();
+            }
+        }
+        assert_eq!(engine.tokens_on_disk(&scope(1), &text[..65]), 0, "{how}: nothing was lost");
+        let continued = [text.clone(), prompt(9, 64)].concat();
+        assert_eq!(answer(&mut engine, &scope(1), &continued).0, 128, "{how}");
+        engine.flush_disk();
+        drop(engine);
+        assert_eq!(answer(&mut reopened(&scratch.0), &scope(1), &continued).0, 192, "{how}");
+    }
 }
 
 #[test]
@@ -188,9 +220,11 @@ fn unfinished_files_are_tidied_up() {
     let scratch = Scratch::new("unfinished");
     answer(&mut reopened(&scratch.0), &scope(1), &prompt(1, PROMPT));
     let shard = files(&scratch.0)[0].parent().unwrap().to_owned();
-    let (old, new) = (shard.join(".tmp-1-0"), shard.join(".tmp-1-1"));
-    File::create(&old).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    File::create(&new).unwrap();
-    reopened(&scratch.0).flush_disk();
-    assert_eq!((old.exists(), new.exists()), (false, true));
+    for folder in [shard, scratch.0.join("kv/weights")] {
+        let (old, new) = (folder.join(".tmp-1-0"), folder.join(".tmp-1-1"));
+        File::create(&old).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        File::create(&new).unwrap();
+        reopened(&scratch.0).flush_disk();
+        assert_eq!((old.exists(), new.exists()), (false, true), "{}", folder.display());
+    }
 }

@@ -165,7 +165,7 @@ impl Worker<'_> {
                 let _ = self.scheduler.engine_mut().drop_adapter(id);
             }
             Command::Flush(reply) => {
-                self.scheduler.engine().flush_disk();
+                self.scheduler.engine_mut().flush_disk();
                 let _ = reply.send(());
             }
             Command::Forget => self.scheduler.forget_published(),
