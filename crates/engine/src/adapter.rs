@@ -9,11 +9,10 @@ use std::sync::{Arc, Weak};
 
 use lucid_checkpoint::{AdapterFile, AdapterPart};
 use lucid_model::Config;
-use lucid_tensor::{Adapter, AdapterTarget, Factor, LowRank, RotaryPairing, TensorView, TokenId};
+use lucid_tensor::{Adapter, AdapterTarget, Factor, LowRank, RotaryPairing, TensorView};
 
 use crate::EngineError;
 use crate::engine::{Engine, Sequence, SequenceId};
-use crate::prefix::Scope;
 
 /// An adapter that an engine has loaded. An id is never given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,21 +103,6 @@ impl Engine {
     pub fn open_with(&mut self, adapter: Option<AdapterId>) -> Result<SequenceId, EngineError> {
         let adapter = adapter.map(|id| self.lease(id)).transpose()?;
         Ok(self.insert(Sequence { adapter, ..Sequence::default() }))
-    }
-
-    /// As `adopt`, for a sequence with an adapter: the blocks that sequences of the same scope and
-    /// the same adapter (factors and scale) published.
-    ///
-    /// # Errors
-    /// There is no such adapter.
-    pub fn adopt_with(
-        &mut self,
-        scope: &Scope,
-        tokens: &[TokenId],
-        adapter: Option<AdapterId>,
-    ) -> Result<SequenceId, EngineError> {
-        let adapter = adapter.map(|id| self.lease(id)).transpose()?;
-        Ok(self.adopt_leased(scope, tokens, adapter))
     }
 
     /// An adapter, for whoever will want it even after it was let go of.

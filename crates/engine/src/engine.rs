@@ -132,6 +132,8 @@ pub(crate) struct Sequence {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) table: Vec<KvBlockId>,
     pub(crate) adapter: Option<Arc<Adapter>>,
+    /// Whether a hook may have changed any of its keys and values.
+    pub(crate) hooked: bool,
 }
 
 /// A model ready to compute.
@@ -146,7 +148,7 @@ pub struct Engine {
     slots: Vec<Slot>,
     weights: Weights,
     disk: Option<DiskTier>,
-    /// Whether a hook was ever installed: what it changed is not to be found by others.
+    /// Whether a hook is installed: what it may change is not to be found by others.
     hooked: bool,
     pass: Pass,
     /// Of the last pass: where each feed's logits begin, and the end.
@@ -245,26 +247,16 @@ impl Engine {
     /// scope published, and those that follow on disk. How much that is, `Engine::tokens` says; it
     /// is less than all of `tokens`, so that there is something to compute logits from.
     pub fn adopt(&mut self, scope: &Scope, tokens: &[TokenId]) -> SequenceId {
-        self.adopt_leased(scope, tokens, None)
-    }
-
-    /// The same for a sequence with an adapter.
-    pub(crate) fn adopt_leased(
-        &mut self,
-        scope: &Scope,
-        tokens: &[TokenId],
-        adapter: Option<Arc<Adapter>>,
-    ) -> SequenceId {
-        let scope = scope.with_adapter(adapter.as_deref());
-        let id = self.adopt_published(&scope, tokens, adapter);
-        let mut reading = self.begin_reading(id, &scope);
+        let scope = &scope.with_adapter(None);
+        let id = self.adopt_published(scope, tokens, None);
+        let mut reading = self.begin_reading(id, scope, tokens);
         while let Some(from) = reading {
-            reading = self.read_on(id, &scope, tokens, from);
+            reading = self.read_on(id, scope, tokens, from);
         }
         id
     }
 
-    /// The same without the disk.
+    /// The same without the disk, for a sequence with an adapter or with none.
     pub(crate) fn adopt_published(
         &mut self,
         scope: &Scope,
@@ -272,23 +264,26 @@ impl Engine {
         adapter: Option<Arc<Adapter>>,
     ) -> SequenceId {
         let scope = scope.with_adapter(adapter.as_deref());
-        let most = &tokens[..tokens.len().saturating_sub(1)];
+        // A hook is promised all rows.
+        let most = if self.hooked { 0 } else { tokens.len().saturating_sub(1) };
+        let most = &tokens[..most];
         let table = self.prefixes.adopt(&scope, most, &mut self.blocks);
         let tokens = tokens[..table.len() * KV_BLOCK_LEN].to_vec();
-        self.insert(Sequence { tokens, table, adapter })
+        self.insert(Sequence { tokens, table, adapter, hooked: false })
     }
 
     /// Lets later sequences of the scope adopt the full blocks of this one. They stay after its
     /// end, until blocks are needed and they are the least recently used ones; on disk, if
     /// `open_disk` was called, longer. A block belongs to the first scope under which it is
-    /// published.
+    /// published, and one that a fork holds as well is not kept. Nor is anything of a sequence that
+    /// was extended while a hook was installed.
     ///
     /// # Errors
     /// There is no such sequence.
     pub fn publish(&mut self, id: SequenceId, scope: &Scope) -> Result<(), EngineError> {
         self.sequence(id)?;
         let slot = &mut self.slots[id.slot as usize];
-        if let Some(Sequence { tokens, table, adapter }) = &mut slot.sequence {
+        if let Some(Sequence { tokens, table, adapter, hooked: false }) = &mut slot.sequence {
             let scope = scope.with_adapter(adapter.as_deref());
             let path = self.prefixes.publish(&scope, tokens, table, &mut self.blocks);
             self.save(&scope, &path);
@@ -310,9 +305,9 @@ impl Engine {
     /// There is no such sequence.
     pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, EngineError> {
         let sequence = self.sequence(id)?;
-        let Sequence { tokens, table, adapter } = sequence;
+        let &Sequence { ref tokens, ref table, ref adapter, hooked } = sequence;
         let (tokens, table, adapter) = (tokens.clone(), table.clone(), adapter.clone());
-        let copy = Sequence { tokens, table, adapter };
+        let copy = Sequence { tokens, table, adapter, hooked };
         for &block in &copy.table {
             self.blocks.share(block);
         }
@@ -395,10 +390,11 @@ impl Engine {
         added + usize::from(rows > 0 && written.is_some_and(|&block| self.blocks.is_shared(block)))
     }
 
-    /// Installs or removes a hook that reads or changes activations. Once there was one, nothing is
-    /// kept on disk or taken from there any more.
+    /// Installs or removes a hook that reads or changes activations. While there is one, nothing
+    /// that was published is adopted, so that it sees all rows; what it may have changed is found
+    /// by nobody, neither in memory nor on disk.
     pub fn set_hook(&mut self, hook: Option<Hook>) {
-        self.hooked |= hook.is_some();
+        self.hooked = hook.is_some();
         self.eager.set_hook(hook);
     }
 
@@ -510,6 +506,7 @@ impl Engine {
                 pass.rows.push(PassRow { token, position, sequence: index });
             }
             sequence.tokens.extend_from_slice(feed.tokens);
+            sequence.hooked |= self.hooked;
             self.bounds.push(pass.outputs.len() - pass.unscored.len());
             self.hidden_bounds.push(pass.outputs.len());
         }

@@ -58,11 +58,17 @@ impl Engine {
         )
     }
 
-    /// Waits until what was published is on disk: it is there after the process was killed.
-    /// (After a loss of power some of it may be computed again.)
-    pub fn flush_disk(&self) {
-        if let Some(disk) = &self.disk {
+    /// Waits until what was published is on disk, also what there was no room for when it was: it
+    /// is there after the process was killed. (After a loss of power some of it may be computed
+    /// again.) What the folder cannot take is not waited for; see `DiskStats::trouble`.
+    pub fn flush_disk(&mut self) {
+        loop {
+            let (taken, all) = self.save_rest();
+            let Some(disk) = &self.disk else { return };
             disk.flush();
+            if all || taken == 0 {
+                return;
+            }
         }
     }
 
@@ -90,40 +96,62 @@ impl Engine {
 
     /// Lets the blocks of a published path be written.
     pub(super) fn save(&mut self, scope: &Scope, path: &[usize]) {
-        let Some(disk) = &self.disk else { return };
-        // A file that changed during a pass may have given any numbers.
-        if self.hooked || self.eager.weights_changed() {
-            return;
-        }
+        let Some(disk) = self.disk.as_ref().filter(|_| self.can_save()) else { return };
         let eager = &self.eager;
         self.prefixes.save(scope, path, disk, |block| eager.kv_block(block));
     }
 
-    /// Where a sequence of the scope, of whole blocks, may go on on disk.
-    pub(crate) fn begin_reading(&self, id: SequenceId, scope: &Scope) -> Option<Reading> {
+    /// Lets blocks be written that there was no room for. Returns how many there was room for now,
+    /// and whether that is all.
+    fn save_rest(&mut self) -> (usize, bool) {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.can_save()) else { return (0, true) };
+        let eager = &self.eager;
+        self.prefixes.save_rest(disk, |block| eager.kv_block(block))
+    }
+
+    /// A file that changed during a pass may have given any numbers.
+    fn can_save(&self) -> bool {
+        !self.eager.weights_changed()
+    }
+
+    /// Where a sequence of the scope, of whole blocks, goes on on disk, if its next block seems to
+    /// be there: the next one of `tokens`, and not the last of these.
+    pub(crate) fn begin_reading(
+        &self,
+        id: SequenceId,
+        scope: &Scope,
+        tokens: &[TokenId],
+    ) -> Option<Reading> {
         let disk = self.disk.as_ref().filter(|_| !self.hooked)?;
-        let tokens = &self.sequence(id).ok()?.tokens;
-        let (blocks, rest) = tokens.as_chunks();
+        let (blocks, rest) = self.sequence(id).ok()?.tokens.as_chunks();
         if !rest.is_empty() {
             return None;
         }
         let root = disk.keys.root(scope);
         let last = blocks.iter().fold(root, |last, tokens| disk.keys.child(&last, tokens));
-        Some(Reading { last })
+        self.goes_on(id, tokens, last)
     }
 
-    /// Reads the next few blocks of a sequence that `tokens` go on with, but not the last of these
-    /// tokens, and publishes them. Returns whether and where it may go on.
+    /// The same of a sequence whose last block is called `last`.
+    fn goes_on(&self, id: SequenceId, tokens: &[TokenId], last: Name) -> Option<Reading> {
+        let disk = self.disk.as_ref()?;
+        let have = self.sequence(id).ok()?.tokens.len();
+        let next = tokens.get(have..tokens.len().saturating_sub(1))?.first_chunk()?;
+        disk.has(&disk.keys.child(&last, next)).then_some(Reading { last })
+    }
+
+    /// Reads the next few blocks of a sequence that is to have `all` these tokens, but not the last
+    /// of them, and publishes them. Returns whether and where it may go on.
     pub(crate) fn read_on(
         &mut self,
         id: SequenceId,
         scope: &Scope,
-        tokens: &[TokenId],
+        all: &[TokenId],
         reading: Reading,
     ) -> Option<Reading> {
         let have = self.sequence(id).ok()?.table.len();
-        let most = tokens.len().saturating_sub(1).max(have * KV_BLOCK_LEN);
-        let next = tokens.get(have * KV_BLOCK_LEN..most)?.as_chunks().0;
+        let most = all.len().saturating_sub(1).max(have * KV_BLOCK_LEN);
+        let next = all.get(have * KV_BLOCK_LEN..most)?.as_chunks().0;
         let mut wanted = self.wanted(next, have, reading);
         let mut own = Vec::with_capacity(wanted.len());
         while own.len() < wanted.len()
@@ -149,7 +177,7 @@ impl Engine {
             }
         }
         let last = wanted.get(READ_AT_ONCE - 1).filter(|_| there == READ_AT_ONCE)?.name;
-        Some(Reading { last })
+        self.goes_on(id, all, last)
     }
 
     /// The next blocks that seem to be there, a few.

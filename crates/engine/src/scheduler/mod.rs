@@ -102,6 +102,8 @@ struct Active {
     /// An older sequence that is computing what this one waits for, and how many tokens of it.
     leader: Option<(SequenceId, usize)>,
     on_disk: OnDisk,
+    /// When it was last its turn to read, in parts that were read.
+    read_last: u64,
     /// What the pass takes of it.
     rows: usize,
     /// What the pass takes beyond: tokens that may follow.
@@ -121,6 +123,7 @@ impl Active {
             draft: None,
             leader: None,
             on_disk: OnDisk::default(),
+            read_last: 0,
             rows: 0,
             proposal: Vec::new(),
             computed: 0,
@@ -164,6 +167,9 @@ pub struct Scheduler {
     admissions: u64,
     /// The client that had the last part of a budget.
     prefilled_last: Option<ClientId>,
+    /// The client that read the last part of what it has on disk, and how many parts were read.
+    read_last: Option<ClientId>,
+    parts_read: u64,
     /// Of each client, the rows that its oldest prompt had more than its shortest.
     lead: BTreeMap<ClientId, usize>,
     /// An error that the next step returns: events went first.
@@ -200,6 +206,8 @@ impl Scheduler {
             requests: 0,
             admissions: 0,
             prefilled_last: None,
+            read_last: None,
+            parts_read: 0,
             lead: BTreeMap::new(),
             failure: None,
             stats: SchedulerStats::default(),

@@ -58,6 +58,7 @@ impl Scheduler {
     /// Says how many rows of each sequence the next pass takes, and makes room for them.
     pub(super) fn plan(&mut self) {
         (0..self.running.len()).for_each(|index| self.find_again(index));
+        self.look();
         loop {
             let granted = self.grant();
             let rows = self.running.iter();

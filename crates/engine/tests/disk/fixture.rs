@@ -69,9 +69,14 @@ pub(crate) fn write_model(path: &Path) {
 }
 
 pub(crate) fn engine(model: &Path, setup: Setup) -> Engine {
+    sized(model, setup, BLOCKS)
+}
+
+/// An engine of so many blocks.
+pub(crate) fn sized(model: &Path, setup: Setup, kv_blocks: usize) -> Engine {
     let checkpoint = Checkpoint::open(model).unwrap();
     let Setup { kv_dtype, packing, level } = setup;
-    let options = EngineOptions { context: 2048, kv_blocks: BLOCKS, kv_dtype, level, packing };
+    let options = EngineOptions { context: 2048, kv_blocks, kv_dtype, level, packing };
     Engine::load(&checkpoint, Arc::new(ThreadPool::new(2)), options).unwrap()
 }
 

@@ -8,16 +8,23 @@ use lucid_engine::{
 };
 use lucid_tensor::TokenId;
 
-use crate::fixture::{PROMPT, Scratch, prompt, reopened};
+use crate::fixture::{BLOCKS, PROMPT, Scratch, Setup, golden, options, prompt, sized};
 
 /// A scheduler of a reopened engine whose clock goes a second each time it is looked at.
 fn scheduler(scratch: &Scratch) -> Scheduler {
+    with_blocks(scratch, BLOCKS)
+}
+
+/// The same of an engine of so many blocks.
+fn with_blocks(scratch: &Scratch, kv_blocks: usize) -> Scheduler {
+    let mut engine = sized(&golden(), Setup::default(), kv_blocks);
+    engine.open_disk(options(&scratch.0)).unwrap();
     let mut now = Duration::ZERO;
     let clock: Clock = Box::new(move || {
         now += Duration::from_secs(1);
         now
     });
-    Scheduler::new(reopened(&scratch.0), SchedulerOptions::default(), clock).unwrap()
+    Scheduler::new(engine, SchedulerOptions::default(), clock).unwrap()
 }
 
 fn request(prompt: Vec<TokenId>, new_tokens_max: usize) -> Request {
@@ -100,4 +107,38 @@ fn an_answer_under_way_does_not_wait_for_a_long_reading() {
     }
     assert!(read.len() >= 2 && read[0] < 20 * 64, "{read:?}");
     assert_eq!((tokens, disk_tokens), (expected, 20 * 64));
+}
+
+/// Who has nothing on disk is computed at once, and those who have take turns, by client and within
+/// a client.
+#[test]
+fn nobody_waits_for_all_of_anothers_reading() {
+    let scratch = Scratch::new("turns");
+    // By this clock a step has time for two parts of eight blocks.
+    let of = |client: u64, seed: u64, blocks: usize| {
+        let prompt = prompt(seed, blocks * 64 + 10);
+        Request { client: ClientId(client), ..request(prompt, 1) }
+    };
+    for (client, seed, blocks) in [(1, 1, 20), (1, 2, 8), (2, 3, 8)] {
+        let mut first = scheduler(&scratch);
+        let id = first.submit(of(client, seed, blocks)).unwrap();
+        answer(&mut first, id);
+    }
+    let mut scheduler = with_blocks(&scratch, 64);
+    let long = scheduler.submit(of(1, 1, 20)).unwrap();
+    let others = [of(1, 4, 0), of(2, 5, 0), of(2, 3, 8), of(1, 2, 8)];
+    let others = others.map(|request| scheduler.submit(request).unwrap());
+    let mut steps = 0;
+    let mut ended = Vec::new();
+    while !scheduler.idle() {
+        steps += 1;
+        for event in scheduler.step().unwrap() {
+            if let Event::Finished { request, usage, .. } = event {
+                ended.push((request, steps, usage.disk_tokens));
+            }
+        }
+    }
+    let end = |id| ended.iter().find(|end| end.0 == id).map(|end| (end.1, end.2)).unwrap();
+    assert_eq!(others.map(end), [(1, 0), (1, 0), (1, 512), (2, 512)]);
+    assert_eq!(end(long), (3, 20 * 64));
 }

@@ -1,7 +1,9 @@
 //! Keys and values that are known are not computed again, and nobody learns from it what others
 //! asked.
 
-use lucid_engine::{ClientId, Feed, Request, Scheduler, Scope, Wanted, WantedLogProbs};
+use lucid_engine::{
+    ClientId, Feed, Hook, HookRows, Request, Scheduler, Scope, Site, Wanted, WantedLogProbs,
+};
 
 use crate::fixture::{
     MODEL, Model, all_blocks_return, drain, end, greedy, prompt, scheduler, serve, tokens,
@@ -156,4 +158,42 @@ fn a_bare_engine_adopts_what_it_published() {
     engine.close(second).unwrap();
     assert!(engine.publish(second, &scope).is_err());
     assert_eq!((engine.kv_bytes(), engine.published_bytes()), (0, 0));
+}
+
+/// Adds to what every layer hands on.
+fn steering() -> Hook {
+    Box::new(|rows: HookRows<'_>| {
+        if matches!(rows.site, Site::AfterLayer(_)) {
+            rows.values.iter_mut().enumerate().for_each(|(i, value)| *value += (i % 3) as f32);
+        }
+    })
+}
+
+#[test]
+fn what_a_hook_changed_is_found_by_nobody() {
+    let request = || greedy(prompt(1, 150), 3);
+    let (id, events) = serve(&mut scheduler(512, 32), request());
+    let expected = tokens(&events, id, 0);
+    let mut scheduler = scheduler(512, 32);
+    for (steers, known) in [(false, 0), (true, 0), (false, 128), (true, 0)] {
+        scheduler.engine_mut().set_hook(steers.then(steering));
+        let (id, events) = serve(&mut scheduler, request());
+        assert_eq!(end(&events, id, 0).1.cached_tokens, known, "steered: {steers}");
+        assert_eq!(tokens(&events, id, 0) == expected, !steers);
+    }
+    // Nor if it was installed for a while only.
+    let engine = scheduler.engine_mut();
+    let (scope, text) = (Scope::new(ClientId(2), b""), prompt(2, 150));
+    let sequence = engine.open();
+    for (tokens, steers) in [(&text[..70], true), (&text[70..], false)] {
+        engine.set_hook(steers.then(steering));
+        engine.forward(&[Feed { sequence, tokens, wanted: Wanted::None }]).unwrap();
+    }
+    let fork = engine.fork(sequence).unwrap();
+    for id in [sequence, fork] {
+        engine.publish(id, &scope).unwrap();
+        engine.close(id).unwrap();
+    }
+    let next = engine.adopt(&scope, &text);
+    assert_eq!(engine.tokens(next).unwrap().len(), 0);
 }
