@@ -288,9 +288,20 @@ impl Scheduler {
     /// Ends a request: the next `step` says so for each answer that was not over. Returns whether
     /// there was one.
     pub fn cancel(&mut self, id: RequestId) -> bool {
-        let mut runs = self.queue.remove(id);
+        self.cancel_all(|run| run.terms.id == id)
+    }
+
+    /// The same of one answer, for whoever has heard enough of it. `false` as well while the prompt
+    /// that it shares with others is computed.
+    pub fn cancel_sample(&mut self, id: RequestId, sample: usize) -> bool {
+        let parted = |run: &Run| run.siblings == 0;
+        self.cancel_all(|run| run.terms.id == id && run.sample == sample && parted(run))
+    }
+
+    fn cancel_all(&mut self, which: impl Fn(&Run) -> bool) -> bool {
+        let mut runs = self.queue.remove(&which);
         for active in std::mem::take(&mut self.running) {
-            if active.run.terms.id == id {
+            if which(&active.run) {
                 self.close(&active);
                 runs.push(active.run);
             } else {

@@ -28,6 +28,18 @@ impl Active {
         let settled = &self.run.tokens[self.computed..self.computed + self.rows];
         [settled, &self.proposal].concat()
     }
+
+    /// From the pass on that they split in answers end each for itself; if the one failed before it
+    /// came to what they split at, so have the others.
+    fn part(&mut self) {
+        let Self { run, split, .. } = self;
+        if split.is_empty() || std::mem::take(&mut run.siblings) == 0 {
+            return;
+        }
+        for other in split {
+            other.ending.clone_from(&run.ending);
+        }
+    }
 }
 
 impl Scheduler {
@@ -81,6 +93,7 @@ impl Scheduler {
                 self.publish(&active);
             }
             let mut forks = Vec::new();
+            active.part();
             for run in std::mem::take(&mut active.split) {
                 if run.is_over() {
                     run.finish(&mut self.events);

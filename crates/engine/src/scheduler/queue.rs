@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::request::RequestId;
 use super::run::Run;
 use crate::prefix::ClientId;
 
@@ -50,12 +49,12 @@ impl Queue {
         run
     }
 
-    /// Takes all runs of a request.
-    pub(super) fn remove(&mut self, id: RequestId) -> Vec<Run> {
+    /// Takes all runs that `which` says.
+    pub(super) fn remove(&mut self, which: impl Fn(&Run) -> bool) -> Vec<Run> {
         let mut removed = Vec::new();
         for runs in self.waiting.values_mut() {
             for run in std::mem::take(runs) {
-                if run.terms.id == id {
+                if which(&run) {
                     removed.push(run);
                 } else {
                     runs.push_back(run);

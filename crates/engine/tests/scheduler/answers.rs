@@ -2,12 +2,14 @@
 
 use lucid_engine::sampler::SamplerConfig;
 use lucid_engine::{
-    Event, Feed, FinishReason, LogProb, Request, Speculation, Usage, Wanted, WantedLogProbs,
+    Event, Feed, FinishReason, HookRows, LogProb, Request, Scheduler, SchedulerOptions, Site,
+    Speculation, Usage, Wanted, WantedLogProbs,
 };
-use lucid_tensor::TokenId;
+use lucid_tensor::{Pass, TokenId};
 
 use crate::fixture::{
-    Even, MODEL, Model, all_blocks_return, drain, end, greedy, prompt, scheduler, serve, tokens,
+    Even, MODEL, Model, all_blocks_return, drain, end, greedy, prompt, scheduler, serve, still,
+    tokens,
 };
 
 /// ln softmax of each row, by the definition.
@@ -152,4 +154,64 @@ fn cancelling_ends_all_samples_at_once() {
         }
     }
     all_blocks_return(&mut scheduler);
+}
+
+/// One of several answers ends, and no row more is computed of it; the others go on as they would.
+#[test]
+fn one_sample_can_be_cancelled() {
+    let request = || Request { samples: 3, ..greedy(prompt(1, 20), 12) };
+    let mut scheduler = scheduler(256, 8);
+    let (id, events) = serve(&mut scheduler, request());
+    let expected = tokens(&events, id, 0);
+    scheduler.forget_published();
+    let before = scheduler.stats().rows;
+    let id = scheduler.submit(request()).unwrap();
+    assert!(!scheduler.cancel_sample(id, 1), "they are one as yet");
+    let mut events = Vec::new();
+    for _ in 0..4 {
+        events.extend(scheduler.step().unwrap());
+    }
+    assert!(scheduler.cancel_sample(id, 1));
+    assert!(!scheduler.cancel_sample(id, 1) && !scheduler.cancel_sample(id, 3));
+    events.extend(drain(&mut scheduler));
+    assert_eq!(tokens(&events, id, 1), expected[..4]);
+    assert_eq!(end(&events, id, 1).0, FinishReason::Cancelled);
+    for sample in [0, 2] {
+        assert_eq!(tokens(&events, id, sample), expected);
+        assert_eq!(end(&events, id, sample).0, FinishReason::Limit);
+    }
+    assert_eq!(scheduler.stats().rows - before, 20 + 2 * 11 + 3);
+    all_blocks_return(&mut scheduler);
+}
+
+/// Logits that are no numbers, from a prompt's first token on or after its last one.
+#[test]
+fn answers_that_fail_together_end_once_each() {
+    let log_probs = Some(WantedLogProbs { alternatives: 0, prompt: true });
+    for (first_bad, forced) in [(0, false), (0, true), (19, false)] {
+        let mut engine = Model::golden(MODEL).engine(1, 256, 8);
+        engine.set_hook(Some(Box::new(move |rows: HookRows<'_>| {
+            let Pass { outputs, rows: all, .. } = rows.pass;
+            if rows.site == Site::Head {
+                let states = rows.values.chunks_exact_mut(rows.width).zip(outputs);
+                let bad = |&output: &u32| all[output as usize].position >= first_bad;
+                states.filter(|(_, row)| bad(row)).for_each(|(state, _)| state.fill(f32::NAN));
+            }
+        })));
+        let mut scheduler = Scheduler::new(engine, SchedulerOptions::default(), still()).unwrap();
+        let constraint = forced.then(|| Box::new(Even::opening(vec![2, 4])) as _);
+        let request = Request { samples: 3, log_probs, constraint, ..greedy(prompt(1, 20), 9) };
+        let (_, events) = serve(&mut scheduler, request);
+        let mut ended = Vec::new();
+        for event in events {
+            if let Event::Finished { sample, reason, usage, .. } = event {
+                assert!(matches!(reason, FinishReason::Error(_)), "{reason:?}");
+                assert!(usage.new_tokens == 0 || forced, "{usage:?}");
+                ended.push(sample);
+            }
+        }
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1, 2], "bad from {first_bad} on");
+        all_blocks_return(&mut scheduler);
+    }
 }

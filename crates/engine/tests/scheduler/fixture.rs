@@ -182,6 +182,11 @@ impl Even {
     pub(crate) fn new(run_every: TokenId) -> Self {
         Self { run_every, accepted: 0, forced: Vec::new() }
     }
+
+    /// The same for an answer that begins with these tokens.
+    pub(crate) fn opening(forced: Vec<TokenId>) -> Self {
+        Self { forced, ..Self::new(4) }
+    }
 }
 
 impl Constraint for Even {

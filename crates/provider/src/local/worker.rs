@@ -268,6 +268,10 @@ impl Worker<'_> {
                 for delta in deltas {
                     live.teller.tell(Ok(delta));
                 }
+                if live.voices[sample].is_over() {
+                    self.scheduler.cancel_sample(request, sample);
+                }
+                // Those that have not parted as yet end together.
                 if live.voices.iter().all(Voice::is_over) {
                     self.scheduler.cancel(request);
                 }
