@@ -126,11 +126,12 @@ impl Trend {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn mix(mean: &mut Option<f64>, newest: f64) {
+/// Lets a running mean follow another measurement.
+pub(super) fn mix(mean: &mut Option<f64>, newest: f64) {
     *mean = Some(mean.map_or(newest, |mean| mean + NEWEST * (newest - mean)));
 }
 

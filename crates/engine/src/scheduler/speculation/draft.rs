@@ -12,6 +12,7 @@ use crate::engine::{Engine, Feed, SequenceId, Wanted};
 use crate::prefix::Scope;
 use crate::sampler::{Sampler, Workspace};
 use crate::scheduler::Clock;
+use crate::scheduler::pace::{milliseconds, mix};
 
 /// A sequence that lacks more tokens than this proposes nothing yet.
 const BEHIND_MAX: usize = 32;
@@ -21,9 +22,6 @@ const CATCH_UP: usize = 128;
 
 /// What a drafted token is taken to cost as long as nothing is known, as a share of a token.
 const TOKEN_SHARE: f64 = 0.1;
-
-/// The weight of the newest measurement.
-const NEWEST: f64 = 0.25;
 
 /// The model. See the module's text.
 pub(in crate::scheduler) struct Draft {
@@ -43,7 +41,8 @@ pub(super) struct Ask<'a> {
     pub(super) sequence: &'a mut Option<SequenceId>,
     /// How many tokens it wants.
     pub(super) count: usize,
-    pub(super) proposal: &'a mut Vec<TokenId>,
+    /// What the draft proposes.
+    pub(super) drafted: Vec<TokenId>,
 }
 
 impl Draft {
@@ -66,7 +65,7 @@ impl Draft {
         let _ = self.engine.close(sequence);
     }
 
-    /// Appends what each answer asked for to its proposal, or less.
+    /// Proposes what each answer asked for, or less.
     ///
     /// # Errors
     /// The model cannot compute.
@@ -84,12 +83,10 @@ impl Draft {
         for round in 0..rounds {
             let began = clock();
             let drafted = self.draft_one(round, asks)?;
-            let took_ms = clock().saturating_sub(began).as_secs_f64() * 1e3;
+            let took_ms = milliseconds(clock().saturating_sub(began));
             // The first round is also about what was settled meanwhile.
             if round > 0 && drafted > 0 {
-                let newest = took_ms / drafted as f64;
-                let mean = self.token_ms.map_or(newest, |mean| mean + NEWEST * (newest - mean));
-                self.token_ms = Some(mean);
+                mix(&mut self.token_ms, took_ms / drafted as f64);
             }
         }
         Ok(())
@@ -164,11 +161,11 @@ impl Draft {
     /// One more token for each answer that wants one. Returns how many there were.
     fn draft_one(&mut self, round: usize, asks: &mut [Ask<'_>]) -> Result<usize, EngineError> {
         let mut feeds = Vec::new();
-        let wants = |ask: &Ask<'_>| ask.count > round && ask.proposal.len() == round;
+        let wants = |ask: &Ask<'_>| ask.count > round && ask.drafted.len() == round;
         for ask in asks.iter().filter(|ask| wants(ask)) {
             let Some(sequence) = *ask.sequence else { continue };
             let computed = self.engine.tokens(sequence)?.len();
-            let tokens = match ask.proposal.last_chunk::<1>() {
+            let tokens = match ask.drafted.last_chunk::<1>() {
                 Some(last) => &last[..],
                 None => &ask.tokens[computed..],
             };
@@ -186,7 +183,7 @@ impl Draft {
             // Logits that nothing can be drawn from end the proposal.
             if let Ok(token) = ask.sampler.choose(row, workspace) {
                 ask.sampler.accept(token);
-                ask.proposal.push(token);
+                ask.drafted.push(token);
             }
         });
         Ok(drafted)

@@ -82,7 +82,8 @@ impl Speculator {
         }
     }
 
-    /// What follows `tokens` if the text repeats itself, or how many tokens a draft is to propose.
+    /// What follows `tokens` if the text repeats itself, and how many tokens a draft is to propose
+    /// in its place.
     fn choose(&mut self, tokens: &[TokenId], most: usize, shares: Shares) -> (Vec<TokenId>, usize) {
         let found = shares.lookup.and_then(|share| Some((share, self.lookup.find(tokens)?)));
         let by_lookup = |found: &(f64, (usize, usize))| {
@@ -99,15 +100,19 @@ impl Speculator {
                 drafted = self.by_draft.trial().min(most);
             }
         }
-        match found {
-            Some((_, (place, _))) if ahead > 0 && lookup_gain >= draft_gain => {
-                self.source = Source::Lookup;
-                (lookup::continuation(tokens, place, ahead), 0)
-            }
-            _ => {
-                self.source = Source::Draft;
-                (Vec::new(), drafted)
-            }
+        self.source = Source::Lookup;
+        if ahead > 0 && lookup_gain >= draft_gain {
+            drafted = 0;
+        }
+        let continued = found.map(|(_, (place, _))| lookup::continuation(tokens, place, ahead));
+        (continued.unwrap_or_default(), drafted)
+    }
+
+    /// What is proposed, where a draft was asked as well: what it says, if it says anything.
+    fn prefer(&mut self, drafted: Vec<TokenId>, proposal: &mut Vec<TokenId>) {
+        if !drafted.is_empty() {
+            self.source = Source::Draft;
+            *proposal = drafted;
         }
     }
 }
@@ -144,7 +149,7 @@ impl Scheduler {
         let shares = Shares { lookup: self.options.lookup.then_some(share), draft: drafting };
         // Everybody gets the same at most, so that nobody's depends on his place in the row.
         let each = (left.min(PASS_MAX) / decoding.max(1)).max(1);
-        let mut asks = Vec::new();
+        let (mut asks, mut chosen) = (Vec::new(), Vec::new());
         for active in &mut self.running {
             let most = most(active).min(each);
             if most == 0 {
@@ -152,16 +157,20 @@ impl Scheduler {
             }
             let Active { run, draft, proposal, .. } = active;
             let Run { speculator, tokens, sampler, terms, .. } = run;
-            let (ahead, count) = speculator.choose(tokens, most, shares);
-            *proposal = ahead;
+            let count;
+            (*proposal, count) = speculator.choose(tokens, most, shares);
             if count > 0 {
                 let (scope, sampler) = (&terms.scope, sampler.clone());
-                asks.push(Ask { scope, tokens, sampler, sequence: draft, count, proposal });
+                let drafted = Vec::new();
+                asks.push(Ask { scope, tokens, sampler, sequence: draft, count, drafted });
+                chosen.push((speculator, proposal));
             }
         }
-        if let Some(draft) = &mut self.draft
-            && draft.propose(&mut asks, &mut self.clock).is_err()
-        {
+        let failed = self.draft.as_mut().map(|it| it.propose(&mut asks, &mut self.clock).is_err());
+        for (ask, (speculator, proposal)) in asks.into_iter().zip(chosen) {
+            speculator.prefer(ask.drafted, proposal);
+        }
+        if failed == Some(true) {
             // Answers do without.
             self.draft = None;
             self.running.iter_mut().for_each(|active| active.draft = None);
@@ -188,5 +197,31 @@ impl Scheduler {
             left -= proposal.len();
             spare -= blocks;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A draft is believed more than the text, but has nothing to say as yet.
+    #[test]
+    fn the_text_is_gone_by_while_a_draft_says_nothing() {
+        let mut speculator = Speculator::default();
+        (0..20).for_each(|_| speculator.by_draft.learn(8, 8));
+        let text = [5, 1, 2, 3, 4, 1, 2];
+        let shares = Shares { lookup: Some(0.2), draft: Some(0.2) };
+        let (mut proposal, drafted) = speculator.choose(&text, 16, shares);
+        assert!(drafted > 0);
+        assert_eq!(proposal[..2], [3, 4]);
+        speculator.prefer(Vec::new(), &mut proposal);
+        assert_eq!((proposal[..2].to_vec(), speculator.source), (vec![3, 4], Source::Lookup));
+        speculator.prefer(vec![9], &mut proposal);
+        assert_eq!((proposal, speculator.source), (vec![9], Source::Draft));
+        // Where the text is believed more nobody asks the draft.
+        (0..20).for_each(|_| speculator.by_lookup.learn(8, 8));
+        let shares = Shares { draft: Some(0.9), ..shares };
+        let (proposal, drafted) = speculator.choose(&text, 16, shares);
+        assert_eq!((proposal[..2].to_vec(), drafted), (vec![3, 4], 0));
     }
 }
