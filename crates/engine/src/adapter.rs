@@ -46,7 +46,8 @@ impl Engine {
     ///
     /// # Errors
     /// The adapter is for another architecture, a matrix is unknown to the model or of another
-    /// shape, or the scale is not finite; the error names it.
+    /// shape, or the scale, by itself or times the adapter's own, is not finite; the error names
+    /// it.
     pub fn load_adapter(
         &mut self,
         file: &AdapterFile,
@@ -119,6 +120,11 @@ impl Engine {
         scale: f32,
     ) -> Result<LowRank, EngineError> {
         let (_, found) = part.shape();
+        let product = part.scale * scale;
+        if !product.is_finite() {
+            let product = format!("{} times {scale}", part.scale);
+            return Err(EngineError::AdapterScale(product));
+        }
         let Some((weight, expected)) = self.transformer.matrix(&part.tensor) else {
             return Err(EngineError::AdapterTensor {
                 file: file.file().to_owned(),
@@ -145,7 +151,7 @@ impl Engine {
         let moves = rotates && file.pairing() != rotary.pairing && head_dim.is_multiple_of(2);
         let row = |row| if moves { reorder(rotary.pairing, *head_dim, row) } else { row };
         let (a, b) = (factor(&part.a, |row| row), factor(&part.b, row));
-        Ok(LowRank { target, a, b, scale: part.scale * scale })
+        Ok(LowRank { target, a, b, scale: product })
     }
 }
 

@@ -349,4 +349,6 @@ fn what_does_not_suit_the_model_is_refused_by_name() {
     check("qwen3", "llama3-all/adapter.gguf", 1.0, &["adapter.gguf", "`llama`", "`qwen3`"]);
     check("llama-linear", "llama3-patterns", 1.0, &["blk.0.attn_q.weight", "byte"]);
     check("llama3", "llama3-all", f32::NAN, &["NaN", "finite"]);
+    // Finite by itself; but the adapter's own is 1.5.
+    check("llama3", "llama3-all", f32::MAX, &["1.5 times", "finite"]);
 }

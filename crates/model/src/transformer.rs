@@ -73,8 +73,9 @@ impl<O: Ops> Transformer<O> {
         } else {
             binder.linear("output", config.vocab_size, config.width)?
         };
+        // Those that passes multiply by; the ranking head is not among them.
+        let mut matrices = std::mem::take(&mut binder.matrices);
         let classifier = Classifier::bind(&mut binder, config.width)?;
-        let mut matrices = binder.matrices;
         // Under the name that adapters know.
         matrices.entry("output.weight".to_owned()).or_insert((embedding, matrix));
         Ok(Self { config, embedding, layers, norm, head, classifier, matrices })
@@ -85,8 +86,8 @@ impl<O: Ops> Transformer<O> {
         &self.config
     }
 
-    /// A matrix by its name in GGUF, and its shape `[rows, cols]`; `output.weight` even where it is
-    /// the embedding's.
+    /// A matrix of a pass by its name in GGUF, and its shape `[rows, cols]`; `output.weight` even
+    /// where it is the embedding's.
     pub fn matrix(&self, name: &str) -> Option<(O::Weight, [usize; 2])> {
         self.matrices.get(name).copied()
     }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lucid_checkpoint::AdapterFile;
 use lucid_engine::{
     ClientId, Engine, EngineError, Event, Feed, FinishReason, HookRows, Pooling, Purpose, Request,
     Scheduler, SchedulerOptions, Site, Usage, Wanted, WantedLogProbs,
@@ -172,6 +173,47 @@ fn a_ranking_head_scores_the_last_state() {
     let (found, _) = values(&mut scheduler, request);
     assert!((f64::from(found[0]) - expected).abs() < 1e-5, "{found:?} {expected}");
     assert_eq!(found.len(), 1);
+}
+
+/// An adapter of the ranking head as a GGUF file: two tensors of the rank 1.
+fn head_adapter(width: u64) -> Vec<u8> {
+    let (mut file, mut data) = (b"GGUF".to_vec(), 0u64);
+    let text = |file: &mut Vec<u8>, text: &str| {
+        file.extend((text.len() as u64).to_le_bytes());
+        file.extend(text.as_bytes());
+    };
+    file.extend(3u32.to_le_bytes());
+    file.extend([2u64, 2].into_iter().flat_map(u64::to_le_bytes));
+    for (key, value) in [("general.type", "adapter"), ("adapter.type", "lora")] {
+        text(&mut file, key);
+        file.extend(8u32.to_le_bytes());
+        text(&mut file, value);
+    }
+    for (name, dims) in [("lora_a", [width, 1]), ("lora_b", [1, 2])] {
+        text(&mut file, &format!("cls.output.weight.{name}"));
+        file.extend(2u32.to_le_bytes());
+        file.extend(dims.into_iter().flat_map(u64::to_le_bytes));
+        file.extend(0u32.to_le_bytes());
+        file.extend(data.to_le_bytes());
+        data += (dims[0] * dims[1] * 4).next_multiple_of(32);
+    }
+    file.resize(file.len().next_multiple_of(32) + data as usize, 0);
+    file
+}
+
+/// It would have no effect: the head is no part of a pass.
+#[test]
+fn an_adapter_of_the_ranking_head_is_refused() {
+    let source = Ranking::new("qwen3");
+    let options = source.model.engine(1, 256, 8).options().clone();
+    let mut engine = Engine::load(&source, Arc::new(ThreadPool::new(1)), options).unwrap();
+    let path = std::env::temp_dir().join(format!("lucid-head-{}.gguf", std::process::id()));
+    std::fs::write(&path, head_adapter(source.head.len() as u64 / 2)).unwrap();
+    let file = AdapterFile::open(&path);
+    std::fs::remove_file(&path).unwrap();
+    let error = engine.load_adapter(&file.unwrap(), 1.0).unwrap_err();
+    assert!(error.to_string().contains("cls.output.weight"), "{error}");
+    assert!(matches!(error, EngineError::AdapterTensor { .. }), "{error}");
 }
 
 #[test]
