@@ -105,6 +105,8 @@ impl Scheduler {
         let Active { run, leader, .. } = active;
         if !run.fed {
             run.cached = known.min(run.terms.prompt_tokens);
+            // What was read before it made room, and has gone since, will be read again.
+            run.from_disk = run.from_disk.min(run.cached);
         }
         // Its last token is computed in any case.
         let own = &run.tokens[..run.adoptable().saturating_sub(1)];

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use lucid_engine::sampler::{Sampler, Workspace, log_softmax};
-use lucid_engine::{Engine, Feed, FinishReason, LogProb, Request, SequenceId, TokenMask, Wanted};
+use lucid_engine::{
+    Engine, Feed, FinishReason, LogProb, Pooling, Purpose, Request, SequenceId, TokenMask, Wanted,
+};
 use lucid_tensor::TokenId;
 
 /// One answer.
@@ -26,14 +28,26 @@ pub(crate) fn copy(request: &Request) -> Request {
     }
 }
 
-/// What the prompt's tokens are given, and the answer of each sample. `capacity` is how many tokens
-/// prompt and answer may have.
-pub(crate) fn alone(
-    engine: &mut Engine,
-    request: &Request,
-    capacity: usize,
-) -> (Vec<Option<LogProb>>, Vec<Answer>) {
-    let sequence = engine.open();
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    /// What the prompt's tokens are given, if that was asked for.
+    pub(crate) echo: Vec<Option<LogProb>>,
+    pub(crate) answers: Vec<Answer>,
+    /// The joined states of a prompt that is not answered.
+    pub(crate) states: Option<Vec<f32>>,
+}
+
+/// What a request comes to where prompt and answer may have `capacity` tokens.
+pub(crate) fn alone(engine: &mut Engine, request: &Request, capacity: usize) -> Expected {
+    let sequence = engine.open_with(request.adapter).unwrap();
+    if let Purpose::Embed(pooling) = request.purpose {
+        let feed = Feed { sequence, tokens: &request.prompt, wanted: Wanted::Hidden };
+        let states = joined(pooling, engine.forward(&[feed]).unwrap().hidden_of(0));
+        engine.close(sequence).unwrap();
+        let answers = vec![Answer { tokens: Vec::new(), reason: FinishReason::Limit }];
+        return Expected { echo: Vec::new(), answers, states: Some(states) };
+    }
     let rows = forward(engine, sequence, &request.prompt);
     let mut echo = Vec::new();
     if request.log_probs.is_some_and(|wanted| wanted.prompt) {
@@ -43,7 +57,24 @@ pub(crate) fn alone(
     }
     engine.close(sequence).unwrap();
     let answers = (0..request.samples).map(|index| answer(engine, request, capacity, index));
-    (echo, answers.collect())
+    Expected { echo, answers: answers.collect(), states: None }
+}
+
+/// The states of a text's tokens in one.
+fn joined<'a>(pooling: Pooling, mut states: impl ExactSizeIterator<Item = &'a [f32]>) -> Vec<f32> {
+    match pooling {
+        Pooling::First => states.next().unwrap().to_vec(),
+        Pooling::Last => states.last().unwrap().to_vec(),
+        Pooling::Mean => {
+            let count = states.len() as f64;
+            let mut sums = Vec::new();
+            for row in states {
+                sums.resize(row.len(), 0.0);
+                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+            }
+            sums.into_iter().map(|sum| (sum / count) as f32).collect()
+        }
+    }
 }
 
 fn answer(engine: &mut Engine, request: &Request, capacity: usize, index: usize) -> Answer {
@@ -52,7 +83,8 @@ fn answer(engine: &mut Engine, request: &Request, capacity: usize, index: usize)
     let mut sampler = Sampler::new(config).unwrap();
     request.prompt.iter().for_each(|&token| sampler.accept(token));
     let mut constraint = request.constraint.as_ref().map(|constraint| constraint.duplicate());
-    let sequence = engine.open();
+    let sequence = engine.open_with(request.adapter).unwrap();
+    let mut workspace = Workspace::default();
     let mut row = forward(engine, sequence, &request.prompt).pop().unwrap();
     let mut tokens: Vec<(TokenId, Option<LogProb>)> = Vec::new();
     let mut forced = VecDeque::new();
@@ -81,7 +113,7 @@ fn answer(engine: &mut Engine, request: &Request, capacity: usize, index: usize)
             }
         }
         let token = forced.pop_front();
-        let token = token.unwrap_or_else(|| sampler.sample(&logits).unwrap().token);
+        let token = token.unwrap_or_else(|| sampler.choose(&logits, &mut workspace).unwrap());
         if request.stop_tokens.contains(&token) {
             break FinishReason::EndToken(token);
         }

@@ -127,7 +127,7 @@ fn a_forced_opening_goes_with_the_prompt() {
         assert_eq!(scheduler.stats().passes, 3);
         assert_eq!(scheduler.stats().rows, 30 + 3 * 2);
         let mut engine = Model::golden(MODEL).engine(1, 256, 8);
-        let (_, expected) = alone(&mut engine, &one, 256);
+        let expected = alone(&mut engine, &one, 256).answers;
         for (sample, expected) in expected.iter().enumerate() {
             let told = events.iter().filter_map(|event| match event {
                 Event::Token { sample: of, token, log_prob, .. } if *of == sample => {

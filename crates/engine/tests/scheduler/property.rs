@@ -1,17 +1,21 @@
-//! Invariant 4 for whole answers: random arrivals, lengths, cancels, seeds, samples and clients
-//! over few blocks, on several numbers of threads, against each request alone.
+//! Invariant 4 for whole answers: random arrivals, lengths, cancels, seeds, samples, adapters and
+//! clients over few blocks, with a folder on disk and without, on several numbers of threads,
+//! against each request alone. Some are to be embedded, not answered.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lucid_checkpoint::AdapterFile;
 use lucid_engine::sampler::SamplerConfig;
 use lucid_engine::{
-    ClientId, Clock, Event, FinishReason, LogProb, Request, RequestId, Scheduler, SchedulerOptions,
-    SchedulerStats, Speculation, WantedLogProbs,
+    AdapterId, ClientId, Clock, DiskOptions, Engine, Event, FinishReason, LogProb, Pooling,
+    Purpose, Request, RequestId, Scheduler, SchedulerOptions, SchedulerStats, Speculation,
+    WantedLogProbs,
 };
 use lucid_tensor::TokenId;
 
-use crate::alone::{Answer, alone, copy};
+use crate::alone::{Expected, alone, copy};
 use crate::fixture::{Even, Model, Random, all_blocks_return, prompt};
 
 const CONTEXT: usize = 256;
@@ -38,7 +42,7 @@ fn sampler(random: &mut Random) -> SamplerConfig {
     config
 }
 
-fn arrival(random: &mut Random) -> Arrival {
+fn arrival(random: &mut Random, adapters: &[AdapterId]) -> Arrival {
     // Few beginnings, so that prompts share some.
     let longest = if random.once_in(2) { 200 } else { 70 };
     let mut tokens = prompt(random.below(2) as u64, 1 + random.below(longest));
@@ -47,7 +51,7 @@ fn arrival(random: &mut Random) -> Arrival {
         Some(Box::new(Even::new(run_every)))
     };
     let wanted = WantedLogProbs { alternatives: random.below(6), prompt: random.once_in(4) };
-    let request = Request {
+    let mut request = Request {
         prompt: tokens,
         new_tokens_max: random.below(50),
         sampler: sampler(random),
@@ -58,8 +62,14 @@ fn arrival(random: &mut Random) -> Arrival {
         constraint: if random.once_in(3) { even(4) } else { None },
         samples: if random.once_in(4) { 1 + random.below(5) } else { 1 },
         speculation: if random.once_in(4) { Speculation::Off } else { Speculation::Auto },
-        ..Request::default()
+        adapter: adapters.get(random.below(2 * adapters.len() + 1)).copied(),
+        purpose: Purpose::Answer,
     };
+    if random.once_in(6) {
+        let pooling = [Pooling::Mean, Pooling::First, Pooling::Last][random.below(3)];
+        request.purpose = Purpose::Embed(pooling);
+        (request.samples, request.log_probs, request.constraint) = (1, None, None);
+    }
     let pass = random.below(40);
     let cancelled = random.once_in(6).then(|| pass + random.below(40));
     Arrival { request, pass, cancelled }
@@ -71,7 +81,9 @@ struct Outcome {
     echo: Vec<Option<LogProb>>,
     tokens: BTreeMap<usize, Vec<(TokenId, Option<LogProb>)>>,
     reasons: BTreeMap<usize, FinishReason>,
+    states: Option<Vec<f32>>,
     cached: usize,
+    from_disk: usize,
 }
 
 impl Outcome {
@@ -85,29 +97,36 @@ impl Outcome {
                 assert!(!self.reasons.contains_key(&sample), "a token after the end");
                 self.tokens.entry(sample).or_default().push((token, log_prob));
             }
-            Event::Embedded { .. } => panic!("an answer was asked for"),
+            Event::Embedded { values, .. } => {
+                assert!(self.states.replace(values).is_none(), "it was embedded twice");
+            }
             Event::Finished { sample, reason, usage, .. } => {
                 let tokens = self.tokens.entry(sample).or_default().len();
                 assert_eq!((usage.prompt_tokens, usage.new_tokens), (request.prompt.len(), tokens));
                 assert!(usage.cached_tokens < request.prompt.len());
+                assert!(usage.disk_tokens <= usage.cached_tokens, "{usage:?}");
                 self.cached += usage.cached_tokens;
+                self.from_disk += usage.disk_tokens;
                 assert!(self.reasons.insert(sample, reason).is_none(), "an answer ended twice");
             }
         }
     }
 
-    fn check(&self, what: &str, cancelled: bool, expected: &(Vec<Option<LogProb>>, Vec<Answer>)) {
-        assert_eq!(self.reasons.len(), expected.1.len(), "{what}: samples");
-        for (sample, answer) in expected.1.iter().enumerate() {
+    fn check(&self, what: &str, cancelled: bool, expected: &Expected) {
+        let Expected { echo, answers, states } = expected;
+        assert_eq!(self.reasons.len(), answers.len(), "{what}: samples");
+        for (sample, answer) in answers.iter().enumerate() {
             let (tokens, reason) = (&self.tokens[&sample], &self.reasons[&sample]);
             if *reason == FinishReason::Cancelled {
                 assert!(cancelled, "{what}: sample {sample} was not cancelled");
                 assert!(answer.tokens.starts_with(tokens), "{what}: sample {sample}");
-                assert!(expected.0.starts_with(&self.echo), "{what}: prompt");
+                assert!(echo.starts_with(&self.echo), "{what}: prompt");
+                assert_eq!(self.states, None, "{what}: states");
             } else {
                 assert_eq!(tokens, &answer.tokens, "{what}: sample {sample}");
                 assert_eq!(reason, &answer.reason, "{what}: sample {sample}");
-                assert_eq!(self.echo, expected.0, "{what}: prompt");
+                assert_eq!(&self.echo, echo, "{what}: prompt");
+                assert_eq!(&self.states, states, "{what}: states");
             }
         }
     }
@@ -153,24 +172,70 @@ fn serve(scheduler: &mut Scheduler, arrivals: &[Arrival]) -> (Vec<Outcome>, Sche
     }
 }
 
-/// Preemptions, evictions, cached tokens, right and wrong proposals: each must have happened.
-fn check(model: &Model, seed: u64, rounds: usize) {
+/// An engine with its adapters; their ids are the same in each.
+fn adapted(model: &Model, adapters: &[&str], threads: usize, blocks: usize) -> Engine {
+    let mut engine = model.engine(threads, CONTEXT, blocks);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/adapters");
+    for (name, scale) in adapters.iter().zip([1.0, -0.7]) {
+        let file = AdapterFile::open(&folder.join(name)).unwrap();
+        engine.load_adapter(&file, scale).unwrap();
+    }
+    engine
+}
+
+/// A folder that the engines of a round share one after the other; gone after it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(seed: u64, round: usize) -> Self {
+        let name = format!("lucid-property-{}-{seed}-{round}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn options(&self, bytes_max: u64) -> DiskOptions {
+        DiskOptions { folder: self.0.clone(), bytes_max, key: [3; 32] }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What must have happened at least once in all rounds.
+const MUST_HAPPEN: [&str; 6] = [
+    "preemptions",
+    "evictions",
+    "cached tokens",
+    "tokens from disk",
+    "proposed tokens that came true",
+    "proposed tokens that did not",
+];
+
+fn check(model: &Model, adapters: &[&str], seed: u64, rounds: usize) {
     let mut random = Random(seed);
-    let (mut happened, other) = ([0; 5], Model::golden("llama-odd"));
+    let (mut happened, other) = ([0; 6], Model::golden("llama-odd"));
     for round in 0..rounds {
         let blocks = 4 + random.below(6);
-        let arrivals: Vec<Arrival> = (0..REQUESTS).map(|_| arrival(&mut random)).collect();
-        let mut reference = model.engine(1, CONTEXT, 8);
+        let mut reference = adapted(model, adapters, 1, 8);
+        let ids: Vec<AdapterId> = reference.adapters().map(|info| info.id).collect();
+        let arrivals: Vec<Arrival> = (0..REQUESTS).map(|_| arrival(&mut random, &ids)).collect();
         let capacity = CONTEXT.min(blocks * 64);
         let expected: Vec<_> =
             arrivals.iter().map(|it| alone(&mut reference, &it.request, capacity)).collect();
+        let folder = random.once_in(2).then(|| Folder::new(seed, round));
         for threads in 1..=3 {
             let options = SchedulerOptions {
                 stall: Duration::from_millis(100),
                 sequences_max: 1 + random.below(8),
                 lookup: !random.once_in(4),
             };
-            let engine = model.engine(threads, CONTEXT, blocks);
+            let mut engine = adapted(model, adapters, threads, blocks);
+            if let Some(folder) = &folder {
+                let bytes_max = [1 << 30, 200_000][random.below(2)];
+                engine.open_disk(folder.options(bytes_max)).unwrap();
+            }
             let mut scheduler =
                 Scheduler::new(engine, options, jumpy(random.below(1 << 30) as u64)).unwrap();
             // The model itself is right as far as its blocks go, another one hardly ever.
@@ -183,40 +248,45 @@ fn check(model: &Model, seed: u64, rounds: usize) {
                 let what = format!("round {round}, {threads} threads, {index}");
                 outcome.check(&what, arrivals[index].cancelled.is_some(), expected);
             }
-            let cached: usize = outcomes.iter().map(|outcome| outcome.cached).sum();
+            let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>() as u64;
             let counts = [
                 stats.preemptions,
                 scheduler.engine().evictions(),
-                cached as u64,
+                sum(|outcome| outcome.cached),
+                sum(|outcome| outcome.from_disk),
                 stats.accepted_tokens,
                 stats.proposed_tokens - stats.accepted_tokens,
             ];
             happened.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-            all_blocks_return(&mut scheduler);
+            assert_eq!(scheduler.engine().kv_bytes(), 0, "blocks of sequences that are over");
+            // That forgets the folder as well.
+            if folder.is_none() || threads == 3 {
+                all_blocks_return(&mut scheduler);
+            }
         }
     }
-    let [preemptions, evictions, cached, right, wrong] = happened;
-    println!(
-        "{preemptions} preemptions, {evictions} evictions, {cached} cached tokens, {right} \
-         proposed tokens came true and {wrong} did not"
-    );
-    assert!(happened.iter().all(|&count| count > 0), "{happened:?}");
+    for (what, count) in MUST_HAPPEN.iter().zip(happened) {
+        println!("{count} {what}");
+        assert!(count > 0, "no {what}");
+    }
 }
+
+const LLAMA_ADAPTERS: [&str; 2] = ["llama3-all", "llama3-patterns"];
 
 #[test]
 fn answers_in_f32_are_those_of_each_request_alone() {
-    check(&Model::golden("llama3"), 1, 10);
+    check(&Model::golden("llama3"), &LLAMA_ADAPTERS, 1, 10);
 }
 
 /// Windows, soft caps of other shapes, and norms per head.
 #[test]
 fn answers_with_windows_are_those_of_each_request_alone() {
-    check(&Model::golden("gemma3"), 2, 8);
+    check(&Model::golden("gemma3"), &["gemma3-embedding"; 2], 2, 8);
 }
 
 #[test]
 fn answers_of_packed_weights_are_those_of_each_request_alone() {
-    check(&Model::packed("llama3", "property"), 3, 10);
+    check(&Model::packed("llama3", "property"), &LLAMA_ADAPTERS, 3, 10);
 }
 
 /// The same for longer, on other arrivals: `cargo test -p lucid-engine --test scheduler --
@@ -225,8 +295,9 @@ fn answers_of_packed_weights_are_those_of_each_request_alone() {
 #[ignore = "takes minutes"]
 fn answers_are_those_of_each_request_alone_for_long() {
     for seed in 100..110 {
-        check(&Model::golden("llama3"), seed, 25);
-        check(&Model::golden("gemma3"), seed + 100, 10);
-        check(&Model::packed("llama3", &format!("long-{seed}")), seed + 200, 25);
+        check(&Model::golden("llama3"), &LLAMA_ADAPTERS, seed, 25);
+        check(&Model::golden("gemma3"), &["gemma3-embedding"; 2], seed + 100, 10);
+        let packed = Model::packed("llama3", &format!("long-{seed}"));
+        check(&packed, &LLAMA_ADAPTERS, seed + 200, 25);
     }
 }
