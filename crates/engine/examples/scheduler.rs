@@ -35,7 +35,7 @@ fn main() {
     let began = Instant::now();
     let clock = Box::new(move || began.elapsed());
     let mut scheduler = Scheduler::new(engine, SchedulerOptions::default(), clock).unwrap();
-    scheduler.pack(None, &mut |_, _| {}).unwrap();
+    scheduler.engine_mut().pack(None, &mut |_, _| {}).unwrap();
     let log_probs = Some(WantedLogProbs { alternatives: 5, prompt: false });
     for (name, sampler, log_probs) in [
         ("greedy", SamplerConfig::greedy(), None),

@@ -35,7 +35,7 @@ impl Scope {
     }
 
     /// What else keys and values depend on, or must be kept apart by.
-    pub fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 

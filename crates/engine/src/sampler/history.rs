@@ -35,10 +35,6 @@ impl History {
         let skip = count.map_or(0, |count| self.tokens.len().saturating_sub(count));
         &self.tokens[skip..]
     }
-
-    pub(super) fn clear(&mut self) {
-        self.tokens.clear();
-    }
 }
 
 /// The longer of two windows.

@@ -46,18 +46,6 @@ pub use config::{
     DryConfig, DynamicTemperature, PenaltyConfig, SamplerConfig, SamplerError, XtcConfig,
 };
 
-/// A chosen token.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
-    /// The token.
-    pub token: TokenId,
-    /// Its probability after the whole chain; 1 for a greedy choice.
-    pub probability: f32,
-    /// The natural logarithm of its probability in the model's own distribution: of the logits as
-    /// given, at temperature 1.
-    pub log_probability: f64,
-}
-
 /// The sampling chain of one sequence: settings, accepted tokens and the random generator. A clone
 /// goes on exactly as the original would, so a forked sequence clones its sampler.
 #[derive(Clone, Debug)]
@@ -66,7 +54,6 @@ pub struct Sampler {
     random: random::Pcg32,
     history: History,
     dry: dry::Dry,
-    workspace: Workspace,
 }
 
 /// Working memory of a call, some tens of bytes per token of the vocabulary. Nothing in it outlives
@@ -94,7 +81,6 @@ impl Sampler {
             random: random::Pcg32::new(config.seed),
             history: History::new(limit),
             dry: dry::Dry::new(&config.dry),
-            workspace: Workspace::default(),
             config,
         })
     }
@@ -114,27 +100,12 @@ impl Sampler {
         &self.config
     }
 
-    /// Chooses a token from `logits` (`[vocab]`). Does not accept it. Allocates nothing once it has
-    /// seen a row of this length.
+    /// Chooses a token from `logits` (`[vocab]`). Does not accept it. Allocates nothing once the
+    /// workspace has seen a row of this length.
     ///
     /// # Errors
     /// A logit that is NaN or positive infinity, a bias for a token outside of the row, or
     /// nothing to choose from: no logits, or all of them negative infinity (masked).
-    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, SamplerError> {
-        let max = check(logits)?;
-        let mut workspace = std::mem::take(&mut self.workspace);
-        let chosen = self.pick(logits, &mut workspace);
-        self.workspace = workspace;
-        let (token, probability) = chosen?;
-        let log_probability = f64::from(logits[token as usize]) - math::log_sum_exp(logits, max);
-        Ok(Choice { token, probability, log_probability })
-    }
-
-    /// Chooses the same token as `sample` in borrowed memory, and says nothing of its probability,
-    /// which would take a sum over the vocabulary.
-    ///
-    /// # Errors
-    /// As `sample`.
     pub fn choose(
         &mut self,
         logits: &[f32],
@@ -148,12 +119,6 @@ impl Sampler {
     /// chosen ones alike.
     pub fn accept(&mut self, token: TokenId) {
         self.history.push(token);
-    }
-
-    /// Back to the beginning: nothing accepted, and the seed's first random number comes next.
-    pub fn reset(&mut self) {
-        self.history.clear();
-        self.random = random::Pcg32::new(self.config.seed);
     }
 }
 
@@ -243,12 +208,10 @@ impl Sampler {
 pub fn softmax_top(logits: &[f32], count: usize) -> Vec<(TokenId, f64)> {
     let tame = |logit: &f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
     let row: Vec<f32> = logits.iter().map(tame).collect();
-    let mut candidates = Candidates::default();
-    candidates.fill(&row);
-    let total = math::log_sum_exp(&row, candidates.max_logit());
-    candidates.keep_top(count);
-    let probability = |logit: f32| math::exp(f64::from(logit) - total);
-    candidates.list.iter().map(|c| (c.token, probability(c.logit))).collect()
+    // What is refused is a row without any candidate.
+    let top = log_softmax(&row, 0, count, &mut Workspace::default()).map(|(_, top)| top);
+    let top = top.unwrap_or_default().into_iter();
+    top.map(|(token, log_probability)| (token, math::exp(log_probability))).collect()
 }
 
 /// The natural logarithm of `token`'s probability in the model's own distribution, and those of the

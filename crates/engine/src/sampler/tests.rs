@@ -10,6 +10,24 @@ fn logits_of(probabilities: &[f64]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln() as f32).collect()
 }
 
+/// A chosen token, its probability after the whole chain, and the natural logarithm of that in the
+/// model's own distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Choice {
+    token: TokenId,
+    probability: f32,
+    log_probability: f64,
+}
+
+fn sample(sampler: &mut Sampler, logits: &[f32]) -> Result<Choice, SamplerError> {
+    let mut workspace = Workspace::default();
+    let token = sampler.clone().choose(logits, &mut workspace)?;
+    let (same, probability) = sampler.pick(logits, &mut workspace)?;
+    assert_eq!(same, token, "a clone chooses something else");
+    let (log_probability, _) = log_softmax(logits, token, 0, &mut workspace)?;
+    Ok(Choice { token, probability, log_probability })
+}
+
 /// The distribution over the vocabulary that the chain would draw from.
 fn distribution(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
     let mut workspace = Workspace::default();
@@ -254,7 +272,7 @@ fn frequencies_match_probabilities() {
         let mut sampler = Sampler::new(config).unwrap();
         let mut counts = vec![0_u32; expected.len()];
         for _ in 0..draws {
-            let choice = sampler.sample(&logits).unwrap();
+            let choice = sample(&mut sampler, &logits).unwrap();
             let probability = expected[choice.token as usize];
             assert!((f64::from(choice.probability) - probability).abs() < 1e-6);
             assert!((choice.log_probability - p[choice.token as usize].ln()).abs() < 1e-6);
@@ -295,10 +313,14 @@ fn generate(seed: u64) -> Vec<TokenId> {
 }
 
 fn run(sampler: &mut Sampler, count: usize) -> Vec<TokenId> {
+    run_in(sampler, count, &mut Workspace::default())
+}
+
+fn run_in(sampler: &mut Sampler, count: usize, workspace: &mut Workspace) -> Vec<TokenId> {
     let mut random = Pcg32::new(99);
     let tokens = (0..count).map(|_| {
         let logits = random_logits(&mut random, 1_000);
-        let token = sampler.sample(&logits).unwrap().token;
+        let token = sampler.choose(&logits, workspace).unwrap();
         sampler.accept(token);
         token
     });
@@ -318,15 +340,15 @@ fn a_seed_means_the_same_tokens_everywhere() {
 }
 
 #[test]
-fn reset_starts_over_and_a_clone_goes_on() {
+fn a_clone_goes_on_and_a_seed_starts_over() {
     let mut sampler = Sampler::new(SamplerConfig { seed: 3, ..SamplerConfig::default() }).unwrap();
     let first = run(&mut sampler, 10);
     let mut fork = sampler.clone();
     let second = run(&mut sampler, 10);
     assert_eq!(run(&mut fork, 10), second);
     assert_ne!(first, second);
-    sampler.reset();
-    assert_eq!(run(&mut sampler, 10), first);
+    // Nothing here depends on what was accepted.
+    assert_eq!(run(&mut sampler.with_seed(3), 10), first);
 }
 
 #[test]
@@ -336,18 +358,18 @@ fn greedy_takes_the_lowest_of_the_largest() {
     config.typical_p = 0.1;
     config.dynamic_temperature.range = 1.0;
     let mut sampler = Sampler::new(config).unwrap();
-    let choice = sampler.sample(&[0.0, 3.0, 3.0, -1.0]).unwrap();
+    let choice = sample(&mut sampler, &[0.0, 3.0, 3.0, -1.0]).unwrap();
     assert_eq!((choice.token, choice.probability), (1, 1.0));
     let total: f64 = [0.0, 3.0, 3.0, -1.0].map(f64::exp).iter().sum();
     assert!((choice.log_probability - (3.0 - total.ln())).abs() < 1e-12);
     // Zeros of both signs are equal.
-    assert_eq!(sampler.sample(&[-0.0, 0.0]).unwrap().token, 0);
+    assert_eq!(sample(&mut sampler, &[-0.0, 0.0]).unwrap().token, 0);
     // Penalties still count.
     let mut config = SamplerConfig::greedy();
     config.penalties.presence = 1.0;
     let mut sampler = Sampler::new(config).unwrap();
     sampler.accept(1);
-    assert_eq!(sampler.sample(&[0.0, 3.0, 2.5]).unwrap().token, 2);
+    assert_eq!(sample(&mut sampler, &[0.0, 3.0, 2.5]).unwrap().token, 2);
 }
 
 #[test]
@@ -364,18 +386,18 @@ fn hostile_logits_are_typed_errors() {
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     for config in [SamplerConfig::default(), SamplerConfig::greedy()] {
         let mut sampler = Sampler::new(config).unwrap();
-        let mut message = |logits: &[f32]| sampler.sample(logits).unwrap_err().to_string();
+        let mut message = |logits: &[f32]| sample(&mut sampler, logits).unwrap_err().to_string();
         assert!(message(&[0.0, nan]).contains("logit of token 1 is NaN"));
         assert!(message(&[inf, 0.0]).contains("logit of token 0 is inf"));
         assert!(message(&[]).contains("all 0 logits"));
         assert!(message(&[-inf, -inf]).contains("all 2 logits"));
-        assert_eq!(sampler.sample(&[-inf, f32::MIN, -inf]).unwrap().token, 1);
-        assert_eq!(sampler.sample(&[f32::MAX, f32::MIN, 0.0]).unwrap().token, 0);
+        assert_eq!(sample(&mut sampler, &[-inf, f32::MIN, -inf]).unwrap().token, 1);
+        assert_eq!(sample(&mut sampler, &[f32::MAX, f32::MIN, 0.0]).unwrap().token, 0);
     }
     let ban = |token| SamplerConfig { logit_bias: vec![(token, -inf)], ..SamplerConfig::default() };
-    let error = Sampler::new(ban(0)).unwrap().sample(&[1.0]).unwrap_err();
+    let error = sample(&mut Sampler::new(ban(0)).unwrap(), &[1.0]).unwrap_err();
     assert_eq!(error, SamplerError::NoCandidate { vocab: 1 });
-    let error = Sampler::new(ban(5)).unwrap().sample(&[1.0]).unwrap_err();
+    let error = sample(&mut Sampler::new(ban(5)).unwrap(), &[1.0]).unwrap_err();
     assert_eq!(error, SamplerError::BiasOutOfRange { token: 5, vocab: 1 });
 }
 
@@ -403,7 +425,7 @@ fn extreme_settings_never_panic() {
         }
         let logits: Vec<f32> =
             (0..6).map(|_| values[random.next_u32() as usize % values.len()]).collect();
-        let choice = sampler.sample(&logits).unwrap();
+        let choice = sample(&mut sampler, &logits).unwrap();
         let fine = choice.probability > 0.0 && choice.log_probability <= 1e-9;
         assert!(fine, "{choice:?} of {logits:?} with {config:?}");
     }
@@ -415,14 +437,14 @@ fn nothing_is_allocated_after_the_first_call() {
     config.penalties.repeat = 1.1;
     config.dry = DryConfig { multiplier: 1.0, last_n: Some(16), ..config.dry };
     let mut sampler = Sampler::new(config).unwrap();
-    run(&mut sampler, 64);
-    let room = |s: &Sampler| {
-        let Workspace { logits, candidates, .. } = &s.workspace;
+    let mut workspace = Workspace::default();
+    run_in(&mut sampler, 64, &mut workspace);
+    let room = |Workspace { logits, candidates, .. }: &Workspace| {
         (logits.capacity(), candidates.list.capacity(), candidates.scored.capacity())
     };
-    let before = room(&sampler);
-    run(&mut sampler, 64);
-    assert_eq!(room(&sampler), before);
+    let before = room(&workspace);
+    run_in(&mut sampler, 64, &mut workspace);
+    assert_eq!(room(&workspace), before);
 }
 
 #[test]
@@ -447,9 +469,7 @@ fn log_softmax_says_what_sample_says() {
     for round in 0..200 {
         let logits = random_logits(&mut random, 3 + round);
         let config = SamplerConfig { seed: round as u64, ..random_config(&mut random) };
-        let choice = Sampler::new(config.clone()).unwrap().sample(&logits).unwrap();
-        let mut other = Sampler::new(config).unwrap();
-        assert_eq!(other.choose(&logits, &mut workspace), Ok(choice.token));
+        let choice = sample(&mut Sampler::new(config.clone()).unwrap(), &logits).unwrap();
         let (own, top) = log_softmax(&logits, choice.token, 5, &mut workspace).unwrap();
         assert_eq!(own.to_bits(), choice.log_probability.to_bits());
         let probabilities = softmax_top(&logits, 5);

@@ -23,11 +23,10 @@ mod run;
 mod speculation;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lucid_tensor::{KV_BLOCK_LEN, PackedFrom, TokenId};
+use lucid_tensor::{KV_BLOCK_LEN, TokenId};
 
 use crate::EngineError;
 use crate::engine::{Engine, SequenceId, kv_blocks_for};
@@ -367,26 +366,6 @@ impl Scheduler {
     /// opens a sequence closes it before the next step, and touches no other.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
-    }
-
-    /// Ends all that runs, without a word to anybody, and gives the engine back.
-    pub fn into_engine(mut self) -> Engine {
-        for active in std::mem::take(&mut self.running) {
-            self.close(&active);
-        }
-        self.engine
-    }
-
-    /// Packs all weights now; see [`Engine::pack`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn pack(
-        &mut self,
-        cache: Option<&Path>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<PackedFrom, EngineError> {
-        self.engine.pack(cache, progress)
     }
 
     /// Forgets the keys and values of what is over; what runs keeps its own.

@@ -48,8 +48,5 @@ fn an_engine_in_use_is_refused() {
     let another = engine.open();
     assert_eq!(another, sequence);
     engine.close(another).unwrap();
-    let mut scheduler = made(engine).unwrap();
-    scheduler.submit(greedy(prompt(1, 20), 5)).unwrap();
-    scheduler.step().unwrap();
-    assert_eq!(scheduler.into_engine().sequence_count(), 0);
+    made(engine).unwrap();
 }

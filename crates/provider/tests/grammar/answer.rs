@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lucid_engine::sampler::{Sampler, SamplerConfig};
+use lucid_engine::sampler::{Sampler, SamplerConfig, Workspace};
 use lucid_engine::{Constraint, TokenMask};
 use lucid_provider::dialogue::{Begins, Format};
 use lucid_provider::grammar::{Demand, Grammars};
@@ -87,7 +87,7 @@ impl Model {
         })
         .unwrap();
         let (mut tokens, mut forced_count) = (Vec::new(), 0);
-        let mut logits = Vec::new();
+        let (mut logits, mut workspace) = (Vec::new(), Workspace::default());
         let mut ended = Ended::Length;
         while tokens.len() < tokens_max {
             let forced = constraint.forced()?;
@@ -116,7 +116,7 @@ impl Model {
             }
             let only_end = left == usize::from(may_end);
             assert!(left > 0, "nothing is allowed, and the answer may not end");
-            let token = sampler.sample(&logits).unwrap().token;
+            let token = sampler.choose(&logits, &mut workspace).unwrap();
             if only_end || token == end {
                 ended = Ended::Whole;
                 break;
