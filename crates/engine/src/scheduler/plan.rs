@@ -121,8 +121,12 @@ impl Scheduler {
 
     /// Gives the clients in turn a part each until nothing is left or lacking. Of a client's part
     /// its first sequence and the one that lacks least have as much as each other, so that a short
-    /// prompt is not held up by a long one, nor a long one by ever more short ones.
+    /// prompt is not held up by a long one, nor a long one by ever more short ones. Where a long
+    /// one would fill the pass and nobody is answered yet, the pass ends with the first prompt that
+    /// is complete: its answer can begin.
     fn share_out(&mut self, mut lines: VecDeque<Line>, granted: &mut Granted) {
+        let mut lacking = lines.iter().flat_map(|line| &line.lacking);
+        let fills = granted.decoding == 0 && lacking.any(|lacking| lacking.all > PREFILL_MAX);
         while granted.left > 0
             && let Some(mut line) = lines.pop_front()
         {
@@ -144,6 +148,9 @@ impl Scheduler {
             lacking.all -= part;
             granted.left -= part;
             granted.last = Some(line.client);
+            if fills && lacking.all == 0 {
+                granted.left = 0;
+            }
             if lacking.rows == 0 {
                 line.lacking.remove(place);
             }

@@ -9,7 +9,7 @@ use lucid_engine::{
 };
 
 use crate::fixture::{
-    Even, MODEL, Model, all_blocks_return, drain, greedy, prompt, scheduler, still,
+    Even, MODEL, Model, all_blocks_return, drain, greedy, prompt, scheduler, still, tokens,
 };
 
 fn of_client(client: u64, request: Request) -> Request {
@@ -204,6 +204,23 @@ fn timed(base_us: u64, row_us: u64, stall: Duration) -> (Scheduler, Arc<AtomicU6
     (Scheduler::new(engine, options, clock).unwrap(), now)
 }
 
+/// While nobody is answered a pass is long; but not longer than a short prompt needs that came
+/// beside the one that fills it.
+#[test]
+fn a_short_prompt_does_not_wait_for_a_full_pass_of_a_long_one() {
+    let (mut scheduler, _) = timed(5_000, 1_000, Duration::from_millis(100));
+    scheduler.submit(of_client(1, greedy(prompt(1, 2_000), 1))).unwrap();
+    scheduler.step().unwrap();
+    assert_eq!(scheduler.stats().rows, 512);
+    let short = scheduler.submit(of_client(2, greedy(prompt(2, 64), 1))).unwrap();
+    let events = scheduler.step().unwrap();
+    assert_eq!(tokens(&events, short, 0).len(), 1);
+    // Parts of 32 in turn.
+    assert_eq!(scheduler.stats().rows, 512 + 32 * 3);
+    scheduler.step().unwrap();
+    assert_eq!(scheduler.stats().rows, 512 + 32 * 3 + 512);
+}
+
 /// A long prompt comes while another answer is under way: what the longest pass takes until the
 /// prompt is computed, in milliseconds, and the rows of the passes.
 fn stalls(base_us: u64, row_us: u64, stall_ms: u64) -> (u64, Vec<u64>) {
@@ -259,7 +276,7 @@ fn forced_runs_go_before_prompts() {
     // Each choice comes with three more tokens that are forced, whatever else is computed. The
     // prompt itself is one part of 32.
     assert!(passes <= 2 + 40 / 3, "{passes} passes");
-    assert_eq!(crate::fixture::tokens(&events, id, 0).len(), 40);
+    assert_eq!(tokens(&events, id, 0).len(), 40);
     assert!(!prompts.is_empty() && scheduler.stats().running > 1, "nothing was in its way");
 }
 
