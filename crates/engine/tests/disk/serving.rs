@@ -142,3 +142,27 @@ fn nobody_waits_for_all_of_anothers_reading() {
     assert_eq!(others.map(end), [(1, 0), (1, 0), (1, 512), (2, 512)]);
     assert_eq!(end(long), (3, 20 * 64));
 }
+
+/// What was read, and had gone again before it was of any use, is counted once.
+#[test]
+fn no_more_is_read_than_is_known() {
+    let scratch = Scratch::new("twice");
+    let long = prompt(1, 20 * 64 + 10);
+    let mut first = scheduler(&scratch);
+    let id = first.submit(request(long.clone(), 1)).unwrap();
+    answer(&mut first, id);
+    drop(first);
+    let mut scheduler = scheduler(&scratch);
+    scheduler.submit(request(prompt(2, 10), 30)).unwrap();
+    scheduler.step().unwrap();
+    let reader = scheduler.submit(request(long, 1)).unwrap();
+    scheduler.step().unwrap();
+    assert_eq!(scheduler.stats().disk_tokens, 16 * 64);
+    // A guest needs the room of the newest of a crowd.
+    let guest = Request { client: ClientId(4), ..request(prompt(3, 10 * 64 + 5), 1) };
+    scheduler.submit(guest).unwrap();
+    let (_, usage) = answer(&mut scheduler, reader);
+    assert_eq!(scheduler.stats().preemptions, 1);
+    assert!(scheduler.stats().disk_tokens > 20 * 64, "nothing was read twice");
+    assert_eq!((usage.cached_tokens, usage.disk_tokens), (20 * 64, 20 * 64));
+}
