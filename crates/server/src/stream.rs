@@ -59,7 +59,12 @@ pub(crate) fn stream(reply: Reply, narrator: impl Narrator, wire: Wire) -> Respo
         }
         Some((Ok::<_, std::convert::Infallible>(out), state))
     });
-    let mut response = Response::new(Body::from_stream(chunks));
+    response(Body::from_stream(chunks), wire)
+}
+
+/// An answer whose body is told as it is made.
+pub(crate) fn response(body: Body, wire: Wire) -> Response {
+    let mut response = Response::new(body);
     let kind = match wire {
         Wire::Events => "text/event-stream; charset=utf-8",
         Wire::Lines => "application/x-ndjson",

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::request::ANY;
 use crate::json::{Fields, Node};
 use crate::limits;
+use crate::openai::common;
 use crate::refusal::Refusal;
 
 /// What options say.
@@ -39,17 +40,11 @@ pub(super) fn read(mut options: Fields) -> Result<Options, Refusal> {
         options.flag(flag)?;
     }
     let sampling = Sampling {
-        temperature: options.number("temperature", limits::TEMPERATURE)?,
         top_k: options.count("top_k", limits::TOP_K)?,
-        top_p: options.number("top_p", limits::PROBABILITY)?,
-        min_p: options.number("min_p", limits::PROBABILITY)?,
-        typical_p: options.number("typical_p", limits::PROBABILITY)?,
         repeat_penalty: options.number("repeat_penalty", limits::REPEAT_PENALTY)?,
-        presence_penalty: options.number("presence_penalty", limits::PENALTY)?,
-        frequency_penalty: options.number("frequency_penalty", limits::PENALTY)?,
         penalty_last_n: last_n(&mut options)?,
         seed: seed(&mut options)?,
-        ..Sampling::default()
+        ..common(&mut options)?
     };
     let new_tokens_max = new_tokens_max(&mut options)?;
     Ok(Options { sampling, new_tokens_max, stops: stops(&mut options)? })

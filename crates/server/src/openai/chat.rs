@@ -31,9 +31,7 @@ pub(crate) async fn complete(
     caller: Caller,
     Body(mut body, share): Body,
 ) -> Result<Response, Refusal> {
-    let model = body.text("model")?;
-    let streams = body.flag("stream")?.unwrap_or(false);
-    let include = include_usage(&mut body)?;
+    let Manner { model, streams, include } = Manner::read(&mut body)?;
     let turn = turn(&mut body)?;
     let (samples, log_probs) = (turn.samples, turn.log_probs);
     let lease = app.lease(model.as_deref()).await?;
@@ -63,8 +61,29 @@ impl Head {
     }
 }
 
+/// Who is to answer, and in which manner.
+pub(crate) struct Manner {
+    /// The model's name.
+    pub(crate) model: Option<String>,
+    /// Whether the answer is told as it is made.
+    pub(crate) streams: bool,
+    /// Whether the last chunk tells what it took.
+    pub(crate) include: IncludeUsage,
+}
+
+impl Manner {
+    /// Reads `model`, `stream` and `stream_options`.
+    pub(crate) fn read(body: &mut Fields) -> Result<Self, Refusal> {
+        Ok(Self {
+            model: body.text("model")?,
+            streams: body.flag("stream")?.unwrap_or(false),
+            include: include_usage(body)?,
+        })
+    }
+}
+
 /// `stream_options`.
-pub(crate) fn include_usage(body: &mut Fields) -> Result<IncludeUsage, Refusal> {
+fn include_usage(body: &mut Fields) -> Result<IncludeUsage, Refusal> {
     let Some(mut options) = body.fields("stream_options")? else { return Ok(IncludeUsage::No) };
     match options.flag("include_usage")? {
         Some(true) => Ok(IncludeUsage::Yes),
@@ -181,15 +200,9 @@ fn whole(head: &Head, answers: Vec<Answer>, log_probs: Option<LogProbs>) -> Valu
         totals.add(&answer.usage);
         choices.push(choice(index, answer, log_probs));
     }
-    json!({
-        "id": head.id,
-        "object": "chat.completion",
-        "created": head.created,
-        "model": head.model,
-        "system_fingerprint": head.fingerprint,
-        "choices": choices,
-        "usage": totals.json(),
-    })
+    let mut whole = head.with("chat.completion", &choices.into());
+    whole["usage"] = totals.json();
+    whole
 }
 
 fn choice(index: usize, answer: Answer, log_probs: Option<LogProbs>) -> Value {

@@ -15,7 +15,7 @@ use crate::app::{App, Caller};
 use crate::body::Body;
 use crate::json::{Fields, Node};
 use crate::limits;
-use crate::openai::chat::{include_usage, stop_tokens};
+use crate::openai::chat::{Manner, stop_tokens};
 use crate::openai::narrate::{Head, IncludeUsage, Totals, add_hint, finish_reason};
 use crate::openai::sampling::{output_format, sampling, stops};
 use crate::openai::text_chunks::{TextChunks, text_log_probs};
@@ -25,6 +25,9 @@ use crate::stream::{Wire, stream};
 
 /// Where the protocol ends an answer if nothing is said.
 const NEW_TOKENS_DEFAULT: usize = 16;
+
+/// What answers are called, whole and in chunks.
+pub(crate) const OBJECT: &str = "text_completion";
 
 /// What is asked for.
 struct Asked {
@@ -55,9 +58,7 @@ pub(crate) async fn complete(
     caller: Caller,
     Body(mut body, share): Body,
 ) -> Result<Response, Refusal> {
-    let model = body.text("model")?;
-    let streams = body.flag("stream")?.unwrap_or(false);
-    let include = include_usage(&mut body)?;
+    let Manner { model, streams, include } = Manner::read(&mut body)?;
     let asked = asked(&mut body)?;
     if streams && asked.samples < asked.turn.samples {
         return Err(body.refuse("best_of", "the best is known at the end only: no `stream` then"));
@@ -241,15 +242,9 @@ impl Told {
                 choices.push(choice);
             }
         }
-        json!({
-            "id": self.head.id,
-            "object": "text_completion",
-            "created": self.head.created,
-            "model": self.head.model,
-            "system_fingerprint": self.head.fingerprint,
-            "choices": choices,
-            "usage": totals.json(),
-        })
+        let mut whole = self.head.with(OBJECT, &choices.into());
+        whole["usage"] = totals.json();
+        whole
     }
 }
 

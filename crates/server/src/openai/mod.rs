@@ -22,7 +22,7 @@ use crate::app::App;
 pub(crate) use completions::tokens;
 pub(crate) use messages::messages;
 pub(crate) use responses::Background;
-pub(crate) use sampling::bounded_schema;
+pub(crate) use sampling::{bounded_schema, common};
 pub(crate) use tools::tools;
 
 /// The paths of this family.

@@ -20,10 +20,20 @@ pub(crate) struct Head {
     pub(crate) fingerprint: String,
 }
 
+/// An answer in chunks, of chat completions or of completions.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    /// What is the same in all of them.
+    pub(crate) head: Head,
+    /// What they are called.
+    pub(crate) object: &'static str,
+    /// Whether the last one tells what the answer took.
+    pub(crate) usage: IncludeUsage,
+}
+
 /// Tells a chat completion in chunks.
 pub(crate) struct ChatChunks {
-    head: Head,
-    usage: IncludeUsage,
+    chunks: Chunks,
     log_probs: Option<LogProbs>,
     totals: Totals,
     begun: Vec<bool>,
@@ -98,16 +108,44 @@ impl Totals {
 }
 
 impl Head {
-    fn chunk(&self, choices: &Value) -> Value {
+    /// An answer of these choices, or a chunk of it.
+    pub(crate) fn with(&self, object: &str, choices: &Value) -> Value {
         json!({
             "id": self.id,
-            "object": "chat.completion.chunk",
+            "object": object,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
             "choices": choices,
         })
     }
+}
+
+impl Chunks {
+    /// A chunk of one choice. Where usage is wanted, every chunk has the field.
+    pub(crate) fn choice(&self, choice: &Value, out: &mut String) {
+        let mut chunk = self.head.with(self.object, &json!([choice]));
+        if self.usage == IncludeUsage::Yes {
+            chunk["usage"] = Value::Null;
+        }
+        event(out, &chunk);
+    }
+
+    /// What follows the last choice.
+    pub(crate) fn end(&self, totals: &Totals, out: &mut String) {
+        if self.usage == IncludeUsage::Yes {
+            let mut chunk = self.head.with(self.object, &json!([]));
+            chunk["usage"] = totals.json();
+            event(out, &chunk);
+        }
+        finish(out);
+    }
+}
+
+/// That the provider failed, and the end of the chunks.
+pub(crate) fn fail(refusal: &Refusal, out: &mut String) {
+    event(out, &family::openai(refusal));
+    finish(out);
 }
 
 impl ChatChunks {
@@ -118,7 +156,8 @@ impl ChatChunks {
         samples: usize,
         log_probs: Option<LogProbs>,
     ) -> Self {
-        Self { head, usage, log_probs, totals: Totals::default(), begun: vec![false; samples] }
+        let chunks = Chunks { head, object: "chat.completion.chunk", usage };
+        Self { chunks, log_probs, totals: Totals::default(), begun: vec![false; samples] }
     }
 
     /// A chunk with something new in it. The first one of an answer names the speaker.
@@ -134,16 +173,7 @@ impl ChatChunks {
         };
         let choice =
             json!({ "index": sample, "delta": delta, "logprobs": told, "finish_reason": null });
-        self.write(&choice, out);
-    }
-
-    /// Where usage is wanted, every chunk has the field.
-    fn write(&self, choice: &Value, out: &mut String) {
-        let mut chunk = self.head.chunk(&json!([choice]));
-        if self.usage == IncludeUsage::Yes {
-            chunk["usage"] = Value::Null;
-        }
-        event(out, &chunk);
+        self.chunks.choice(&choice, out);
     }
 }
 
@@ -184,28 +214,22 @@ impl Narrator for ChatChunks {
                     "finish_reason": finish_reason(&stop),
                 });
                 add_hint(&mut choice, &stop);
-                self.write(&choice, out);
+                self.chunks.choice(&choice, out);
             }
         }
     }
 
     fn end(&mut self, out: &mut String) {
-        if self.usage == IncludeUsage::Yes {
-            let mut chunk = self.head.chunk(&json!([]));
-            chunk["usage"] = self.totals.json();
-            event(out, &chunk);
-        }
-        finish(out);
+        self.chunks.end(&self.totals, out);
     }
 
     fn fail(&mut self, refusal: &Refusal, out: &mut String) {
-        event(out, &family::openai(refusal));
-        finish(out);
+        fail(refusal, out);
     }
 }
 
 /// The end of a stream of chunks.
-pub(crate) fn finish(out: &mut String) {
+fn finish(out: &mut String) {
     out.push_str("data: [DONE]\n\n");
 }
 

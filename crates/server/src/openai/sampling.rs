@@ -15,15 +15,9 @@ pub(crate) fn sampling(body: &mut Fields) -> Result<Sampling, Refusal> {
         None => body.number("repetition_penalty", limits::REPEAT_PENALTY)?,
     };
     Ok(Sampling {
-        temperature: body.number("temperature", limits::TEMPERATURE)?,
         top_k: top_k(body)?,
-        top_p: body.number("top_p", limits::PROBABILITY)?,
-        min_p: body.number("min_p", limits::PROBABILITY)?,
-        typical_p: body.number("typical_p", limits::PROBABILITY)?,
         top_n_sigma: body.number("top_n_sigma", limits::SETTING)?,
         repeat_penalty: repeat,
-        frequency_penalty: body.number("frequency_penalty", limits::PENALTY)?,
-        presence_penalty: body.number("presence_penalty", limits::PENALTY)?,
         penalty_last_n: body.count("repeat_last_n", limits::LAST_N)?,
         dry_multiplier: body.number("dry_multiplier", limits::SETTING)?,
         dry_base: body.number("dry_base", limits::SETTING)?,
@@ -35,6 +29,20 @@ pub(crate) fn sampling(body: &mut Fields) -> Result<Sampling, Refusal> {
         dynamic_temperature_range: body.number("dynatemp_range", limits::SETTING)?,
         logit_bias: logit_bias(body)?,
         seed: seed(body)?,
+        ..common(body)?
+    })
+}
+
+/// What Ollama's protocol has under the same names and within the same bounds.
+pub(crate) fn common(body: &mut Fields) -> Result<Sampling, Refusal> {
+    Ok(Sampling {
+        temperature: body.number("temperature", limits::TEMPERATURE)?,
+        top_p: body.number("top_p", limits::PROBABILITY)?,
+        min_p: body.number("min_p", limits::PROBABILITY)?,
+        typical_p: body.number("typical_p", limits::PROBABILITY)?,
+        frequency_penalty: body.number("frequency_penalty", limits::PENALTY)?,
+        presence_penalty: body.number("presence_penalty", limits::PENALTY)?,
+        ..Sampling::default()
     })
 }
 

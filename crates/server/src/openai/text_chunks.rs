@@ -3,14 +3,14 @@
 use lucid_provider::{Delta, Spoken};
 use serde_json::{Map, Value, json};
 
-use crate::family;
-use crate::openai::completions::Told;
-use crate::openai::narrate::{IncludeUsage, Totals, add_hint, finish, finish_reason, finite};
+use crate::openai::completions::{OBJECT, Told};
+use crate::openai::narrate::{Chunks, Totals, add_hint, fail, finish_reason, finite};
 use crate::refusal::Refusal;
-use crate::stream::{Narrator, event};
+use crate::stream::Narrator;
 
 /// Tells completions in chunks.
 pub(crate) struct TextChunks {
+    chunks: Chunks,
     told: Told,
     turn: usize,
     /// For each prompt: what its answers took.
@@ -24,27 +24,15 @@ pub(crate) struct TextChunks {
 impl TextChunks {
     /// Chunks of answers that are told so.
     pub(crate) fn new(told: Told) -> Self {
-        Self { told, turn: 0, totals: Vec::new(), prompt: Vec::new(), told_chars: Vec::new() }
-    }
-
-    fn chunk(&self, choices: &Value) -> Value {
-        let head = &self.told.head;
-        json!({
-            "id": head.id,
-            "object": "text_completion",
-            "created": head.created,
-            "model": head.model,
-            "system_fingerprint": head.fingerprint,
-            "choices": choices,
-        })
-    }
-
-    fn write(&self, choice: &Value, out: &mut String) {
-        let mut chunk = self.chunk(&json!([choice]));
-        if self.told.include == IncludeUsage::Yes {
-            chunk["usage"] = Value::Null;
+        let chunks = Chunks { head: told.head.clone(), object: OBJECT, usage: told.include };
+        Self {
+            chunks,
+            told,
+            turn: 0,
+            totals: Vec::new(),
+            prompt: Vec::new(),
+            told_chars: Vec::new(),
         }
-        event(out, &chunk);
     }
 
     /// A part of an answer; the first part has the prompt before it, if that is wanted.
@@ -69,7 +57,7 @@ impl TextChunks {
             "index": sample, "text": whole, "logprobs": log_probs, "finish_reason": null,
         });
         self.told_chars[sample] = Some(offset + whole.chars().count());
-        self.write(&choice, out);
+        self.chunks.choice(&choice, out);
     }
 }
 
@@ -105,7 +93,7 @@ impl Narrator for TextChunks {
                     "finish_reason": finish_reason(&stop),
                 });
                 add_hint(&mut choice, &stop);
-                self.write(&choice, out);
+                self.chunks.choice(&choice, out);
             }
             Delta::Begun { .. }
             | Delta::Signature { .. }
@@ -116,19 +104,13 @@ impl Narrator for TextChunks {
     }
 
     fn end(&mut self, out: &mut String) {
-        if self.told.include == IncludeUsage::Yes {
-            let mut totals = Totals::default();
-            self.totals.iter().for_each(|part| totals.add_prompt(part));
-            let mut chunk = self.chunk(&json!([]));
-            chunk["usage"] = totals.json();
-            event(out, &chunk);
-        }
-        finish(out);
+        let mut totals = Totals::default();
+        self.totals.iter().for_each(|part| totals.add_prompt(part));
+        self.chunks.end(&totals, out);
     }
 
     fn fail(&mut self, refusal: &Refusal, out: &mut String) {
-        event(out, &family::openai(refusal));
-        finish(out);
+        fail(refusal, out);
     }
 }
 

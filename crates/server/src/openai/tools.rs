@@ -10,6 +10,22 @@ use crate::refusal::Refusal;
 
 /// What the model may call.
 pub(crate) fn tools(body: &mut Fields) -> Result<Tools, Refusal> {
+    tools_of(body, |mut fields| function(fields.need("function")?.fields()?))
+}
+
+/// The same with functions that stand where `inner` finds them beside their type.
+pub(crate) fn tools_of(
+    body: &mut Fields,
+    inner: fn(Fields) -> Result<Tool, Refusal>,
+) -> Result<Tools, Refusal> {
+    let tool = |node: Node| {
+        let mut fields = node.fields()?;
+        let kind = fields.need("type")?;
+        if kind.value != "function" {
+            return Err(kind.refuse("`function`, the only kind of tool that there is here"));
+        }
+        inner(fields)
+    };
     let list = body.list("tools", limits::TOOLS_MAX)?;
     let list: Vec<Tool> = list.into_iter().map(tool).collect::<Result<_, _>>()?;
     let choice = match body.take("tool_choice") {
@@ -18,15 +34,6 @@ pub(crate) fn tools(body: &mut Fields) -> Result<Tools, Refusal> {
     };
     let parallel = body.flag("parallel_tool_calls")?.unwrap_or(true);
     Ok(Tools { list, choice, parallel })
-}
-
-fn tool(node: Node) -> Result<Tool, Refusal> {
-    let mut fields = node.fields()?;
-    let kind = fields.need("type")?;
-    if kind.value != "function" {
-        return Err(kind.refuse("`function`, the only kind of tool that there is here"));
-    }
-    function(fields.need("function")?.fields()?)
 }
 
 /// A function: its name, description and schema of arguments.
@@ -78,7 +85,7 @@ fn choice(node: Node, list: &[Tool]) -> Result<ToolChoice, Refusal> {
 }
 
 /// A tool that must be called.
-pub(crate) fn named(node: Node, list: &[Tool]) -> Result<ToolChoice, Refusal> {
+fn named(node: Node, list: &[Tool]) -> Result<ToolChoice, Refusal> {
     let path = node.path.clone();
     let name = node.short_text(limits::NAME_BYTES_MAX)?;
     if !list.iter().any(|tool| tool.name == name) {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -13,6 +12,7 @@ use super::story::Story;
 use crate::ask::Reply;
 use crate::refusal::Refusal;
 use crate::store::Store;
+use crate::stream::{Wire, response};
 
 /// Moves a response on.
 pub(super) struct Driver {
@@ -113,7 +113,7 @@ impl Driver {
             let text = driver.step().await?;
             Some((Ok::<_, std::convert::Infallible>(text), driver))
         });
-        answer(Body::from_stream(chunks))
+        response(Body::from_stream(chunks), Wire::Events)
     }
 
     async fn end(&mut self, out: &mut String) {
@@ -132,15 +132,5 @@ pub(super) fn events(receiver: UnboundedReceiver<String>) -> Response {
         let text = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(text), receiver))
     });
-    answer(Body::from_stream(chunks))
-}
-
-fn answer(body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    response(Body::from_stream(chunks), Wire::Events)
 }

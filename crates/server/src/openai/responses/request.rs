@@ -1,8 +1,6 @@
 //! What is asked for with `POST /v1/responses`: items become messages, and the rest a turn.
 
-use lucid_provider::{
-    Effort, LogProbs, Message, OutputFormat, Tool, ToolCall, ToolChoice, Tools, Turn,
-};
+use lucid_provider::{Effort, LogProbs, Message, OutputFormat, ToolCall, Turn};
 use serde_json::{Map, Value, json};
 
 use crate::identifiers::identifier;
@@ -10,7 +8,7 @@ use crate::json::{Fields, Node};
 use crate::limits;
 use crate::openai::messages::{arguments, content};
 use crate::openai::sampling::{bounded_schema, sampling};
-use crate::openai::tools::{function, named};
+use crate::openai::tools::{function, tools_of};
 use crate::refusal::Refusal;
 
 /// A request, read.
@@ -73,7 +71,8 @@ pub(super) fn read(body: &mut Fields) -> Result<Asked, Refusal> {
         return Err(body.refuse("background", "it needs `store`: nobody could ask for it later"));
     }
     let streams = if body.flag("stream")?.unwrap_or(false) { Streams::Yes } else { Streams::No };
-    let tools = tools(body)?;
+    // Functions, whose fields stand beside their type.
+    let tools = tools_of(body, function)?;
     echo.insert("parallel_tool_calls".to_owned(), json!(tools.parallel));
     let (format, text) = format(body)?;
     echo.insert("text".to_owned(), text);
@@ -184,42 +183,6 @@ fn format(body: &mut Fields) -> Result<(OutputFormat, Value), Refusal> {
         _ => return Err(kind.refuse("`text`, `json_object` or `json_schema`")),
     };
     Ok((format, told))
-}
-
-/// `tools`: functions, whose fields stand beside their type.
-fn tools(body: &mut Fields) -> Result<Tools, Refusal> {
-    let list = body.list("tools", limits::TOOLS_MAX)?;
-    let each = |node: Node| -> Result<Tool, Refusal> {
-        let mut fields = node.fields()?;
-        let kind = fields.need("type")?;
-        if kind.value != "function" {
-            return Err(kind.refuse("`function`, the only kind of tool that there is here"));
-        }
-        function(fields)
-    };
-    let list: Vec<Tool> = list.into_iter().map(each).collect::<Result<_, _>>()?;
-    let choice = match body.take("tool_choice") {
-        None => ToolChoice::Auto,
-        Some(node) => match node.value.as_str() {
-            Some("none") => ToolChoice::None,
-            Some("auto") => ToolChoice::Auto,
-            Some("required") if !list.is_empty() => ToolChoice::Required,
-            Some("required") => {
-                return Err(body.refuse("tool_choice", "it needs `tools` to choose from"));
-            }
-            Some(_) => return Err(node.refuse("`none`, `auto`, `required` or a function")),
-            None => {
-                let mut fields = node.fields()?;
-                let kind = fields.need("type")?;
-                if kind.value != "function" {
-                    return Err(kind.refuse("`function`"));
-                }
-                named(fields.need("name")?, &list)?
-            }
-        },
-    };
-    let parallel = body.flag("parallel_tool_calls")?.unwrap_or(true);
-    Ok(Tools { list, choice, parallel })
 }
 
 /// `input`: a text is what the user says.
