@@ -7,7 +7,7 @@ use super::StoreError;
 
 /// The steps from one version to the next; a new file takes all of them. `user_version` tells how
 /// many a file has taken.
-pub(super) const STEPS: &[&str] = &[CONVERSATIONS, RESPONSES, SEARCH];
+pub(super) const STEPS: &[&str] = &[CONVERSATIONS, RESPONSES, SEARCH, FORGETTING];
 
 /// Messages form a tree: those with the same parent are alternatives of each other. `leaf` is the
 /// last message of the branch that is shown. Times are milliseconds since 1970. A parent is older
@@ -60,6 +60,13 @@ CREATE INDEX response_by_age ON response (owner, updated);
 const SEARCH: &str = "
 CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram');
 INSERT INTO search (rowid, text) SELECT id, content FROM message WHERE content <> '';
+";
+
+/// Without this a deleted text leaves its three-letter pieces in the index, marked as gone, until
+/// enough others were written. Older files are rid of what they kept so.
+const FORGETTING: &str = "
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
+INSERT INTO search (search) VALUES ('rebuild');
 ";
 
 /// Brings a file to the last version.

@@ -208,6 +208,16 @@ fn search_finds_text_in_any_writing() {
     }
 }
 
+/// Whether the bytes of the search index have this piece of a text. Pieces are written without what
+/// they share with the one before them, so not every one is to be seen.
+fn is_indexed(store: &Store, piece: &str) -> bool {
+    let connection = store.lock();
+    let mut statement = connection.prepare("SELECT block FROM search_data").unwrap();
+    let blocks = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let mut blocks = blocks.map(Result::unwrap);
+    blocks.any(|block| block.windows(piece.len()).any(|window| window == piece.as_bytes()))
+}
+
 #[test]
 fn what_is_deleted_is_gone_from_the_file() {
     let folder = Folder::new();
@@ -218,7 +228,10 @@ fn what_is_deleted_is_gone_from_the_file() {
     let written = Written { content: "I keep xyzzyplugh".to_owned(), ..Written::default() };
     let answer = store.begin_answer("me", &id, said, "tiny").unwrap();
     store.write(answer, &written).unwrap();
+    assert!(is_indexed(&store, "xyz"));
     store.delete("me", &id).unwrap();
+    assert!(!is_indexed(&store, "xyz"), "the index still has a piece of it");
+    assert!(is_indexed(&store, "que"));
     assert!(titles(&store, "me", "xyzzyplugh").is_empty());
     assert_eq!(shown(&store, "me", &kept), ["question 0", "answer 0"]);
     for entry in fs::read_dir(folder.file().parent().unwrap()).unwrap() {
@@ -290,6 +303,10 @@ fn older_files_are_brought_up_to_date() {
                  NULL, 5)",
             )
             .unwrap();
+        if version >= 3 {
+            let index = "INSERT INTO search (rowid, text) VALUES (1, 'an old question')";
+            connection.execute(index, []).unwrap();
+        }
         drop(connection);
         let opened = Store::open(&folder.file()).unwrap();
         assert_eq!(opened.notice, None);
@@ -298,6 +315,29 @@ fn older_files_are_brought_up_to_date() {
         drop(opened);
         fs::remove_file(folder.file()).unwrap();
     }
+}
+
+#[test]
+fn older_files_forget_what_was_deleted_in_them() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.file().parent().unwrap()).unwrap();
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON").unwrap();
+    for step in &schema::STEPS[..3] {
+        connection.execute_batch(step).unwrap();
+    }
+    connection.pragma_update(None, "user_version", 3).unwrap();
+    let store = Store { connection: Mutex::new(connection) };
+    let id = store.create("me", "tiny", &Map::new()).unwrap().id;
+    store.say("me", &id, None, "a secret word: xyzzyplugh").unwrap();
+    store.delete("me", &id).unwrap();
+    assert!(is_indexed(&store, "xyz"), "the older version was better than thought");
+    drop(store);
+    let opened = Store::open(&folder.file()).unwrap();
+    assert!(!is_indexed(&opened.store, "xyz"));
+    drop(opened);
+    let bytes = fs::read(folder.file()).unwrap();
+    assert!(!bytes.windows(10).any(|window| window == b"xyzzyplugh"));
 }
 
 #[test]
