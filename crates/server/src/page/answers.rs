@@ -10,15 +10,16 @@ use serde_json::{Value, json};
 use super::conversations::{message_id, missing, settings_of};
 use super::events::{self, Answer};
 use super::live::Progress;
+use super::show;
 use super::turn::{Begun, Settings, is_question, title_of};
-use super::{owner, show};
 use crate::app::{App, Caller};
+use crate::ask::Reply;
 use crate::body::Body;
 use crate::json::Fields;
 use crate::limits;
 use crate::refusal::{Kind, Refusal};
 use crate::store::{
-    Change, Conversation, Message, Role, State as Stage, Store, StoreError, Window,
+    Change, Conversation, Message, Question, Role, State as Stage, StoreError, Window,
 };
 
 /// `POST /page/api/conversations/{id}/messages`: says something and follows the answer. With
@@ -63,7 +64,7 @@ pub(super) async fn follow(
     caller: Caller,
     Path(id): Path<i64>,
 ) -> Result<Response, Refusal> {
-    let owner = owner(&caller);
+    let owner = caller.owner();
     let live = app.desk.find(&owner, id);
     let whose = owner.clone();
     let conversation = app.store.run(move |store| store.conversation_of(&whose, id)).await?;
@@ -78,7 +79,7 @@ pub(super) async fn stop(
     caller: Caller,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Refusal> {
-    let live = app.desk.find(&owner(&caller), id).ok_or_else(|| missing("answer under way"))?;
+    let live = app.desk.find(&caller.owner(), id).ok_or_else(|| missing("answer under way"))?;
     live.stop();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -103,16 +104,19 @@ impl Asking {
         fields: &mut Fields,
         parent: Option<i64>,
     ) -> Result<Self, Refusal> {
-        let owner = owner(caller);
+        let owner = caller.owner();
         let model = fields.take("model").map(|node| node.short_text(limits::MODEL_BYTES_MAX));
         let (model, settings) = (model.transpose()?, settings_of(fields)?);
-        let whose = owner.clone();
+        let (whose, desk) = (owner.clone(), Arc::clone(&app.desk));
         let reading = app.store.run(move |store| {
             let change = Change { title: None, model, settings };
             store.change(&whose, &id, &change)?;
             let conversation = store.conversation(&whose, &id)?;
             let whole = Window { before: None, count_max: usize::MAX };
-            let branch = store.branch(&whose, &id, parent, whole)?;
+            let mut branch = store.branch(&whose, &id, parent, whole)?;
+            if let Some(last) = branch.last_mut() {
+                desk.settle(store, &whose, last);
+            }
             Ok((conversation, branch))
         });
         let (conversation, branch) = reading.await?;
@@ -141,18 +145,40 @@ impl Asking {
         let beginning = begun.as_ref().map(|start| start.begun.clone());
         let turn = self.settings.clone().turn(lease.provider().card(), &self.branch, beginning)?;
         let reply = self.app.ask(&self.caller, lease, turn).await?;
-        let (owner, id, parent) = (self.owner.clone(), self.conversation.id.clone(), self.parent);
-        let is_first = self.conversation.title.is_empty();
-        let noted = self.app.store.run(move |store| {
-            let asked = Asked { owner: &owner, id: &id, parent, model: &model };
-            asked.note(store, text.as_deref(), is_first)
-        });
-        let (answer, first) = noted.await?;
-        let (app, owner) = (self.app, self.owner);
         let progress = begun.map(|start| start.progress).unwrap_or_default();
-        let conversation = self.conversation.id;
-        let live = app.desk.write(&app.store, (&owner, &conversation), answer, progress, reply);
-        let answer = Answer { owner, conversation, id: answer };
+        // Whoever asked may go away at any moment, and this future with him: from here on the
+        // answer is written all the same, or nothing would ever end what is noted of it.
+        let noted = tokio::spawn(self.note(text, model, progress, reply));
+        let lost = |_| Refusal::new(Kind::Internal, "the server made a mistake; its log says more");
+        noted.await.map_err(lost)?
+    }
+
+    /// Writes down the question, if there is a new one, and the beginning of the answer; then lets
+    /// it be written.
+    async fn note(
+        self,
+        text: Option<String>,
+        model: String,
+        progress: Progress,
+        reply: Reply,
+    ) -> Result<Response, Refusal> {
+        let Self { app, owner, conversation, parent, .. } = self;
+        let (desk, whose, id) = (Arc::clone(&app.desk), owner.clone(), conversation.id.clone());
+        let noted = app.store.run(move |store| {
+            let answer = match (&text, parent) {
+                (Some(text), parent) => {
+                    let question = Question { parent, text, title: &title_of(text) };
+                    store.ask(&whose, &id, &question, &model)?
+                }
+                (None, Some(parent)) => store.begin_answer(&whose, &id, parent, &model)?,
+                (None, None) => return Err(StoreError::NotFound { what: "message" }),
+            };
+            Ok((answer, desk.begin(answer, &whose, &id, progress)))
+        });
+        let (id, live) = noted.await?;
+        app.desk.write(&app.store, &live, reply);
+        let answer = Answer { owner, conversation: conversation.id, id };
+        let first = first_event(&app, &answer).await?;
         Ok(events::follow(app, answer, Some(live), &first))
     }
 
@@ -217,39 +243,17 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// Where something is asked.
-struct Asked<'a> {
-    owner: &'a str,
-    id: &'a str,
-    parent: Option<i64>,
-    model: &'a str,
-}
-
-impl Asked<'_> {
-    /// Writes down the question, if there is a new one, and the beginning of the answer. Returns
-    /// the answer's number and the first event.
-    fn note(
-        &self,
-        store: &Store,
-        text: Option<&str>,
-        is_first: bool,
-    ) -> Result<(i64, Value), StoreError> {
-        let question = match text {
-            Some(text) => store.say(self.owner, self.id, self.parent, text)?,
-            None => self.parent.ok_or(StoreError::NotFound { what: "message" })?,
-        };
-        if let Some(text) = text.filter(|_| is_first) {
-            let change = Change { title: Some(title_of(text)), ..Change::default() };
-            store.change(self.owner, self.id, &change)?;
-        }
-        let answer = store.begin_answer(self.owner, self.id, question, self.model)?;
+/// What the page shows at once: the question and the empty answer.
+async fn first_event(app: &App, answer: &Answer) -> Result<Value, StoreError> {
+    let (owner, conversation, id) = (answer.owner.clone(), answer.conversation.clone(), answer.id);
+    let reading = app.store.run(move |store| {
         let window = Window { before: None, count_max: 2 };
-        let messages = store.branch(self.owner, self.id, Some(answer), window)?;
+        let messages = store.branch(&owner, &conversation, Some(id), window)?;
         let shown: Vec<Value> = messages.iter().map(show::message).collect();
-        let conversation = show::conversation(&store.conversation(self.owner, self.id)?);
-        let first = json!({ "type": "begun", "conversation": conversation, "messages": shown });
-        Ok((answer, first))
-    }
+        let conversation = show::conversation(&store.conversation(&owner, &conversation)?);
+        Ok(json!({ "type": "begun", "conversation": conversation, "messages": shown }))
+    });
+    reading.await
 }
 
 /// What a person says, before it is written down.

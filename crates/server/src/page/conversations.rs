@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::turn::Settings;
-use super::{export, owner, show};
+use super::{export, show};
 use crate::app::{App, Caller};
 use crate::body::Body;
 use crate::json::Fields;
@@ -40,7 +40,6 @@ pub(super) async fn start(State(app): State<Arc<App>>) -> Result<axum::Json<Valu
         [] => None,
     });
     Ok(axum::Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
         "models": models,
         "model": chosen,
         "notice": app.store_notice,
@@ -66,7 +65,7 @@ pub(super) async fn list(
 ) -> Result<axum::Json<Value>, Refusal> {
     let count_max = query.count.unwrap_or(50).min(CONVERSATIONS_AT_ONCE);
     let wanted = Wanted { search: query.search, skip: query.skip, count_max };
-    let listing = app.store.run(move |store| store.list(&owner(&caller), &wanted)).await?;
+    let listing = app.store.run(move |store| store.list(&caller.owner(), &wanted)).await?;
     let conversations: Vec<Value> = listing.conversations.iter().map(show::conversation).collect();
     Ok(axum::Json(json!({ "conversations": conversations, "more": listing.more })))
 }
@@ -79,7 +78,7 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     let model = model_of(&mut fields)?.unwrap_or_default();
     let settings = settings_of(&mut fields)?.unwrap_or_default();
-    let made = app.store.run(move |store| store.create(&owner(&caller), &model, &settings));
+    let made = app.store.run(move |store| store.create(&caller.owner(), &model, &settings));
     Ok((StatusCode::CREATED, axum::Json(show::conversation(&made.await?))).into_response())
 }
 
@@ -109,7 +108,7 @@ async fn shown(
     id: String,
     window: Window,
 ) -> Result<axum::Json<Value>, Refusal> {
-    let owner = owner(caller);
+    let owner = caller.owner();
     // Rendering takes its time as well.
     let read = app.store.run(move |store| {
         let conversation = store.conversation(&owner, &id)?;
@@ -135,7 +134,7 @@ pub(super) async fn change(
     let title = fields.text("title")?.map(|title| title.trim().to_owned());
     let change =
         Change { title, model: model_of(&mut fields)?, settings: settings_of(&mut fields)? };
-    app.store.run(move |store| store.change(&owner(&caller), &id, &change)).await?;
+    app.store.run(move |store| store.change(&caller.owner(), &id, &change)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -145,7 +144,7 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let owner = owner(&caller);
+    let owner = caller.owner();
     for live in app.desk.of_conversation(&owner, &id) {
         live.stop();
     }
@@ -161,7 +160,7 @@ pub(super) async fn show_branch(
     Body(mut fields, _): Body,
 ) -> Result<axum::Json<Value>, Refusal> {
     let through = message_id(&mut fields, "message")?.ok_or_else(|| fields.missing("message"))?;
-    let (whose, conversation) = (owner(&caller), id.clone());
+    let (whose, conversation) = (caller.owner(), id.clone());
     app.store.run(move |store| store.show_branch(&whose, &conversation, through)).await?;
     let window = Window { before: None, count_max: MESSAGES_USUAL };
     shown(&app, &caller, id, window).await
@@ -189,7 +188,7 @@ pub(super) async fn export(
             return Err(Refusal::invalid("format", message));
         }
     };
-    let owner = owner(&caller);
+    let owner = caller.owner();
     let text = app.store.run(move |store| {
         let conversation = store.conversation(&owner, &id)?;
         let messages = if ending == "json" {
@@ -217,7 +216,7 @@ pub(super) async fn tokens(
     caller: Caller,
     Path(id): Path<i64>,
 ) -> Result<Response, Refusal> {
-    let found = app.store.run(move |store| store.tokens(&owner(&caller), id)).await?;
+    let found = app.store.run(move |store| store.tokens(&caller.owner(), id)).await?;
     let text = found.unwrap_or_else(|| "[]".to_owned());
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }

@@ -84,7 +84,6 @@ struct Onlooker {
     reasoning: usize,
     tokens: usize,
     calls: usize,
-    prompt_told: bool,
 }
 
 impl Following {
@@ -137,11 +136,12 @@ impl Following {
     /// The message as it is stored.
     async fn finished(&self) -> String {
         let (owner, conversation) = (self.answer.owner.clone(), self.answer.conversation.clone());
-        let id = self.answer.id;
+        let (id, desk) = (self.answer.id, Arc::clone(&self.app.desk));
         let found = self.app.store.run(move |store| {
             let window = Window { before: None, count_max: 1 };
             let message = store.branch(&owner, &conversation, Some(id), window)?.pop();
-            let message = message.ok_or(StoreError::NotFound { what: "message" })?;
+            let mut message = message.ok_or(StoreError::NotFound { what: "message" })?;
+            desk.settle(store, &owner, &mut message);
             let title = store.conversation(&owner, &conversation)?.title;
             Ok(json!({
                 "type": "finished",
@@ -168,18 +168,12 @@ impl Onlooker {
             reasoning: 0,
             tokens: 0,
             calls: 0,
-            prompt_told: false,
         }
     }
 
     /// What was added since the last look; none if nothing was.
     fn news(&mut self, progress: &Progress) -> Option<String> {
         let mut event = Map::new();
-        if let Some((prompt, cached)) = progress.prompt.filter(|_| !self.prompt_told) {
-            self.prompt_told = true;
-            event.insert("prompt_tokens".to_owned(), prompt.into());
-            event.insert("cached_tokens".to_owned(), cached.into());
-        }
         if progress.reasoning.len() > self.reasoning {
             event.insert("reasoning".to_owned(), progress.reasoning[self.reasoning..].into());
             self.reasoning = progress.reasoning.len();

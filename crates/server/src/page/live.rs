@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::turn::Begun;
 use crate::ask::Reply;
 use crate::refusal::Refusal;
-use crate::store::{Outcome, State, Store, StoreError, Written};
+use crate::store::{Message, Outcome, State, Store, Written};
 
 /// How often an answer is written down while it grows.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ pub(crate) struct Desk {
 /// An answer that is being written.
 #[derive(Debug)]
 pub(super) struct Live {
+    /// The message.
+    id: i64,
     owner: String,
     conversation: String,
     progress: Mutex<Progress>,
@@ -52,8 +54,10 @@ pub(super) struct Progress {
     pub(super) calls: Vec<Call>,
     /// The tokens of the text: JSON values with commas between.
     pub(super) tokens: String,
+    /// How many of the tokens were there before the model said anything.
+    tokens_begun: usize,
     /// Tokens of the prompt, and how many of them were known.
-    pub(super) prompt: Option<(usize, usize)>,
+    prompt: Option<(usize, usize)>,
     /// Whether nothing follows.
     pub(super) over: bool,
     stop: Option<Stop>,
@@ -72,16 +76,26 @@ impl Desk {
         self.lock().values().filter(is_it).cloned().collect()
     }
 
-    /// Writes an answer to its end, on a task of its own.
-    pub(super) fn write(
-        self: &Arc<Self>,
-        store: &Arc<Store>,
-        (owner, conversation): (&str, &str),
+    /// Looks at a message that says it is being written: where nobody writes it, its end could not
+    /// be stored, and that is told even if it cannot be stored either.
+    pub(super) fn settle(&self, store: &Store, owner: &str, message: &mut Message) {
+        if message.state != State::Writing || self.find(owner, message.id).is_some() {
+            return;
+        }
+        let _ = store.close(message.id, State::Interrupted, &message.detail);
+        message.state = State::Interrupted;
+    }
+
+    /// Takes in an answer that was begun and is about to be written.
+    pub(super) fn begin(
+        &self,
         id: i64,
+        owner: &str,
+        conversation: &str,
         begun: Progress,
-        reply: Reply,
     ) -> Arc<Live> {
         let live = Arc::new(Live {
+            id,
             owner: owner.to_owned(),
             conversation: conversation.to_owned(),
             progress: Mutex::new(begun),
@@ -89,18 +103,32 @@ impl Desk {
             stop: watch::Sender::new(false),
         });
         self.lock().insert(id, Arc::clone(&live));
-        let (desk, store, writer) = (Arc::clone(self), Arc::clone(store), Arc::clone(&live));
-        tokio::spawn(async move {
-            writer.write(&store, id, reply).await;
-            desk.lock().remove(&id);
-            writer.lock().over = true;
-            writer.changed.send_replace(());
-        });
         live
+    }
+
+    /// Writes an answer to its end, on a task of its own.
+    pub(super) fn write(self: &Arc<Self>, store: &Arc<Store>, live: &Arc<Live>, reply: Reply) {
+        let writing = Writing { desk: Arc::clone(self), live: Arc::clone(live) };
+        let store = Arc::clone(store);
+        tokio::spawn(async move { writing.live.write(&store, reply).await });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Arc<Live>>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// However the writing ends: then it is over.
+struct Writing {
+    desk: Arc<Desk>,
+    live: Arc<Live>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.desk.lock().remove(&self.live.id);
+        self.live.lock().over = true;
+        self.live.changed.send_replace(());
     }
 }
 
@@ -124,7 +152,8 @@ impl Live {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, store: &Arc<Store>, id: i64, mut reply: Reply) {
+    async fn write(&self, store: &Arc<Store>, mut reply: Reply) {
+        let id = self.id;
         let begun = Instant::now();
         let mut first = None;
         let mut stopped = self.stop.subscribe();
@@ -152,19 +181,25 @@ impl Live {
         };
         drop(reply);
         let times = Times { whole: begun.elapsed(), first };
-        let finished = self.look(|progress| (progress.written(), progress.outcome(&end, times)));
-        let told = store.run(move |store| store.finish(id, &finished.0, &finished.1)).await;
-        if let Err(error) = told {
-            self.fail(store, id, &error).await;
-        }
+        let (written, outcome) =
+            self.look(|progress| (progress.written(), progress.outcome(&end, times)));
+        self.finish(store, written, outcome).await;
     }
 
-    /// What remains if an answer cannot be stored as it is.
-    async fn fail(&self, store: &Arc<Store>, id: i64, error: &StoreError) {
-        let detail = json!({ "error": { "message": error.to_string(), "kind": "internal" } });
-        let outcome = Outcome { state: State::Failed, detail, tokens: None };
-        // If that fails as well, the next start marks the message as interrupted.
-        let _ = store.run(move |store| store.finish(id, &Written::default(), &outcome)).await;
+    /// Stores the end. What cannot be stored costs as little as possible of what was said: first
+    /// the tokens, which are the most of it, then what came after it was last written down.
+    async fn finish(&self, store: &Arc<Store>, written: Written, mut outcome: Outcome) {
+        let id = self.id;
+        let finishing = store.run(move |store| {
+            let Err(error) = store.finish(id, &written, &outcome) else { return Ok(()) };
+            if outcome.tokens.take().is_some() && store.finish(id, &written, &outcome).is_ok() {
+                return Ok(());
+            }
+            let detail = json!({ "error": { "message": error.to_string() } });
+            store.close(id, State::Failed, &detail)
+        });
+        // If that fails as well, see `settle`.
+        let _ = finishing.await;
     }
 
     fn add(&self, delta: Delta, first: &mut Option<Instant>) {
@@ -221,6 +256,7 @@ impl Progress {
         Self {
             text: begun.text.clone(),
             reasoning: begun.reasoning.clone(),
+            tokens_begun: tokens.lines().count(),
             tokens,
             ..Self::default()
         }
@@ -275,7 +311,7 @@ impl Progress {
 
     fn tokens_said(&self) -> usize {
         // One per line, see `add_token`.
-        self.tokens.lines().count()
+        self.tokens.lines().count().saturating_sub(self.tokens_begun)
     }
 
     /// Adds a token: `[text, probability, [[text, probability], ...], bytes]`. Bytes are in hex,

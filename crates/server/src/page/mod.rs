@@ -25,7 +25,7 @@ use axum::routing::{get, post};
 
 pub(crate) use live::Desk;
 
-use crate::app::{App, Caller};
+use crate::app::App;
 use crate::refusal::{Kind, Refusal};
 
 /// The page's paths.
@@ -65,9 +65,4 @@ async fn only_from_the_page(request: Request, next: Next) -> Response {
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// Whose conversations a caller sees.
-fn owner(caller: &Caller) -> String {
-    format!("{:016x}", caller.client.0)
 }

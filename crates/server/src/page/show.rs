@@ -53,7 +53,6 @@ pub(super) fn model(entry: &Entry, loaded: Option<&Loaded>) -> Value {
         "description": card.map(|card| card.description.as_str()),
         "context": card.map(|card| card.context),
         "chat": told(|can| can.chat),
-        "log_probs": told(|can| can.log_probs),
         "reasoning": told(|can| can.reasoning),
         "formats": told(|can| can.formats),
     })

@@ -2,10 +2,10 @@
 //! said is lost.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::conversations::{bounded, find};
+use super::conversations::{TITLE_BYTES_MAX, bounded, find};
 use super::{Store, StoreError, now_ms};
 
 /// Messages of one conversation.
@@ -66,6 +66,17 @@ pub(crate) enum State {
     Interrupted,
 }
 
+/// Something that a person says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    /// What it follows; none where it is the first.
+    pub(crate) parent: Option<i64>,
+    /// What is said.
+    pub(crate) text: &'a str,
+    /// What the conversation is called if it has no title.
+    pub(crate) title: &'a str,
+}
+
 /// What is written down of an answer so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Written {
@@ -102,6 +113,7 @@ impl Store {
     ///
     /// # Errors
     /// There is no such conversation or parent, it is too large, or SQLite says no.
+    #[cfg(test)]
     pub(crate) fn say(
         &self,
         owner: &str,
@@ -109,11 +121,13 @@ impl Store {
         parent: Option<i64>,
         content: &str,
     ) -> Result<i64, StoreError> {
-        let said = New { role: Role::User, content, model: "", state: State::Complete };
-        self.add(owner, conversation, parent, &said)
+        self.alter("adding a message", |change| {
+            find(change, owner, conversation)?;
+            add(change, conversation, parent, &New::said(content))
+        })
     }
 
-    /// Begins an answer. It becomes the end of the branch that is shown.
+    /// Begins an answer to what was said already. It becomes the end of the branch that is shown.
     ///
     /// # Errors
     /// There is no such conversation or parent, or SQLite says no.
@@ -124,42 +138,52 @@ impl Store {
         parent: i64,
         model: &str,
     ) -> Result<i64, StoreError> {
-        let begun = New { role: Role::Assistant, content: "", model, state: State::Writing };
-        self.add(owner, conversation, Some(parent), &begun)
+        self.alter("beginning an answer", |change| {
+            find(change, owner, conversation)?;
+            add(change, conversation, Some(parent), &New::begun(model))
+        })
     }
 
-    fn add(
+    /// Adds a question and begins its answer, both or neither: a question that nobody answers would
+    /// end its branch for good. A conversation without a title gets one. Returns the answer.
+    ///
+    /// # Errors
+    /// There is no such conversation or parent, something is too large, or SQLite says no.
+    pub(crate) fn ask(
         &self,
         owner: &str,
         conversation: &str,
-        parent: Option<i64>,
-        new: &New<'_>,
+        question: &Question<'_>,
+        model: &str,
     ) -> Result<i64, StoreError> {
-        bounded("the message", new.content, CONTENT_BYTES_MAX)?;
-        let adding = || StoreError::of("adding a message");
+        bounded("the title", question.title, TITLE_BYTES_MAX)?;
+        self.alter("adding a message", |change| {
+            find(change, owner, conversation)?;
+            let said = New::said(question.text);
+            let asked = add(change, conversation, question.parent, &said)?;
+            change
+                .execute(
+                    "UPDATE conversation SET title = ?2 WHERE id = ?1 AND title = ''",
+                    params![conversation, question.title],
+                )
+                .map_err(StoreError::of("naming a conversation"))?;
+            add(change, conversation, Some(asked), &New::begun(model))
+        })
+    }
+
+    /// Does several things, all of them or none.
+    fn alter<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.lock();
-        find(&connection, owner, conversation)?;
-        check_place(&connection, conversation, parent, new.role)?;
-        let now = now_ms();
-        let change = connection.transaction().map_err(adding())?;
-        change
-            .execute(
-                "INSERT INTO message (conversation, parent, role, content, reasoning, calls,
-                 model, state, detail, created)
-                 VALUES (?1, ?2, ?3, ?4, '', '[]', ?5, ?6, '{}', ?7)",
-                params![conversation, parent, new.role, new.content, new.model, new.state, now],
-            )
-            .map_err(adding())?;
-        let id = change.last_insert_rowid();
-        change
-            .execute(
-                "UPDATE conversation SET leaf = ?2, updated = max(updated, ?3) WHERE id = ?1",
-                params![conversation, id, now],
-            )
-            .map_err(adding())?;
-        index(&change, id, new.content).map_err(adding())?;
-        change.commit().map_err(adding())?;
-        Ok(id)
+        let change = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(StoreError::of(doing))?;
+        let done = work(&change)?;
+        change.commit().map_err(StoreError::of(doing))?;
+        Ok(done)
     }
 
     /// Writes down an answer as far as it has come.
@@ -214,6 +238,21 @@ impl Store {
             index(&change, id, &written.content).map_err(finishing())?;
         }
         change.commit().map_err(finishing())
+    }
+
+    /// Ends an answer with what was last written of it. No text is touched, so this goes through
+    /// where `finish` does not.
+    ///
+    /// # Errors
+    /// SQLite says no.
+    pub(crate) fn close(&self, id: i64, state: State, detail: &Value) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "UPDATE message SET state = ?2, detail = ?3 WHERE id = ?1",
+                params![id, state, detail.to_string()],
+            )
+            .map_err(StoreError::of("ending an answer"))?;
+        Ok(())
     }
 
     /// The conversation that a message of this owner belongs to.
@@ -325,6 +364,46 @@ struct New<'a> {
     content: &'a str,
     model: &'a str,
     state: State,
+}
+
+impl<'a> New<'a> {
+    fn said(content: &'a str) -> Self {
+        Self { role: Role::User, content, model: "", state: State::Complete }
+    }
+
+    fn begun(model: &'a str) -> Self {
+        Self { role: Role::Assistant, content: "", model, state: State::Writing }
+    }
+}
+
+/// Adds a message as the end of the branch that is shown.
+fn add(
+    change: &Connection,
+    conversation: &str,
+    parent: Option<i64>,
+    new: &New<'_>,
+) -> Result<i64, StoreError> {
+    bounded("the message", new.content, CONTENT_BYTES_MAX)?;
+    check_place(change, conversation, parent, new.role)?;
+    let adding = || StoreError::of("adding a message");
+    let now = now_ms();
+    change
+        .execute(
+            "INSERT INTO message (conversation, parent, role, content, reasoning, calls,
+             model, state, detail, created)
+             VALUES (?1, ?2, ?3, ?4, '', '[]', ?5, ?6, '{}', ?7)",
+            params![conversation, parent, new.role, new.content, new.model, new.state, now],
+        )
+        .map_err(adding())?;
+    let id = change.last_insert_rowid();
+    change
+        .execute(
+            "UPDATE conversation SET leaf = ?2, updated = max(updated, ?3) WHERE id = ?1",
+            params![conversation, id, now],
+        )
+        .map_err(adding())?;
+    index(change, id, new.content).map_err(adding())?;
+    Ok(id)
 }
 
 /// People and models take turns, and a conversation ends somewhere.

@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use conversations::{Change, Conversation, Wanted};
 pub(crate) use error::StoreError;
-pub(crate) use messages::{Message, Outcome, Role, State, Window, Written};
+pub(crate) use messages::{Message, Outcome, Question, Role, State, Window, Written};
 pub(crate) use open::Opened;
 pub(crate) use responses::Stored;
 
@@ -61,6 +61,12 @@ impl Store {
             Ok(result) => result,
             Err(_) => Err(StoreError::Interrupted),
         }
+    }
+
+    /// The database itself, for tests that need it to be slow or to refuse.
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -1,5 +1,7 @@
 //! The page's interface, asked as its scripts ask, against models that say what they are told to.
 
+mod faults;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -264,6 +266,8 @@ async fn tokens_are_kept_and_an_answer_goes_on_from_another_one() {
 struct Slow {
     card: Card,
     refusal: Option<ProviderError>,
+    /// Is done when a turn is asked for, before it is answered.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     tellers: Mutex<Vec<Teller>>,
     turns: Mutex<Vec<Turn>>,
 }
@@ -287,6 +291,9 @@ impl Provider for Slow {
     fn generate(&self, turn: Turn) -> Result<Answers, ProviderError> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
+        }
+        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
+            meanwhile();
         }
         let (teller, answers) = answers();
         self.tellers.lock().unwrap().push(teller);
