@@ -26,7 +26,7 @@ macro_rules! assets {
 
 const PICTURE: &str = "image/svg+xml";
 
-static ASSETS: [Asset; 12] = assets![
+static ASSETS: [Asset; 13] = assets![
     "page.html" HTML,
     "page.css" STYLE,
     "icon.svg" PICTURE,
@@ -36,6 +36,7 @@ static ASSETS: [Asset; 12] = assets![
     "dialogs.js" SCRIPT,
     "dom.js" SCRIPT,
     "highlight.js" SCRIPT,
+    "pieces.js" SCRIPT,
     "settings.js" SCRIPT,
     "sidebar.js" SCRIPT,
     "tokens.js" SCRIPT,

@@ -4,6 +4,7 @@
 import { ask, events } from "/page/assets/api.js";
 import { announce, byId, copy, icon, iconButton, make, rendered, toast } from "/page/assets/dom.js";
 import { colour } from "/page/assets/highlight.js";
+import { failure, measured, remark, welcome } from "/page/assets/pieces.js";
 import { TokenView } from "/page/assets/tokens.js";
 
 const COUNT = 40;
@@ -16,6 +17,12 @@ export class Chat {
     this.id = null;
     this.title = "";
     this.messages = [];
+    // Whether what is shown is this conversation: only then something can be done with it.
+    this.loaded = false;
+    // Grows when the list is built anew: what was taken from an older one does not belong there.
+    this.run = 0;
+    // Messages that are being edited, by their numbers.
+    this.edits = new Map();
     this.writing = null;
     this.tokens = false;
     this.pinned = true;
@@ -65,59 +72,83 @@ export class Chat {
 
   /** Shows a conversation, or none: then the next message begins one. */
   async open(id) {
+    this.host.saved();
     this.drafts.set(this.id, this.text.value);
     this.leave();
     this.id = id;
     this.clear();
+    this.setLoaded(!id);
     this.host.opened(id);
     this.text.value = this.drafts.get(id) ?? "";
     this.composed();
-    if (!id) {
-      this.setTitle("");
-      this.host.showSettings({});
-      this.empty(true);
-      if (!matchMedia("(pointer: coarse)").matches) this.text.focus();
+    if (id) {
+      await this.read();
       return;
     }
-    try {
-      const shown = await ask("GET", `conversations/${id}?count=${COUNT}`);
-      if (this.id === id) this.show(shown);
-    } catch (error) {
-      if (error.status === 404) {
-        toast("This conversation is not there any more.");
-        this.open(null);
-      } else this.host.failed(error);
-    }
+    this.setTitle("");
+    this.host.showSettings(null, {});
+    this.empty(true);
+    if (!matchMedia("(pointer: coarse)").matches) this.text.focus();
   }
 
   /** Reads what is shown anew. */
   async reload() {
     if (!this.id) return;
     this.leave();
-    const shown = await ask("GET", `conversations/${this.id}?count=${COUNT}`);
-    this.clear();
-    this.show(shown);
+    await this.host.saved();
+    await this.read();
+  }
+
+  async read() {
+    const { id } = this;
+    try {
+      const shown = await ask("GET", `conversations/${id}?count=${COUNT}`);
+      if (this.id === id && !this.writing) this.show(shown);
+    } catch (error) {
+      if (this.id !== id) return;
+      if (error.status === 404) {
+        toast("This conversation is not there any more.");
+        this.open(null);
+      } else if (!this.host.failed(error) && !this.loaded) {
+        const retry = make("button", { type: "button", className: "link", onclick: () => this.read() }, "Try again");
+        const box = failure(error);
+        box.append(retry);
+        this.list.replaceChildren(box);
+      }
+    }
   }
 
   show({ conversation, messages, more }) {
+    this.run += 1;
+    this.setLoaded(true);
     this.setTitle(conversation.title);
     this.host.choose(conversation.model);
-    this.host.showSettings(conversation.settings);
+    this.host.showSettings(conversation.id, conversation.settings);
     this.empty(messages.length === 0);
     this.messages = messages;
     this.list.replaceChildren(...messages.map((message) => this.element(message)));
     this.setMore(more);
+    for (const message of messages) if (this.edits.has(message.id)) this.edit(message, false);
     this.toEnd(true);
     const last = messages.at(-1);
     if (last?.state === "writing") this.follow("GET", `answers/${last.id}/events`);
   }
 
   clear() {
+    this.run += 1;
     this.messages = [];
+    this.loading = null;
     this.list.replaceChildren();
     this.setMore(false);
     this.empty(false);
     byId("latest").hidden = true;
+  }
+
+  setLoaded(loaded) {
+    this.loaded = loaded;
+    byId("model").disabled = !loaded;
+    byId("settings").inert = !loaded;
+    this.composed();
   }
 
   /** Stops looking on; the answer goes on by itself. */
@@ -144,11 +175,11 @@ export class Chat {
 
   async loadEarlier() {
     if (!this.more || this.loading) return;
-    this.loading = true;
-    const { id } = this;
+    const { id, run } = this;
+    const loading = this.loading = {};
     try {
       const { messages, more } = await ask("GET", `conversations/${id}?count=${COUNT}&before=${this.messages[0].id}`);
-      if (this.id !== id) return;
+      if (this.run !== run) return;
       const height = this.scroller.scrollHeight;
       const top = this.scroller.scrollTop;
       this.setMore(false);
@@ -159,7 +190,7 @@ export class Chat {
     } catch (error) {
       this.host.failed(error);
     } finally {
-      this.loading = false;
+      if (this.loading === loading) this.loading = null;
     }
   }
 
@@ -179,7 +210,9 @@ export class Chat {
   empty(is) {
     const element = byId("empty");
     element.hidden = !is;
-    if (is && !element.firstChild) element.append(...welcome((text) => this.suggest(text)));
+    if (!is) return;
+    const kept = this.host.start?.kept;
+    element.replaceChildren(...welcome({ kept, suggest: (text) => this.suggest(text) }));
   }
 
   suggest(text) {
@@ -212,7 +245,8 @@ export class Chat {
   composed() {
     this.text.style.height = "auto";
     this.text.style.height = `${Math.min(this.text.scrollHeight, 320)}px`;
-    byId("send").disabled = !this.writing && (!this.text.value.trim() || !this.host.models.length);
+    const ready = this.loaded && this.text.value.trim() && this.host.models.length;
+    byId("send").disabled = !this.writing && !ready;
   }
 
   // ---- One message ----
@@ -265,14 +299,20 @@ export class Chat {
 
   /** Shows tokens in place of text, when that is wanted and the message is to be seen. */
   async showTokens(element, message) {
-    if (!this.tokens || element.view || !message.id) return;
-    const view = this.view(element, message);
-    if (message.state === "writing") return;
+    if (!this.tokens || element.view || element.asked || !message.id) return;
+    if (message.state === "writing") {
+      // Those that come later are added to these.
+      if (element.said?.length) this.view(element, message).add(element.said);
+      return;
+    }
+    element.asked = true;
     try {
       const tokens = await ask("GET", `messages/${message.id}/tokens`);
-      view.add(tokens);
-      if (!tokens.length) element.classList.add("no-tokens");
+      if (tokens.length) this.view(element, message).add(tokens);
+      else element.classList.add("no-tokens");
     } catch (error) {
+      // Asked again when it is seen again.
+      element.asked = false;
       this.host.failed(error);
     }
   }
@@ -296,8 +336,12 @@ export class Chat {
       setTimeout(() => button.classList.remove("done"), 1500);
     };
     bar.append(iconButton("copy", "Copy", copied));
-    if (message.role === "user") bar.append(iconButton("edit", "Edit", () => this.edit(message)));
-    else bar.append(iconButton("again", "Answer again", () => this.again(message)));
+    if (message.role === "user") {
+      // Where nothing follows, something went wrong before an answer was begun.
+      const answer = iconButton("again", "Answer this", () => this.again(message));
+      answer.classList.add("at-end");
+      bar.append(iconButton("edit", "Edit", () => this.edit(message)), answer);
+    } else bar.append(iconButton("again", "Answer again", () => this.again(message)));
     const facts = measured(message);
     if (facts) bar.append(facts);
     return bar;
@@ -319,9 +363,12 @@ export class Chat {
 
   async showBranch(message) {
     if (this.writing) return;
+    const { id } = this;
     try {
+      await this.host.saved();
       const top = this.scroller.scrollTop;
-      const shown = await ask("POST", `conversations/${this.id}/branch`, { message });
+      const shown = await ask("POST", `conversations/${id}/branch`, { message });
+      if (this.id !== id || this.writing) return;
       this.show(shown);
       this.scroller.scrollTop = top;
       announce("Another branch is shown.");
@@ -330,15 +377,33 @@ export class Chat {
     }
   }
 
-  edit(message) {
-    if (this.writing) return;
+  /** Opens an editor in place of a message. What is written there stays until it is sent. */
+  edit(message, focus = true) {
     const element = this.find(message.id);
-    const area = make("textarea", { value: message.text, "aria-label": "Edit the message" });
-    const close = () => form.replaceWith(...parts);
+    if (!element || this.writing || element.querySelector(".edit")) return;
+    const area = make("textarea", {
+      value: this.edits.get(message.id) ?? message.text, "aria-label": "Edit the message",
+      oninput: () => this.edits.set(message.id, area.value),
+    });
+    const close = () => {
+      form.replaceWith(...parts);
+      this.edits.delete(message.id);
+      element.querySelector("[aria-label='Edit']")?.focus();
+    };
     const save = async () => {
       const text = area.value;
+      if (!text.trim() || this.writing || !this.host.ready()) return;
       close();
-      if (text.trim() && text !== message.text) await this.say(text, message.parent, message);
+      if (text === message.text) return;
+      this.edits.set(message.id, text);
+      if (await this.say(text, message.parent, message)) {
+        this.edits.delete(message.id);
+        return;
+      }
+      this.edit(message);
+      // Why it was refused is to be seen beside it.
+      const note = this.list.querySelector(".failure");
+      if (note) this.find(message.id)?.after(note);
     };
     const form = make("form", { className: "edit", onsubmit: (event) => { event.preventDefault(); save(); } },
       area, make("div", { className: "actions" },
@@ -351,93 +416,129 @@ export class Chat {
     const parts = [...element.childNodes];
     element.replaceChildren(form);
     area.style.height = `${Math.min(area.scrollHeight + 4, 400)}px`;
-    area.focus();
+    if (focus) area.focus();
   }
 
   // ---- Asking ----
 
   async send() {
     const text = this.text.value;
-    if (!text.trim() || this.writing) return;
+    if (!text.trim() || this.writing || !this.loaded || !this.host.ready()) return;
     this.text.value = "";
     this.composed();
-    const sent = await this.say(text, this.messages.at(-1)?.id, null);
-    if (!sent && !this.text.value) {
-      this.text.value = text;
-      this.composed();
+    const id = this.id ?? (await this.create());
+    if (!id) this.giveBack(null, text);
+    else if (!(await this.say(text, this.messages.at(-1)?.id, null))) this.giveBack(id, text);
+  }
+
+  /** Puts a text that was not sent back where it was written. */
+  giveBack(id, text) {
+    const joined = (later) => (later ? `${text}\n\n${later}` : text);
+    if (this.id !== id) {
+      this.drafts.set(id, joined(this.drafts.get(id)));
+      return;
     }
+    this.text.value = joined(this.text.value);
+    this.composed();
   }
 
   /** Says something behind `parent`, in place of `replaced` and what follows it. */
   async say(text, parent, replaced) {
-    if (!this.id && !(await this.create())) return false;
-    this.cutFrom(replaced);
+    const restore = this.cutFrom(replaced);
     const body = { text, parent, ...this.choices() };
     const pending = make("article", { className: "message user pending" }, make("div", { className: "bubble" }, text));
-    return this.follow("POST", `conversations/${this.id}/messages`, body, pending);
+    return this.follow("POST", `conversations/${this.id}/messages`, body, { pending, restore });
   }
 
-  /** Another answer in place of this one; it may begin as that one did. */
+  /** Another answer in place of this one, which may begin as that one did; or one to a question. */
   async again(message, from) {
-    if (this.writing) return;
-    this.cutFrom(message);
-    await this.follow("POST", `conversations/${this.id}/answers`,
-      { parent: message.parent, from, ...this.choices() });
+    if (this.writing || !this.loaded || !this.host.ready()) return;
+    const question = message.role === "user";
+    const restore = this.cutFrom(question ? null : message);
+    const parent = question ? message.id : message.parent;
+    await this.follow("POST", `conversations/${this.id}/answers`, { parent, from, ...this.choices() }, { restore });
   }
 
   choices() {
     return { model: byId("model").value, settings: this.host.settings() };
   }
 
+  /** Begins a conversation; gives its number, or nothing. */
   async create() {
+    const { run } = this;
+    this.setLoaded(false);
     try {
-      const made = await ask("POST", "conversations", this.choices());
-      this.id = made.id;
+      const choices = this.choices();
+      const { id } = await ask("POST", "conversations", choices);
+      if (this.run !== run) {
+        // The person has turned to another one: nothing will be said in this one.
+        ask("DELETE", `conversations/${id}`).catch(() => {});
+        return null;
+      }
+      this.id = id;
       this.drafts.delete(null);
-      this.host.opened(made.id);
-      return true;
+      this.host.opened(id);
+      this.host.showSettings(id, choices.settings);
+      return id;
     } catch (error) {
       this.host.failed(error);
-      return false;
+      return null;
+    } finally {
+      if (this.run === run) this.setLoaded(true);
     }
   }
 
-  /** Takes a message and all after it from the page; they are another branch now. */
+  /**
+   * Takes a message and all after it from the page: they are another branch now. Gives how they are
+   * put back, for when it comes to nothing.
+   */
   cutFrom(message) {
     this.list.querySelectorAll(".failure").forEach((element) => element.remove());
     const at = message ? this.messages.findIndex(({ id }) => id === message.id) : -1;
-    if (at < 0) return;
-    for (const { id } of this.messages.splice(at)) this.find(id)?.remove();
+    if (at < 0) return () => {};
+    const { run } = this;
+    const cut = this.messages.splice(at);
+    const elements = cut.map(({ id }) => this.find(id));
+    elements.forEach((element) => element.remove());
+    return () => {
+      if (this.run !== run) return;
+      this.messages.push(...cut);
+      this.list.append(...elements);
+    };
   }
 
   find(id) {
     return this.list.querySelector(`[data-id="${id}"]`);
   }
 
-  /** Follows an answer. Gives whether it was begun. */
-  async follow(method, path, body, pending) {
+  /** Follows an answer. Gives whether it was begun; if it was not, the page is as it was before. */
+  async follow(method, path, body, { pending, restore } = {}) {
     const abort = new AbortController();
     const { id } = this;
+    const followed = () => this.id === id && this.writing?.abort === abort;
     this.setWriting({ abort, answer: null });
     this.empty(false);
     const wait = this.waiting(pending);
     let begun = false;
+    let problem = null;
     try {
       for await (const event of events(method, path, body, abort.signal)) {
-        if (this.id !== id || this.writing?.abort !== abort) return begun;
+        begun = true;
+        if (!followed()) break;
         wait.remove();
         pending?.remove();
-        begun = true;
         this.take(event);
       }
-      if (this.writing?.abort === abort && this.writing.answer) throw Object.assign(new Error("cut off"), { status: 0 });
+      if (followed() && this.writing.answer) problem = Object.assign(new Error("cut off"), { status: 0 });
     } catch (error) {
-      this.broken(error, begun, id);
-    } finally {
-      wait.remove();
-      pending?.remove();
-      if (this.writing?.abort === abort) this.setWriting(null);
+      problem = error;
     }
+    wait.remove();
+    pending?.remove();
+    if (!begun) restore?.();
+    const wasFollowed = followed();
+    if (wasFollowed) this.setWriting(null);
+    if (problem && wasFollowed && (await this.broken(problem, begun, id))) begun = true;
     return begun;
   }
 
@@ -451,32 +552,37 @@ export class Chat {
     return wait;
   }
 
-  broken(error, begun, id) {
-    if (error.name === "AbortError") {
-      if (this.id === id && !this.messages.length) this.empty(true);
-      return;
+  /** Tells why an answer came to nothing. Gives whether the server has begun it all the same. */
+  async broken(error, begun, id) {
+    const stopped = error.name === "AbortError";
+    if (!stopped && (error.status === 0 || error.status === 401)) {
+      this.host.failed(error);
+      return false;
     }
-    if (error.status === 0) {
-      this.host.lost();
-      return;
-    }
-    if (error.status === 401) {
-      this.host.locked();
-      return;
-    }
-    if (this.id === id) this.list.append(failure(error, this.messages));
-    if (!begun && this.id === id) {
-      const shown = this.messages.at(-1);
-      // What was taken from the page is still there on the server.
-      ask("GET", `conversations/${id}?count=${COUNT}`).then((read) => {
-        if (this.id !== id || this.writing || read.messages.at(-1)?.id === shown?.id) return;
-        const note = this.list.querySelector(".failure");
-        this.show(read);
-        if (note) this.list.append(note);
-        this.toEnd(true);
-      }).catch(() => {});
-    }
+    if (!stopped) this.list.append(failure(error));
+    else if (!this.messages.length) this.empty(true);
     this.toEnd(true);
+    return begun ? false : this.compare(id, stopped);
+  }
+
+  /** Reads what the server has, which may be more than was heard of. Gives whether it is. */
+  async compare(id, stopped) {
+    const known = this.messages.at(-1);
+    try {
+      const read = await ask("GET", `conversations/${id}?count=${COUNT}`);
+      const last = read.messages.at(-1);
+      const more = last?.id !== known?.id;
+      if (this.id !== id || this.writing || (!more && last?.state === known?.state && last?.state !== "writing")) return false;
+      if (stopped && last?.state === "writing") await ask("POST", `answers/${last.id}/stop`, {}).catch(() => {});
+      if (this.id !== id || this.writing) return more;
+      const note = this.list.querySelector(".failure");
+      this.show(read);
+      if (note) this.list.append(note);
+      this.toEnd(true);
+      return more;
+    } catch {
+      return false;
+    }
   }
 
   /** One event of the answer. */
@@ -520,7 +626,8 @@ export class Chat {
     if (event.settled || event.tail || event.more) element.thought.classList.remove("thinking");
     if (event.calls) this.showCalls(element, event.calls);
     if (event.tokens) {
-      element.said = (element.said ?? []).concat(event.tokens);
+      element.said ??= [];
+      for (const token of event.tokens) element.said.push(token);
       if (this.tokens && !element.view) {
         const message = this.messages.find(({ id }) => id === this.writing.answer);
         this.view(element, message).add(element.said);
@@ -534,7 +641,7 @@ export class Chat {
     const open = old?.thought?.open;
     const element = this.element(message);
     // The view has all tokens already; made anew it would blink.
-    if (old?.view) {
+    if (old?.view?.tokens.length) {
       element.view = old.view;
       element.body.after(old.view.element);
     }
@@ -578,100 +685,16 @@ export class Chat {
   }
 }
 
+/** Elements that hold blocks or lines of text; what else ends a block is over already. */
+const OPEN = "p, ul, ol, li, blockquote, h1, h2, h3, h4, h5, h6, .wide, table, thead, tbody, tr, th, td";
+
 /** Where text is to be added to a block that is not rendered again yet. */
 function tailEnd(tail) {
-  const last = tail.lastElementChild;
-  return last?.querySelector("code:last-of-type") ?? last ?? tail;
-}
-
-const STOPS = {
-  length: "It was cut off at the longest answer that is set.",
-  context_full: "The context is full: prompt and answer take all tokens that the model can hold. An earlier message can be edited to go on from there.",
-  stopped: "Stopped.",
-  too_long: "Stopped: it is longer than what is kept.",
-  refused: "The provider held the rest back.",
-  cut_off: "It broke off.",
-  cancelled: "It was cancelled.",
-  tool_calls: "It calls tools; this page runs none.",
-};
-
-/** Why an answer is not whole. */
-function remark(message, again) {
-  const { state, detail } = message;
-  if (state === "writing") return null;
-  let text = STOPS[detail?.stop];
-  if (state === "failed") text = detail?.error?.message ?? "Something went wrong.";
-  if (state === "interrupted") text = "The server ended while this was written.";
-  if (!text) return null;
-  const bad = state === "failed" || state === "interrupted";
-  const note = make("p", { className: bad ? "remark bad" : "remark" }, text);
-  if (bad) note.append(" ", make("button", { type: "button", className: "link", onclick: again }, "Answer again"));
-  return note;
-}
-
-/** What an answer took. */
-function measured(message) {
-  const { detail, role, model } = message;
-  if (role !== "assistant" || !detail?.new_tokens) return null;
-  const seconds = (detail.writing_milliseconds ?? detail.milliseconds) / 1000;
-  const parts = [`${detail.new_tokens.toLocaleString("en")} tokens`];
-  if (seconds > 0.05 && detail.new_tokens > 1) {
-    const speed = Number(((detail.new_tokens - 1) / seconds).toPrecision(3));
-    parts.push(`${speed.toLocaleString("en")}/s`);
+  let end = tail;
+  for (;;) {
+    const last = end.lastElementChild;
+    if (last?.matches(".code")) return last.querySelector("pre > code");
+    if (!last?.matches(OPEN)) return end;
+    end = last;
   }
-  const cached = detail.cached_tokens ? `, ${detail.cached_tokens} of them known` : "";
-  const title = `${model}\nprompt: ${detail.prompt_tokens} tokens${cached}\n${(detail.milliseconds / 1000).toFixed(1)} s in all`
-    + (detail.reasoning_tokens ? `\n${detail.reasoning_tokens} tokens of reasoning` : "")
-    + (detail.cost_usd ? `\nUS$ ${detail.cost_usd.toPrecision(2)}` : "");
-  return make("span", { className: "facts", title }, parts.join(" · "));
-}
-
-/** A request that was refused, where it was asked. */
-function failure(error) {
-  const heads = {
-    context_length: "This conversation does not fit any more",
-    busy: "The server is busy",
-    unavailable: "There is no room for this model",
-    not_found: "It is not there",
-    unsupported: "This model cannot do that",
-  };
-  const box = make("div", { className: "failure", role: "alert" },
-    make("strong", {}, heads[error.kind] ?? "That did not work"), make("p", {}, error.message));
-  if (error.kind === "context_length") {
-    box.append(make("p", {}, "Begin a new conversation, or edit an earlier message to go on from there."));
-  }
-  if (error.retryAfter) {
-    const count = make("p", {}, "");
-    const until = Date.now() + error.retryAfter * 1000;
-    const tick = () => {
-      const left = Math.ceil((until - Date.now()) / 1000);
-      count.textContent = left > 0 ? `There is room again in about ${left} s; your message stays below.` : "It can be sent again now.";
-      if (left > 0 && (box.isConnected || left > error.retryAfter - 1)) setTimeout(tick, 500);
-    };
-    tick();
-    box.append(count);
-  }
-  return box;
-}
-
-/** What the page is, for somebody who sees it for the first time. */
-function welcome(suggest) {
-  const bars = [["mat", 46, "said"], ["floor", 21, ""], ["sofa", 12, ""], ["moon", 1, ""]];
-  const rows = bars.map(([word, part, said]) => {
-    const bar = make("span", { className: "bar" });
-    bar.style.setProperty("--part", `${part}%`);
-    return make("li", { className: said }, make("div", { className: "row" }, bar, make("code", {}, word), make("span", {}, `${part} %`)));
-  });
-  const example = make("figure", { className: "example" },
-    make("p", {}, "The cat sat on the ", make("span", { className: "gap" }, "?")),
-    make("ul", { className: "bars" }, ...rows),
-    make("figcaption", {}, "A drawing, not measured. Turn on ", make("b", {}, "Tokens"), " above to see the real ones."));
-  const ideas = ["Explain why the sky is blue, in three sentences.", "Write a function that reverses a linked list.", "Once upon a time, there was a"];
-  return [
-    make("h2", {}, "A language model, one word at a time"),
-    make("p", {}, "It writes one small piece of text at a time, a token. For each it weighs every token it knows and picks one of the likely ones. Then it reads all of it again, and picks the next."),
-    example,
-    make("div", { className: "ideas" }, ...ideas.map((text) => make("button", { type: "button", onclick: () => suggest(text) }, text))),
-    make("p", { className: "small" }, "Models can be wrong, and sound sure of it. What you write goes to this server, which keeps conversations until you delete them."),
-  ];
 }

@@ -53,6 +53,8 @@ export function announce(text) {
 
 /** A short message at the edge of the page. */
 export function toast(text) {
+  // Said again it is the same message, not one more.
+  for (const shown of [...byId("toasts").children]) if (shown.textContent === text) shown.remove();
   const element = make("div", { className: "toast" }, text);
   byId("toasts").append(element);
   setTimeout(() => element.remove(), 5000);

@@ -9,6 +9,7 @@ import { Sidebar } from "/page/assets/sidebar.js";
 import { watchCard } from "/page/assets/tokens.js";
 
 const RETRY_MS = 2000;
+const ID = /^[0-9a-f]{32}$/;
 
 /** What all parts of the page share. */
 const host = {
@@ -33,14 +34,22 @@ const host = {
     const again = async () => {
       try {
         await this.begin();
+      } catch (error) {
+        if (passes(error)) {
+          setTimeout(again, (error.retryAfter ?? 0) * 1000 || RETRY_MS);
+          return;
+        }
         this.down = false;
         notice("");
-        announce("The server is there again.");
-        await Promise.all([sidebar.load(), chat.reload()]);
-      } catch (error) {
-        if (error.status === 0) setTimeout(again, RETRY_MS);
-        else this.failed(error);
+        this.failed(error);
+        return;
       }
+      this.down = false;
+      announce("The server is there again.");
+      sidebar.load();
+      // Where nothing was shown yet, the address says what is to be.
+      if (shown) chat.reload();
+      else show();
     };
     setTimeout(again, RETRY_MS);
   },
@@ -54,7 +63,7 @@ const host = {
     this.start = await ask("GET", "start");
     this.models = this.start.models;
     showModels();
-    if (this.start.notice) notice(this.start.notice, "warning");
+    notice(this.start.notice ?? "", "warning");
   },
 
   /** The model that is chosen. */
@@ -68,11 +77,15 @@ const host = {
       byId("model").append(make("option", { value: name }, `${name} (not here any more)`));
     }
     if (name) byId("model").value = name;
-    chat.modelChanged();
+    modelChanged();
   },
 
   settings: () => settings.value,
-  showSettings(value) { settings.value = value; },
+  showSettings(id, value) { settings.show(id, value); },
+  /** Whether something can be sent with these settings. */
+  ready: () => settings.check(),
+  /** Stores settings that were just changed, and waits until they are. */
+  saved: () => settings.flush(),
   opened(id) {
     sidebar.mark(id);
     byId("export").disabled = !id;
@@ -82,6 +95,16 @@ const host = {
   renamed(id, title) { if (id === chat.id) chat.setTitle(title); },
   deleted(id) { if (id === chat.id) chat.open(null); },
 };
+
+/** Whether a refusal is one that passes by itself. */
+function passes({ status }) {
+  return status === 0 || status === 429 || status >= 500;
+}
+
+function modelChanged() {
+  chat.modelChanged();
+  settings.fit(host.model());
+}
 
 function notice(text, kind = "") {
   const element = byId("notice");
@@ -97,11 +120,13 @@ function showModels() {
     if (bytes < 1e6) return "";
     return bytes < 1e9 ? ` · ${Math.round(bytes / 1e6)} MB` : ` · ${(bytes / 1e9).toFixed(1)} GB`;
   };
+  const facts = ({ description, context, source }) =>
+    [description, context && `${context.toLocaleString("en")} tokens of context`, source].filter(Boolean).join("\n");
   select.replaceChildren(...host.models.map((model) =>
-    make("option", { value: model.name, title: model.description ?? "" }, `${model.name}${size(model.bytes)}`)));
+    make("option", { value: model.name, title: facts(model) }, `${model.name}${size(model.bytes)}`)));
   if (!host.models.length) select.append(make("option", { value: "" }, "No model yet: lucid pull"));
   if (host.models.some((model) => model.name === chosen)) select.value = chosen;
-  chat.modelChanged();
+  modelChanged();
 }
 
 function remembered(name) {
@@ -114,14 +139,22 @@ function remember(name, value) {
 
 const chat = new Chat(host);
 const sidebar = new Sidebar(host);
-const settings = new Settings(async (value) => {
-  if (!chat.id) return;
-  try { await ask("PATCH", `conversations/${chat.id}`, { settings: value }); } catch (error) { host.failed(error); }
+const settings = new Settings({
+  current: () => chat.id,
+  async save(id, value) {
+    try {
+      await ask("PATCH", `conversations/${id}`, { settings: value });
+      return true;
+    } catch (error) {
+      host.failed(error);
+      return false;
+    }
+  },
 });
 
 byId("model").addEventListener("change", async () => {
   remember("lucid-model", byId("model").value);
-  chat.modelChanged();
+  modelChanged();
   if (!chat.id) return;
   try {
     await ask("PATCH", `conversations/${chat.id}`, { model: byId("model").value });
@@ -137,13 +170,14 @@ byId("token-view").addEventListener("click", () => {
 });
 
 byId("export").addEventListener("click", async () => {
+  const { id, title } = chat;
   const choices = [["markdown", "Markdown: what is shown"], ["json", "JSON: all branches"]];
   const format = await choose("Save this conversation", choices);
   if (!format) return;
   try {
-    const file = await download(`conversations/${chat.id}/export?format=${format}`);
+    const file = await download(`conversations/${id}/export?format=${format}`);
     const address = URL.createObjectURL(file);
-    const name = (chat.title || "conversation").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+    const name = (title || "conversation").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
     make("a", { href: address, download: `${name}.${format === "json" ? "json" : "md"}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   } catch (error) { host.failed(error); }
@@ -182,9 +216,22 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// A fragment of its own would be taken for another conversation.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("text").focus();
+});
+
+let shown = false;
+
+/** Shows the conversation that the address names. */
 async function show() {
-  const id = location.hash.slice(1);
-  await chat.open(/^[0-9a-f]{32}$/.test(id) ? id : null);
+  const hash = location.hash.slice(1);
+  const id = ID.test(hash) ? hash : null;
+  // Another fragment is a place in the page, and what is shown already need not be opened.
+  if (shown && ((!id && hash) || (id === chat.id && chat.loaded))) return;
+  shown = true;
+  await chat.open(id);
 }
 
 window.addEventListener("popstate", show);
@@ -192,11 +239,13 @@ window.addEventListener("popstate", show);
 async function go() {
   try {
     await host.begin();
-    await Promise.all([sidebar.load(), show()]);
   } catch (error) {
-    host.failed(error);
-    chat.open(null);
+    if (passes(error)) host.lost();
+    else if (!host.failed(error)) notice(error.message, "down");
+    return;
   }
+  shown = false;
+  await Promise.all([sidebar.load(), show()]);
 }
 
 watchLinks();

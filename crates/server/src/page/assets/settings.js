@@ -1,6 +1,6 @@
 // The panel of settings. What is left empty is the model's own default.
 
-import { byId, icon, make } from "/page/assets/dom.js";
+import { byId, icon, make, toast } from "/page/assets/dom.js";
 
 const NUMBERS = [
   { name: "temperature", label: "Temperature", min: 0, max: 5, step: 0.05, hint: "0 always takes the most probable token; higher is more daring." },
@@ -11,11 +11,22 @@ const NUMBERS = [
   { name: "seed", label: "Seed", min: 0, max: 9007199254740991, step: 1, hint: "The same seed gives the same answer." },
 ];
 
-/** The panel. `onchange` is called with the settings whenever they are valid. */
+/** Settings that not every model can keep to, by what its card calls that. */
+const ABILITIES = { effort: "reasoning", schema: "formats" };
+
+/** The panel. `current` gives the conversation, `save` stores settings and gives whether it could. */
 export class Settings {
-  constructor(onchange) {
-    this.onchange = onchange;
+  constructor({ current, save }) {
+    this.current = current;
+    this.save = save;
     this.fields = {};
+    this.hints = {};
+    this.model = null;
+    // Whose settings these are, and whether they were changed and are not stored yet.
+    this.id = null;
+    this.changed = false;
+    this.pending = null;
+    this.saving = Promise.resolve();
     this.panel = byId("settings");
     this.build();
   }
@@ -42,7 +53,8 @@ export class Settings {
     input.id = `set-${name}`;
     this.fields[name] = input;
     input.addEventListener("input", () => this.tell());
-    const note = make("small", { id: `set-${name}-note` }, hint ?? "");
+    this.hints[name] = hint ?? "";
+    const note = make("small", { id: `set-${name}-note` }, this.hints[name]);
     input.setAttribute("aria-describedby", note.id);
     return make("div", { className: "setting" }, make("label", { htmlFor: input.id }, label), input, note);
   }
@@ -62,36 +74,91 @@ export class Settings {
     this.panel.append(this.field(name, label, input));
   }
 
-  /** What is set. Fields that are not valid are left out and marked. */
-  get value() {
+  /** What is set, and the first field that is not valid. Marks those that are not. */
+  read() {
     const value = {};
+    let problem = null;
     for (const [name, input] of Object.entries(this.fields)) {
       const text = input.value.trim();
-      let problem = "";
-      if (input.type === "number" && !input.checkValidity()) problem = input.validationMessage;
+      let wrong = "";
+      // What a browser cannot read as a number has no value, but is not valid.
+      if (input.type === "number" && !input.checkValidity()) wrong = input.validationMessage;
       else if (text === "") { /* The default. */ }
       else if (input.type === "number") value[name] = Number(text);
-      else if (name === "schema") {
-        try { value.schema = JSON.parse(text); } catch (error) { problem = `This is no JSON: ${error.message}`; }
-      } else value[name] = name === "system" ? input.value : text;
-      input.setAttribute("aria-invalid", problem ? "true" : "false");
-      if (input.type !== "number" && name === "schema") byId("set-schema-note").textContent = problem;
+      else if (name === "schema") [value.schema, wrong] = schemaOf(text);
+      else value[name] = name === "system" ? input.value : text;
+      if (wrong) problem ??= input;
+      this.mark(name, wrong);
     }
-    return value;
+    return { value, problem };
   }
+
+  mark(name, wrong) {
+    const input = this.fields[name];
+    const cannot = this.model?.[ABILITIES[name]] === false;
+    // What is set stays to be seen and cleared: the server refuses it rather than leave it out.
+    input.disabled = cannot && !input.value;
+    input.setAttribute("aria-invalid", wrong ? "true" : "false");
+    const hint = cannot ? "The model that is chosen cannot do this." : this.hints[name];
+    byId(`set-${name}-note`).textContent = wrong || hint;
+  }
+
+  get value() { return this.read().value; }
 
   set value(value) {
     for (const [name, input] of Object.entries(this.fields)) {
       const given = value?.[name];
       input.value = given === undefined || given === null ? ""
         : name === "schema" ? JSON.stringify(given, null, 2) : given;
-      input.setAttribute("aria-invalid", "false");
     }
+    this.read();
+  }
+
+  /** Shows a conversation's settings. What a person has changed and nobody stored yet stays. */
+  show(id, value) {
+    if (id === this.id && this.changed) return;
+    this.id = id;
+    this.changed = false;
+    this.value = value;
+  }
+
+  /** The model that is to keep to them. */
+  fit(model) {
+    this.model = model;
+    this.read();
+  }
+
+  /** Whether all fields are valid; leads to the first one that is not. */
+  check() {
+    const { problem } = this.read();
+    if (!problem) return true;
+    if (this.panel.hidden) this.toggle(true);
+    problem.focus();
+    toast("Nothing was sent: this setting is not valid.");
+    return false;
   }
 
   tell() {
+    this.read();
+    this.id = this.current();
+    this.changed = true;
+    this.pending = this.id;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.onchange(this.value), 300);
+    this.timer = setTimeout(() => this.flush(), 300);
+  }
+
+  /** Stores what was changed now. What is not valid is not stored, nor anything beside it. */
+  flush() {
+    clearTimeout(this.timer);
+    const id = this.pending;
+    this.pending = null;
+    if (!id) return this.saving;
+    const { value, problem } = this.read();
+    if (problem) return this.saving;
+    this.saving = this.save(id, value).then((stored) => {
+      if (stored && this.id === id && !this.pending) this.changed = false;
+    });
+    return this.saving;
   }
 
   /** Shows or hides the panel. */
@@ -101,5 +168,16 @@ export class Settings {
     document.body.classList.toggle("with-settings", open);
     if (open) this.fields.system.focus();
     else byId("settings-open").focus();
+  }
+}
+
+/** A schema, or what is wrong with it. */
+function schemaOf(text) {
+  try {
+    const schema = JSON.parse(text);
+    const isObject = typeof schema === "object" && schema !== null && !Array.isArray(schema);
+    return isObject ? [schema, ""] : [undefined, "A schema is an object: { … }"];
+  } catch (error) {
+    return [undefined, `This is no JSON: ${error.message}`];
   }
 }

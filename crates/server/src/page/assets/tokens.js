@@ -41,7 +41,10 @@ export class TokenView {
     this.element.addEventListener("pointerleave", () => card.leave());
     this.element.addEventListener("click", (event) => this.click(event));
     this.element.addEventListener("keydown", (event) => this.key(event));
-    this.element.addEventListener("focus", () => this.at >= 0 && this.go(this.at));
+    this.element.addEventListener("focus", () => {
+      // A press on a token focuses the view before it is a click: then nothing may move.
+      if (this.at >= 0 && !this.returning && this.element.matches(":focus-visible")) this.go(this.at);
+    });
     this.element.addEventListener("blur", () => this.mark(null));
   }
 
@@ -96,6 +99,14 @@ export class TokenView {
     announce(`${visible(text)}, ${probability === null ? "unknown" : percent(probability)}`);
   }
 
+  /** Takes the keyboard back from the card. */
+  back() {
+    this.returning = true;
+    this.element.focus({ preventScroll: true });
+    this.returning = false;
+    this.mark(this.element.querySelector(`[data-at="${this.at}"]`));
+  }
+
   mark(span) {
     this.element.querySelector(".token.current")?.classList.remove("current");
     span?.classList.add("current");
@@ -106,15 +117,28 @@ export class TokenView {
 const card = {
   open: false,
   pinned: false,
+  view: null,
+  span: null,
 
   show(view, at, span, pinned) {
     if (this.pinned && !pinned) return;
     this.pinned = pinned;
     this.open = true;
+    this.view = view;
+    this.span = span;
     const element = byId("token-card");
     element.replaceChildren(...this.content(view, at));
     element.hidden = false;
     this.place(element, span);
+  },
+
+  /** Stays beside its token while that moves, as long as it is to be seen. */
+  follow(scroller) {
+    if (!this.open) return;
+    const [spot] = this.span.getClientRects();
+    const { top, bottom } = scroller.getBoundingClientRect();
+    if (spot && spot.bottom > top && spot.top < bottom) this.place(byId("token-card"), this.span);
+    else this.hide();
   },
 
   content(view, at) {
@@ -171,6 +195,7 @@ const card = {
   },
   hide() {
     this.open = this.pinned = false;
+    this.view = this.span = null;
     byId("token-card").hidden = true;
   },
 };
@@ -179,14 +204,16 @@ const card = {
 export function watchCard(scroller) {
   const element = byId("token-card");
   element.addEventListener("pointerleave", () => card.leave());
-  scroller.addEventListener("scroll", () => card.hide(), { passive: true });
+  scroller.addEventListener("scroll", () => card.follow(scroller), { passive: true });
   document.addEventListener("pointerdown", (event) => {
     if (card.open && !element.contains(event.target) && !event.target.closest(".token")) card.hide();
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && card.open) {
       event.stopImmediatePropagation();
+      const view = element.contains(document.activeElement) ? card.view : null;
       card.hide();
+      view?.back();
     }
   }, true);
 }
