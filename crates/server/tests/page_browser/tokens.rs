@@ -50,7 +50,8 @@ fn the_card_stays_beside_its_token(browser: &mut Browser) {
     let distance = "(() => { const of = (it) => it.getBoundingClientRect();
         const card = of(document.getElementById('token-card'));
         const token = of(document.querySelector('.token.current'));
-        return Math.min(Math.abs(card.top - token.bottom), Math.abs(token.top - card.bottom)); })()";
+        const gaps = [card.top - token.bottom, token.top - card.bottom];
+        return Math.min(...gaps.map(Math.abs)); })()";
     assert!(browser.evaluate(distance).as_f64().unwrap() < 12.0, "the card is elsewhere");
     browser.picture("keyboard");
     // A press on another token moves nothing.
