@@ -75,14 +75,21 @@ pub struct HubConfig {
     pub lm_studio: Vec<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
+    /// How others are reached.
+    pub route: Route,
+    /// Patience.
+    pub retry: Retry,
+}
+
+/// How this machine reaches others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
     /// `http://`, `https://` or `socks5://` URL of a proxy. Loopback is never proxied.
     pub proxy: Option<String>,
     /// Comma-separated hosts that bypass the proxy.
     pub no_proxy: Option<String>,
     /// PEM file of certificates to trust instead of the built-in roots.
     pub certificates: Option<PathBuf>,
-    /// Patience.
-    pub retry: Retry,
 }
 
 impl HubConfig {
@@ -142,9 +149,11 @@ impl HubConfig {
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| {
                 matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
             }),
-            proxy: text_any_case("HTTPS_PROXY").or_else(|| text_any_case("ALL_PROXY")),
-            no_proxy: text_any_case("NO_PROXY"),
-            certificates: path("SSL_CERT_FILE"),
+            route: Route {
+                proxy: text_any_case("HTTPS_PROXY").or_else(|| text_any_case("ALL_PROXY")),
+                no_proxy: text_any_case("NO_PROXY"),
+                certificates: path("SSL_CERT_FILE"),
+            },
             retry: Retry::default(),
         }
     }
@@ -186,7 +195,7 @@ mod tests {
         );
         assert_eq!(config.ollama[0], Path::new("/home/ada/.ollama/models"));
         assert_eq!(config.lm_studio[0], Path::new("/home/ada/.lmstudio/models"));
-        assert!(config.token.is_none() && !config.offline && config.proxy.is_none());
+        assert!(config.token.is_none() && !config.offline && config.route.proxy.is_none());
     }
 
     #[test]
@@ -207,7 +216,7 @@ mod tests {
         assert_eq!(config.huggingface_caches.len(), 2);
         assert_eq!(config.huggingface_caches[0], Path::new("/data/hub"));
         assert_eq!(config.ollama[0], Path::new("/data/ollama"));
-        assert_eq!(config.proxy.as_deref(), Some("http://proxy:3128"));
+        assert_eq!(config.route.proxy.as_deref(), Some("http://proxy:3128"));
         assert!(config.offline);
         assert_eq!(config.token, ApiKey::parse("hf_secret"));
         assert!(!format!("{config:?}").contains("hf_secret"), "Debug must not reveal the token");

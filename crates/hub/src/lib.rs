@@ -9,6 +9,7 @@
 //!   a path, or says why it cannot.
 //! - [`plan_pull`] and [`pull`] (feature `pull`, on by default) fetch a model: resumable,
 //!   checksummed, cancellable. Without the feature the crate contains no network code.
+//! - [`Route`] and [`Origin`] are how connections go out, for whoever else makes some.
 //! - [`remove`] deletes a model from Lucid's own cache, and from nowhere else.
 //!
 //! Why not the crate `hf-hub`: 1.0.0 brings 235 crates (tokio, reqwest, xet, aws-lc with cmake);
@@ -20,6 +21,8 @@
 #![forbid(unsafe_code)]
 
 mod config;
+#[cfg(feature = "pull")]
+mod connection;
 mod error;
 mod installed;
 mod names;
@@ -29,10 +32,12 @@ mod remove;
 mod resolve;
 mod walk;
 
-pub use config::{ApiKey, HubConfig, Retry};
+pub use config::{ApiKey, HubConfig, Retry, Route};
+#[cfg(feature = "pull")]
+pub use connection::Origin;
 pub use error::HubError;
 pub use installed::{LocalModel, Source, installed};
-pub use names::{PullSpec, RepoId};
+pub use names::{PullSpec, RepoId, printable};
 #[cfg(feature = "pull")]
 pub use pull::{Checksum, PlannedFile, PullEvent, PullPlan, plan_pull, pull};
 pub use remove::{Removable, Removed, packed_beside, removable, remove};

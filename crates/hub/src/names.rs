@@ -104,7 +104,7 @@ impl fmt::Display for PullSpec {
 }
 
 /// Text from outside, made safe to show on a terminal and bounded in length.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown: String = text
         .chars()
         .take(300)

@@ -468,6 +468,6 @@ fn settings_are_checked() {
     }
     assert!(plan(&|config| config.offline = true).contains("HF_HUB_OFFLINE"));
     let missing = scratch.0.join("none.pem");
-    assert!(plan(&|c| c.certificates = Some(missing.clone())).contains("SSL_CERT_FILE"));
+    assert!(plan(&|c| c.route.certificates = Some(missing.clone())).contains("SSL_CERT_FILE"));
     assert!(plan(&|_| {}).contains("failed 3 times"), "nobody listens on port 1");
 }

@@ -32,7 +32,11 @@ const TABLE: &[Row] = &[
     row("checkpoint", 2, &["tensor", "sys"]),
     row("model", 2, &["tensor"]),
     row("engine", 3, &["model", "checkpoint", "tensor", "sys"]),
-    row("provider", 4, &["engine", "tokenizer", "checkpoint", "model", "tensor", "kernels", "sys"]),
+    row(
+        "provider",
+        4,
+        &["engine", "tokenizer", "checkpoint", "model", "tensor", "kernels", "sys", "hub"],
+    ),
     row("train", 6, &["engine", "checkpoint", "model", "tokenizer", "tensor", "kernels", "sys"]),
     row("server", 7, &["provider", "sys"]),
     Row { folder: "cli", layer: 8, may_use: May::Anything },

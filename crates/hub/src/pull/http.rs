@@ -4,23 +4,20 @@
 //! scheme, host and port and to nobody else, and TLS is never left for plain HTTP.
 
 use std::io::Read;
-use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body};
 
+use crate::connection::Origin;
 use crate::names::printable;
-use crate::walk::read_small;
 use crate::{ApiKey, HubConfig, HubError, RepoId, Retry};
 
 const HOPS_MAX: usize = 8;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const QUESTION_ATTEMPTS_MAX: u32 = 3;
 const QUESTION_PAUSE_MAX: Duration = Duration::from_secs(5);
-const CERTIFICATES_BYTES_MAX: u64 = 8 << 20;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -72,29 +69,16 @@ pub(super) struct Client {
     pub(super) retry: Retry,
 }
 
-/// Scheme, host and port: who is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
-    tls: bool,
-    host: String,
-    port: u16,
-}
-
 impl Client {
     pub(super) fn new(config: &HubConfig) -> Result<Self, HubError> {
-        let bad = |reason: &str| HubError::BadEndpoint {
+        let origin = Origin::parse(&config.endpoint).map_err(|reason| HubError::BadEndpoint {
             endpoint: printable(&config.endpoint),
             reason: reason.to_owned(),
-        };
-        let uri: Uri = config.endpoint.parse().map_err(|_| bad("it is not a URL"))?;
-        let origin = Origin::of(&uri).ok_or_else(|| bad("expected http://HOST or https://HOST"))?;
-        if uri.query().is_some() || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err(bad("neither a query nor a user name may be in it"));
-        }
+        })?;
         // Over plain HTTP anyone on the way could read the token.
         let token = config.token.clone().filter(|_| origin.tls || origin.is_loopback());
         Ok(Self {
-            agent: agent(config, &origin)?,
+            agent: config.route.to(&origin, config.retry.silence_max)?.build().into(),
             endpoint: config.endpoint.trim_end_matches('/').to_owned(),
             origin,
             token,
@@ -245,90 +229,6 @@ impl Client {
     }
 }
 
-impl Origin {
-    fn of(uri: &Uri) -> Option<Self> {
-        let tls = match uri.scheme_str()? {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
-        Some(Self { tls, host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
-    }
-
-    fn is_loopback(&self) -> bool {
-        let address = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
-        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    }
-}
-
-fn agent(config: &HubConfig, origin: &Origin) -> Result<Agent, HubError> {
-    let silence = Some(config.retry.silence_max);
-    let mut tls = TlsConfig::builder();
-    if let Some(path) = &config.certificates {
-        tls = tls.root_certs(certificates(path)?);
-    }
-    let proxy = match &config.proxy {
-        Some(url) if !origin.is_loopback() => Some(proxy(url, config.no_proxy.as_deref())?),
-        _ => None,
-    };
-    Ok(Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .proxy(proxy) // also keeps ureq from reading the environment
-        .tls_config(tls.build())
-        .user_agent(concat!("lucid/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(silence)
-        .timeout_recv_response(silence)
-        .timeout_per_read(silence)
-        .timeout_per_write(silence)
-        .build()
-        .into())
-}
-
-fn certificates(path: &std::path::Path) -> Result<RootCerts, HubError> {
-    let bad = |reason: &str| HubError::BadSetting {
-        setting: "SSL_CERT_FILE",
-        value: path.display().to_string(),
-        reason: reason.to_owned(),
-    };
-    let text = read_small(path, CERTIFICATES_BYTES_MAX).ok_or_else(|| bad("cannot be read"))?;
-    let certificates: Vec<_> = parse_pem(text.as_bytes())
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(bad("holds no certificate in PEM form"));
-    }
-    Ok(RootCerts::from(certificates))
-}
-
-fn proxy(url: &str, no_proxy: Option<&str>) -> Result<Proxy, HubError> {
-    // The value may hold a password: not repeated.
-    let bad = |error: ureq::Error| HubError::BadSetting {
-        setting: "HTTPS_PROXY",
-        value: "...".to_owned(),
-        reason: error.to_string(),
-    };
-    let plain = Proxy::new(url).map_err(bad)?;
-    let mut builder = Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
-    if let Some(user) = plain.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = plain.password() {
-        builder = builder.password(password);
-    }
-    for host in no_proxy.unwrap_or_default().split(',').map(str::trim) {
-        if !host.is_empty() {
-            builder = builder.no_proxy(host);
-        }
-    }
-    builder.build().map_err(bad)
-}
-
 /// Where a redirect leads: an absolute address, `//host/path`, `/path` or a relative path.
 fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri, &'static str> {
     let location = header(headers, "location").ok_or("a redirect to nowhere")?;
@@ -444,13 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_and_encoding() {
-        let origin = |url: &str| Origin::of(&url.parse().unwrap());
-        assert_eq!(origin("https://A.example/x"), origin("https://a.example:443/y"));
-        assert_ne!(origin("https://a.example"), origin("http://a.example:443"));
-        assert_eq!(origin("ftp://a.example"), None);
-        assert!(origin("http://[::1]:80/").unwrap().is_loopback());
-        assert!(!origin("http://127.0.0.1.evil.example").unwrap().is_loopback());
+    fn paths_are_encoded() {
         assert_eq!(percent_encode("a b/é?#%.gguf"), "a%20b/%C3%A9%3F%23%25.gguf");
     }
 }
