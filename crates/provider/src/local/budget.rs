@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use lucid_engine::{Constraint, EngineError, TokenMask};
-use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
+use lucid_tokenizer::{ParseSpecial, TokenId, Tokenizer};
 
+use super::sampling::spelled;
 use crate::dialogue::{Begins, Format};
 
 /// See the module's text.
@@ -51,14 +52,15 @@ impl Budget {
             Begins::Outside => State::Before,
             Begins::AfterReasoning => return inner,
         };
-        // Marks that are words stand on lines of their own; those that are tokens do not.
-        let text =
-            if closer.starts_with("<|") { closer.to_owned() } else { format!("\n{closer}\n\n") };
-        let mut closing = tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::Yes);
-        let first = closing.first().and_then(|&id| tokenizer.piece(id));
-        if first.as_deref() == Some(b" ") {
-            closing.remove(0);
-        }
+        // Marks that are words stand on lines of their own; those that are tokens do not. Where
+        // something rules what follows, the closer is the last that is forced: it ends a token, by
+        // which it is told (`grammar::watch`), and the line breaks after it are not the grammar's.
+        let text = match (&inner, closer.starts_with("<|")) {
+            (_, true) => closer.to_owned(),
+            (Some(_), false) => format!("\n{closer}"),
+            (None, false) => format!("\n{closer}\n\n"),
+        };
+        let closing = spelled(text.as_bytes(), tokenizer, ParseSpecial::Yes);
         let tokenizer = Arc::clone(tokenizer);
         let marks = Arc::new(Marks { tokenizer, opener, closer, closing, tokens_max });
         Some(Box::new(Self { marks, inner, state, said: Vec::new() }))

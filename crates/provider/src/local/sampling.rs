@@ -108,8 +108,7 @@ pub(super) fn resolve(
     }
     let unknown = sampling.logit_bias.iter().find(|(token, _)| *token as usize >= vocab_size);
     if let Some((token, _)) = unknown {
-        let reason = format!("there is no token {token}: the vocabulary has {vocab_size} tokens");
-        return Err(ProviderError::invalid("sampling.logit_bias", reason));
+        return Err(ProviderError::unknown_token("sampling.logit_bias", *token, vocab_size));
     }
     config.logit_bias.clone_from(&sampling.logit_bias);
     config.seed = match sampling.seed {
@@ -187,7 +186,7 @@ fn breakers(
             piece.is_some_and(|piece| piece.windows(text.len()).any(|part| part == text))
         };
         found.extend((0..tokenizer.len() as TokenId).filter(holds).map(|id| vec![id]));
-        let spelled = spelled(text, tokenizer);
+        let spelled = spelled(text, tokenizer, ParseSpecial::No);
         if spelled.len() > 1 {
             found.push(spelled);
         }
@@ -199,8 +198,8 @@ fn breakers(
 
 /// The tokens of a text in the middle of another: without the space that some vocabularies put in
 /// front.
-fn spelled(text: &[u8], tokenizer: &Tokenizer) -> Vec<TokenId> {
-    let mut ids = tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No);
+pub(super) fn spelled(text: &[u8], tokenizer: &Tokenizer, control: ParseSpecial) -> Vec<TokenId> {
+    let mut ids = tokenizer.encode(text, &[], AddSpecial::No, control);
     let first = ids.first().and_then(|&id| tokenizer.piece(id));
     if first.as_deref() == Some(b" ") && text.first() != Some(&b' ') {
         ids.remove(0);

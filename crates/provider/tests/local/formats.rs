@@ -4,13 +4,18 @@ use lucid_provider::{
     Effort, Message, OutputFormat, Prompt, Provider as _, ProviderError, Stop, Tool, ToolChoice,
     Tools, Turn,
 };
-use lucid_tensor::MetaValue;
+use lucid_tensor::{MetaArray, MetaValue};
 use serde_json::{Value, json};
 
 use crate::fixture::{answer, answers, greedy, options, seeded, stories, text, tiny_with};
+use crate::tiny::{Tiny, byte_alphabet};
 
 /// A model whose template writes calls and reasoning between tags.
 fn tagged(end: &str) -> lucid_provider::local::Local {
+    tagged_with(end, |tiny| tiny)
+}
+
+fn tagged_with(end: &str, change: impl FnOnce(Tiny) -> Tiny) -> lucid_provider::local::Local {
     let template = format!(
         "{{% if tools %}}<tool_call>{{{{ tools | tojson }}}}</tool_call>{{% endif %}}\
          {{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}<|im_end|>\n\
@@ -18,7 +23,21 @@ fn tagged(end: &str) -> lucid_provider::local::Local {
          <|im_start|>assistant\n{end}"
     );
     let template = MetaValue::Text(template);
-    tiny_with(|tiny| tiny.with("tokenizer.chat_template", template), &options())
+    tiny_with(|tiny| change(tiny).with("tokenizer.chat_template", template), &options())
+}
+
+/// The one token beside the bytes, of this kind (1 is text, 3 a control token, 4 is text that is
+/// never cut), made by this merge.
+fn with_token(tiny: Tiny, token: &str, kind: i64, merge: &str) -> Tiny {
+    let mut tokens: Vec<String> = byte_alphabet().iter().map(char::to_string).collect();
+    tokens.extend([token, "<|bos|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
+    let mut kinds = vec![1; 256];
+    kinds.extend([kind, 3, 3, 3]);
+    let merges: Vec<_> = (!merge.is_empty()).then(|| merge.to_owned()).into_iter().collect();
+    let tiny = tiny.with("tokenizer.ggml.tokens", MetaValue::Array(MetaArray::texts(tokens)));
+    let tiny = tiny.with("tokenizer.ggml.token_type", MetaValue::Array(MetaArray::signed(kinds)));
+    tiny.with("tokenizer.ggml.merges", MetaValue::Array(MetaArray::texts(merges)))
+        .with("tokenizer.ggml.pre", MetaValue::Text("llama-bpe".to_owned()))
 }
 
 fn chat() -> Turn {
@@ -112,4 +131,35 @@ fn reasoning_ends_when_its_tokens_are_spent() {
     assert_eq!(short.reasoning, "Hi");
     assert!(short.usage.new_tokens > 2, "{short:?}");
     assert!(!short.text.contains("</think>"), "{short:?}");
+}
+
+#[test]
+fn a_reasoning_that_is_closed_gives_way_to_the_format() {
+    let words = "<think>{{ '\n' }}";
+    let check = |name: &str, end: &str, token: &str, kind: i64, merge: &str| {
+        let local = tagged_with(end, |tiny| with_token(tiny, token, kind, merge));
+        let effort = Effort::On { tokens_max: Some(2) };
+        let format = OutputFormat::JsonSchema(json!({ "enum": ["yes", "no"] }));
+        let said = answer(&local, Turn { effort, format, ..chat() });
+        assert_eq!(said.usage.reasoning_tokens, 2, "{name}: {said:?}");
+        assert!(!said.reasoning.contains("think"), "{name}: {said:?}");
+        assert!(["\"yes\"", "\"no\""].contains(&&*said.text), "{name}: {said:?}");
+        assert_eq!(said.stop, Some(Stop::End), "{name}");
+        let tool = Tool { name: "go".to_owned(), parameters: no_arguments(), ..Tool::default() };
+        let choice = ToolChoice::Required;
+        let tools = Tools { list: vec![tool], choice, parallel: false };
+        let called = answer(&local, Turn { effort, tools, ..chat() });
+        assert_eq!((called.calls.len(), called.text.trim()), (1, ""), "{name}: {called:?}");
+        assert_eq!(called.stop, Some(Stop::ToolCalls), "{name}");
+    };
+    check("text", words, "he", 1, "h e");
+    // What ends the mark would run on into the line break.
+    check("text that is merged", words, ">\u{10a}", 1, "> \u{10a}");
+    check("text that is a token", words, "</think>", 4, "");
+    check("a control token", words, "</think>", 3, "");
+    check("a control token on no line", "<|think|>{{ '\n' }}", "<|/think|>", 3, "");
+}
+
+fn no_arguments() -> Value {
+    json!({ "type": "object", "properties": {}, "additionalProperties": false })
 }
