@@ -35,6 +35,20 @@ fn bombs() -> Vec<(&'static str, OutputFormat)> {
     let product = json!({"allOf": vec![json!({"anyOf": (0..40).map(|index| {
         json!({"type": "object", "properties": {format!("k{index}"): {"type": "integer"}}})
     }).collect::<Vec<_>>()}); 12]});
+    let tree: serde_json::Map<String, Value> = (0..8)
+        .map(|index| {
+            let next = json!({"$ref": format!("#/$defs/d{}", index + 1)});
+            (format!("d{index}"), json!({"allOf": vec![next; 30]}))
+        })
+        .chain([("d8".to_owned(), json!({"type": "string"}))])
+        .collect();
+    let names: Vec<Value> = (0..15_000).map(|index| json!({"const": index})).collect();
+    let constants = |from: usize| json!({"enum": (from..from + 30_000).collect::<Vec<_>>()});
+    let anchored = json!({
+        "anyOf": vec![json!({"$ref": "#a"}); 15_000],
+        "x-many": vec![json!([]); 60_000],
+        "$defs": {"a": {"$anchor": "a", "type": "null"}},
+    });
     let pattern =
         |pattern: &str| OutputFormat::JsonSchema(json!({"type": "string", "pattern": pattern}));
     vec![
@@ -45,6 +59,18 @@ fn bombs() -> Vec<(&'static str, OutputFormat)> {
             OutputFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": chain})),
         ),
         ("a product of unions", OutputFormat::JsonSchema(product)),
+        (
+            "a tree of references to tell apart",
+            OutputFormat::JsonSchema(
+                json!({"oneOf": [{"$ref": "#/$defs/d0"}, {"type": "string"}], "$defs": tree}),
+            ),
+        ),
+        ("many constants to tell apart", OutputFormat::JsonSchema(json!({"oneOf": names}))),
+        (
+            "long lists to tell apart",
+            OutputFormat::JsonSchema(json!({"oneOf": [constants(0), constants(30_000)]})),
+        ),
+        ("many references to an anchor", OutputFormat::JsonSchema(anchored)),
         ("repeated repetitions", pattern("^(((a{1,99}){1,99}){1,99}){1,99}$")),
         ("a pattern that counts", pattern("^(.*a.{300}){3}$")),
         (

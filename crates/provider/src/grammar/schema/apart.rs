@@ -8,55 +8,104 @@ use super::references::References;
 /// References and members that are followed.
 const DEPTH_MAX: usize = 16;
 
-/// Whether no value is valid under both of two prepared schemas. `false` if it is not seen.
-pub(super) fn are(one: &Value, other: &Value, references: &References<'_>, depth: usize) -> bool {
-    if depth > DEPTH_MAX {
-        return false;
+/// Steps of all comparisons in a schema: references and members are followed again for each pair,
+/// so a small schema can ask for any number of them.
+const STEPS_MAX: usize = 1_000_000;
+
+/// Compares schemas, and counts what that takes.
+pub(super) struct Comparison {
+    steps_left: usize,
+}
+
+impl Default for Comparison {
+    fn default() -> Self {
+        Self { steps_left: STEPS_MAX }
     }
-    let below = |one: &Value, other: &Value| are(one, other, references, depth + 1);
-    for (schema, against) in [(one, other), (other, one)] {
-        if schema == &Value::Bool(false) {
-            return true;
+}
+
+impl Comparison {
+    /// Whether no value is valid under both of two prepared schemas. `false` if it is not seen.
+    pub(super) fn apart(&mut self, one: &Value, other: &Value, known: &References<'_>) -> bool {
+        self.are(one, other, known, 0)
+    }
+
+    /// Whether comparing took too much.
+    pub(super) fn is_spent(&self) -> bool {
+        self.steps_left == 0
+    }
+
+    fn spend(&mut self, steps: usize) -> bool {
+        self.steps_left = self.steps_left.saturating_sub(steps);
+        self.steps_left > 0
+    }
+
+    fn are(&mut self, one: &Value, other: &Value, known: &References<'_>, depth: usize) -> bool {
+        if depth > DEPTH_MAX || !self.spend(1) {
+            return false;
         }
-        if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
-            && let Some(definition) = references.definition(reference)
-            && below(definition, against)
+        let depth = depth + 1;
+        for (schema, against) in [(one, other), (other, one)] {
+            if schema == &Value::Bool(false) {
+                return true;
+            }
+            if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
+                && let Some(definition) = known.definition(reference)
+                && self.are(definition, against, known, depth)
+            {
+                return true;
+            }
+            if let Some(options) = schema.get("anyOf").and_then(Value::as_array)
+                && options.iter().all(|option| self.are(option, against, known, depth))
+            {
+                return true;
+            }
+            if let Some(parts) = schema.get("allOf").and_then(Value::as_array)
+                && parts.iter().any(|part| self.are(part, against, known, depth))
+            {
+                return true;
+            }
+        }
+        let (values, others) = (constants(one), constants(other));
+        let lengths = [&values, &others].map(|list| list.as_ref().map_or(0, Vec::len));
+        if !self.spend(lengths[0].max(lengths[1])) {
+            return false;
+        }
+        let (types, other_types) = (types(one), types(other));
+        if let (Some(types), Some(other_types)) = (&types, &other_types)
+            && !types.iter().any(|kind| other_types.iter().any(|other| overlap(kind, other)))
         {
             return true;
         }
-        if let Some(options) = schema.get("anyOf").and_then(Value::as_array)
-            && options.iter().all(|option| below(option, against))
-        {
-            return true;
+        if let (Some(values), Some(others)) = (values, others) {
+            return self.spend(lengths[0].saturating_mul(lengths[1]))
+                && !values.iter().any(|value| others.iter().any(|other| equal(value, other)));
         }
-        if let Some(parts) = schema.get("allOf").and_then(Value::as_array)
-            && parts.iter().any(|part| below(part, against))
-        {
-            return true;
-        }
+        let objects = [&types, &other_types];
+        let objects = objects.iter().all(|types| types.as_deref() == Some(&["object"][..]));
+        objects && self.members(one, other, known, depth)
     }
-    let (types, other_types) = (types(one), types(other));
-    if let (Some(types), Some(other_types)) = (&types, &other_types)
-        && !types.iter().any(|kind| other_types.iter().any(|other| overlap(kind, other)))
-    {
-        return true;
-    }
-    if let (Some(values), Some(others)) = (constants(one), constants(other)) {
-        return !values.iter().any(|value| others.iter().any(|other| equal(value, other)));
-    }
-    // A value without the member is excluded by whichever requires it.
-    let objects = [&types, &other_types];
-    let objects = objects.iter().all(|types| types.as_deref() == Some(&["object"][..]));
-    objects
-        && required(one).chain(required(other)).any(|name| {
-            let member = |schema: &Value| schema.get("properties")?.get(name).cloned();
-            match (member(one), member(other)) {
-                (Some(one_member), Some(other_member)) => below(&one_member, &other_member),
-                (Some(_), None) => closed(other),
-                (None, Some(_)) => closed(one),
-                (None, None) => false,
+
+    /// The same of two objects: a value without the member is excluded by whichever requires it.
+    fn members(
+        &mut self,
+        one: &Value,
+        other: &Value,
+        known: &References<'_>,
+        depth: usize,
+    ) -> bool {
+        let member = |schema, name| Value::get(schema, "properties")?.get(name);
+        required(one).chain(required(other)).any(|name| {
+            match (member(one, name), member(other, name)) {
+                (Some(one), Some(other)) => self.are(one, other, known, depth),
+                (Some(_), None) => self.spend(1) && closed(other),
+                (None, Some(_)) => self.spend(1) && closed(one),
+                (None, None) => {
+                    self.spend(1);
+                    false
+                }
             }
         })
+    }
 }
 
 /// Whether no other members than those described may be.
@@ -86,8 +135,10 @@ fn types(schema: &Value) -> Option<Vec<&str>> {
     if let Some(kind) = schema.get("type").and_then(Value::as_str) {
         return Some(vec![kind]);
     }
-    let constants = constants(schema)?;
-    Some(constants.into_iter().map(type_of).collect())
+    let mut types: Vec<_> = constants(schema)?.into_iter().map(type_of).collect();
+    types.sort_unstable();
+    types.dedup();
+    Some(types)
 }
 
 fn type_of(value: &Value) -> &'static str {

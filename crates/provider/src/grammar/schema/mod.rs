@@ -10,11 +10,15 @@
 
 mod apart;
 mod formats;
+mod judge;
 mod numbers;
 mod references;
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::judge::Judge;
+
+use self::apart::Comparison;
 use self::references::References;
 use super::{FORMAT_BYTES_MAX, refused};
 use crate::ProviderError;
@@ -28,8 +32,9 @@ const SCHEMAS_MAX: usize = 20_000;
 /// Nesting of values that the schema says nothing about.
 const ANY_DEPTH: usize = 12;
 
-/// White space between tokens of JSON: bounded, for a model may go on with it for ever.
-const SPACE: &str = r"[ \t\n\r]{1,80}";
+/// White space between tokens of JSON, as writers of it use it: a space, or at most one empty line
+/// and an indentation. Bounded, for a model may go on with it for ever.
+const SPACE: &str = r" |(\r?\n){1,2}[ \t]{0,40}";
 
 /// Keywords that say nothing about what is valid.
 const ANNOTATIONS: &[&str] = &[
@@ -97,7 +102,8 @@ pub(super) fn prepare(schema: &Value) -> Result<Value, ProviderError> {
     if schema.to_string().len() > FORMAT_BYTES_MAX {
         return Err(refused(&format!("the schema has more than {FORMAT_BYTES_MAX} bytes")));
     }
-    let mut walk = Walk { references: References::new(schema), count: 0, any: false };
+    let references = References::new(schema);
+    let mut walk = Walk { references, comparison: Comparison::default(), count: 0, any: false };
     let root = walk.schema(schema, &Place::root())?;
     walk.references.check_progress()?;
     let mut prepared = match root {
@@ -159,6 +165,7 @@ type Object = Map<String, Value>;
 
 struct Walk<'a> {
     references: References<'a>,
+    comparison: Comparison,
     count: usize,
     /// Whether a value may be anything somewhere.
     any: bool,
@@ -285,10 +292,15 @@ impl Walk<'_> {
     }
 
     /// One of several is not any of several: they must exclude each other.
-    fn check_apart(&self, options: &[Value], place: &Place) -> Result<(), ProviderError> {
+    fn check_apart(&mut self, options: &[Value], place: &Place) -> Result<(), ProviderError> {
         for (index, option) in options.iter().enumerate() {
             for (other_index, other) in options.iter().enumerate().skip(index + 1) {
-                if !apart::are(option, other, &self.references, 0) {
+                let apart = self.comparison.apart(option, other, &self.references);
+                if self.comparison.is_spent() {
+                    let reason = "there is too much to compare; write `anyOf`";
+                    return Err(place.refuse("oneOf", reason));
+                }
+                if !apart {
                     let reason = format!(
                         "options {index} and {other_index} are not told apart by type, constant \
                          or a required member; write `anyOf` if both may hold"
@@ -355,6 +367,10 @@ impl Walk<'_> {
         }
         // Before 2020-12, `items` was a list, and `additionalItems` what follows it.
         let listed = schema.get("items").filter(|items| items.is_array());
+        if listed.is_some() && schema.contains_key("prefixItems") {
+            let reason = "a list is not taken beside `prefixItems`; keep one of the two";
+            return Err(place.refuse("items", reason));
+        }
         let (first, rest) = match listed {
             Some(_) => (("items", listed), ("additionalItems", schema.get("additionalItems"))),
             None => (("prefixItems", schema.get("prefixItems")), ("items", schema.get("items"))),

@@ -2,6 +2,7 @@
 //! address before it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -15,18 +16,20 @@ const DEFINITIONS_MAX: usize = 2000;
 /// What a schema refers to, and what has become of it.
 pub(super) struct References<'a> {
     root: &'a Value,
+    /// What each `$anchor` stands at, and the pointer to it; found when the first one is asked for.
+    anchors: Option<HashMap<&'a str, (&'a Value, String)>>,
     names: HashMap<(String, Joined), String>,
     prepared: Map<String, Value>,
 }
 
 impl<'a> References<'a> {
     pub(super) fn new(root: &'a Value) -> Self {
-        Self { root, names: HashMap::new(), prepared: Map::new() }
+        Self { root, anchors: None, names: HashMap::new(), prepared: Map::new() }
     }
 
     /// The schema that is meant, and the pointer to it.
     pub(super) fn resolve(
-        &self,
+        &mut self,
         reference: &str,
         place: &Place,
     ) -> Result<(&'a Value, String), ProviderError> {
@@ -45,8 +48,13 @@ impl<'a> References<'a> {
             let target = target.ok_or_else(|| refuse("leads to nothing in the schema"))?;
             return Ok((target, format!("#{fragment}")));
         }
-        let mut found = None;
-        anchored(self.root, &fragment, "#", 0, &mut found);
+        let root = self.root;
+        let anchors = self.anchors.get_or_insert_with(|| {
+            let mut found = HashMap::new();
+            anchors(root, &mut "#".to_owned(), 0, &mut found);
+            found
+        });
+        let found = anchors.get(fragment.as_str()).cloned();
         found.ok_or_else(|| refuse("is no `$anchor` of the schema"))
     }
 
@@ -103,33 +111,36 @@ fn only_reference(schema: &Value) -> Option<&str> {
     schema.get("$ref")?.as_str()
 }
 
-/// Looks for `$anchor`.
-fn anchored<'a>(
+/// Collects every `$anchor` below a schema; of several by one name the first counts.
+fn anchors<'a>(
     schema: &'a Value,
-    anchor: &str,
-    path: &str,
+    path: &mut String,
     depth: usize,
-    found: &mut Option<(&'a Value, String)>,
+    found: &mut HashMap<&'a str, (&'a Value, String)>,
 ) {
-    if found.is_some() || depth > 2 * super::DEPTH_MAX {
+    if depth > 2 * super::DEPTH_MAX {
         return;
     }
+    let len = path.len();
     match schema {
         Value::Object(members) => {
-            if members.get("$anchor").is_some_and(|value| value == anchor) {
-                *found = Some((schema, path.to_owned()));
-                return;
+            if let Some(anchor) = members.get("$anchor").and_then(Value::as_str) {
+                found.entry(anchor).or_insert_with(|| (schema, path.clone()));
             }
             for (key, member) in members {
                 if !matches!(key.as_str(), "const" | "enum" | "default" | "examples") {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    anchored(member, anchor, &format!("{path}/{key}"), depth + 1, found);
+                    path.push('/');
+                    path.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                    anchors(member, path, depth + 1, found);
+                    path.truncate(len);
                 }
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                anchored(item, anchor, &format!("{path}/{index}"), depth + 1, found);
+                let _ = write!(path, "/{index}");
+                anchors(item, path, depth + 1, found);
+                path.truncate(len);
             }
         }
         _ => {}
