@@ -99,8 +99,7 @@ fn options(environment: &Environment, provider: &str, model: &str) -> Result<Rem
         context: 0,
         prices: None,
         patience: Patience::default(),
-        proxy: environment.hub.proxy.clone(),
-        certificates: environment.hub.certificates.clone(),
+        route: environment.hub.route.clone(),
     };
     if provider.contains("://") {
         let key = environment.key(KEY_VARIABLE);

@@ -165,6 +165,12 @@ pub struct Teller {
     deltas: mpsc::UnboundedSender<Result<Delta, ProviderError>>,
 }
 
+/// A teller that does not keep an answer open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakTeller {
+    deltas: mpsc::WeakUnboundedSender<Result<Delta, ProviderError>>,
+}
+
 /// The two ends of an answer's way.
 pub fn answers() -> (Teller, Answers) {
     // Unbounded, because an engine waits for nobody: an answer is as long as its tokens at most.
@@ -190,6 +196,17 @@ impl Teller {
     /// Whether nobody listens any more.
     pub fn is_deserted(&self) -> bool {
         self.deltas.is_closed()
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakTeller {
+        WeakTeller { deltas: self.deltas.downgrade() }
+    }
+}
+
+impl WeakTeller {
+    /// Whether nobody listens any more, though somebody tells.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.deltas.upgrade().is_some_and(|deltas| deltas.is_closed())
     }
 }
 
@@ -223,19 +240,7 @@ impl Answers {
         }
     }
 
-    /// Gathers the answers whole, one for each sample.
-    ///
-    /// # Errors
-    /// The provider failed; what was said until then is lost.
-    pub async fn gather(mut self) -> Result<Vec<Answer>, ProviderError> {
-        let mut whole = Vec::new();
-        while let Some(delta) = self.next().await {
-            Answer::add(&mut whole, delta?);
-        }
-        Ok(whole)
-    }
-
-    /// The same for a thread of its own.
+    /// Gathers the answers whole, one for each sample, on a thread of its own.
     ///
     /// # Errors
     /// The provider failed; what was said until then is lost.

@@ -31,6 +31,7 @@ use crate::{OutputFormat, ProviderError, ToolChoice, Tools};
 
 use cache::{Cache, Source};
 use conform::{Body, Conform, GoesOn, Plan, Reasoning};
+pub(crate) use schema::Judge;
 use vocabulary::Vocabulary;
 use watch::Mark;
 

@@ -7,9 +7,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Shared;
+use super::demand::{Demand, Kept};
 use super::http::Reply;
-use super::sse::Broken;
+use super::{Ended, Next, Shared, Telling, number, tokens_of};
 use crate::{
     Delta, Effort, Message, OutputFormat, Prompt, ProviderError, Stop, Teller, ToolChoice, Turn,
     Usage,
@@ -34,15 +34,9 @@ pub(super) fn request(
     let mut body = conversation(shared, turn)?;
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
     put("stream", json!(true));
-    let most = turn.new_tokens_max.unwrap_or(NEW_TOKENS_MAX);
-    let mut max_tokens = most;
-    if let Effort::On { tokens_max } = turn.effort
-        && !answers_tools(turn)
-    {
-        let budget = tokens_max.unwrap_or(THINKING).max(THINKING_MIN);
+    let (max_tokens, budget) = bounds(shared, turn)?;
+    if let Some(budget) = budget {
         put("thinking", json!({"type": "enabled", "budget_tokens": budget}));
-        // The budget counts as part of the answer there.
-        max_tokens = most.saturating_add(budget);
     }
     put("max_tokens", json!(max_tokens));
     let set = &turn.sampling;
@@ -50,10 +44,10 @@ pub(super) fn request(
         if !(0.0..=1.0).contains(&temperature) {
             return Err(shared.unsupported("temperatures above 1"));
         }
-        put("temperature", json!(temperature));
+        put("temperature", number(temperature));
     }
     if let Some(top_p) = set.top_p {
-        put("top_p", json!(top_p));
+        put("top_p", number(top_p));
     }
     if let Some(top_k) = set.top_k.filter(|&top_k| top_k > 0) {
         put("top_k", json!(top_k));
@@ -62,6 +56,30 @@ pub(super) fn request(
         put("stop_sequences", json!(turn.stops));
     }
     Ok(("messages", Value::Object(body)))
+}
+
+/// The most tokens of an answer, and of the reasoning in it: the API counts both together, as
+/// `Turn::new_tokens_max` does.
+fn bounds(shared: &Shared, turn: &Turn) -> Result<(usize, Option<usize>), ProviderError> {
+    let asked = match turn.effort {
+        Effort::On { tokens_max } if !answers_tools(turn) => tokens_max,
+        _ => return Ok((turn.new_tokens_max.unwrap_or(NEW_TOKENS_MAX), None)),
+    };
+    if asked.is_some_and(|asked| asked < THINKING_MIN) {
+        let what = format!("to think for fewer than {THINKING_MIN} tokens");
+        return Err(shared.unsupported(&what));
+    }
+    let budget = asked.unwrap_or(THINKING);
+    let Some(most) = turn.new_tokens_max else {
+        return Ok((budget.saturating_add(NEW_TOKENS_MAX), Some(budget)));
+    };
+    // A budget that nobody asked for gives way.
+    let budget = if asked.is_none() { budget.min(most / 2).max(THINKING_MIN) } else { budget };
+    if most <= budget {
+        let what = format!("to think for {budget} tokens in an answer of at most {most}");
+        return Err(shared.unsupported(&what));
+    }
+    Ok((most, Some(budget)))
 }
 
 /// Refuses what the protocol cannot express.
@@ -76,9 +94,13 @@ fn refuse(shared: &Shared, turn: &Turn) -> Result<(), ProviderError> {
         (set.seed.is_some(), "seeds"),
         (!set.logit_bias.is_empty(), "logit bias"),
         (set.min_p.is_some() || set.typical_p.is_some(), "min-p and typical-p"),
-        (set.top_n_sigma.is_some() || set.xtc_probability.is_some(), "top-n-sigma and XTC"),
+        (set.top_n_sigma.is_some(), "top-n-sigma"),
+        (set.xtc_probability.or(set.xtc_threshold).is_some(), "XTC"),
         (set.frequency_penalty.is_some() || set.presence_penalty.is_some(), "penalties"),
-        (set.repeat_penalty.is_some() || set.dry_multiplier.is_some(), "penalties"),
+        (set.repeat_penalty.is_some() || set.penalty_last_n.is_some(), "penalties"),
+        (set.dry_multiplier.or(set.dry_base).is_some(), "DRY"),
+        (set.dry_allowed_length.or(set.dry_last_n).is_some(), "DRY"),
+        (set.dry_breakers.is_some(), "DRY"),
         (set.dynamic_temperature_range.is_some(), "dynamic temperature"),
     ];
     if let Some((_, what)) = foreign.iter().find(|(present, _)| *present) {
@@ -96,11 +118,20 @@ fn refuse(shared: &Shared, turn: &Turn) -> Result<(), ProviderError> {
 
 /// The part of a request that decides how many tokens its prompt has.
 fn conversation(shared: &Shared, turn: &Turn) -> Result<Map<String, Value>, ProviderError> {
-    let Prompt::Chat { messages, variables, .. } = &turn.prompt else {
+    let Prompt::Chat { messages, variables, continues } = &turn.prompt else {
         return Err(shared.unsupported("it takes conversations, not texts"));
     };
     if !variables.is_empty() {
         return Err(shared.unsupported("it has no template that takes variables"));
+    }
+    // It goes on with a last message that is the assistant's, and answers any other.
+    let last = messages.last().is_some_and(|message| message.role == "assistant");
+    if last != *continues {
+        return Err(shared.unsupported(if last {
+            "to answer the assistant's own message: it would go on with it"
+        } else {
+            "to go on with a message that is not the assistant's"
+        }));
     }
     let is_system = |message: &&Message| matches!(&*message.role, "system" | "developer");
     let system: Vec<&str> =
@@ -197,51 +228,25 @@ fn tools(turn: &Turn, body: &mut Map<String, Value>) {
 pub(super) fn count(shared: &Shared, turn: &Turn) -> Result<usize, ProviderError> {
     let body = Value::Object(conversation(shared, turn)?);
     let answer = shared.ask("messages/count_tokens", &body)?;
-    let count = answer.get("input_tokens").and_then(Value::as_u64);
-    count.map(|count| count as usize).ok_or_else(|| shared.nonsense("it counted no tokens"))
+    let count = answer.get("input_tokens").filter(|count| count.is_u64());
+    count.map(tokens_of).ok_or_else(|| shared.nonsense("it counted no tokens"))
 }
 
 /// Reads the stream of an answer.
-pub(super) fn read(
-    shared: &Shared,
-    turn: &Turn,
-    reply: Reply,
-    teller: &Teller,
-) -> Result<(), ProviderError> {
-    let mut events = reply.events();
-    let mut state = State { text_is_arguments: turn.format != OutputFormat::Free, ..State::new() };
-    loop {
-        let event = events.next().map_err(|broken| match broken {
-            Broken::Io(error) => super::http::unreachable(
-                &shared.options.name,
-                &format!("the answer broke off: {error}"),
-            ),
-            Broken::Text(what) => shared.nonsense(what),
-        })?;
-        let Some(event) = event else {
-            return Err(super::http::unreachable(
-                &shared.options.name,
-                "the answer ended before it was over",
-            ));
-        };
-        let value: Value =
-            serde_json::from_str(&event).map_err(|error| shared.nonsense(&error.to_string()))?;
-        match state.take(shared, &value, teller)? {
-            Next::More => {}
-            Next::Deserted => return Ok(()),
-            Next::Over => break,
-        }
+pub(super) fn read(telling: &Telling<'_>, reply: Reply) -> Result<(), ProviderError> {
+    let Telling { shared, turn, demand, teller } = telling;
+    let text_is_arguments = turn.format != OutputFormat::Free;
+    let mut state = State { text_is_arguments, ..State::new() };
+    let mut take = |event: &str| state.take(shared, demand, &shared.parsed(event)?, teller);
+    match shared.each_event(reply, &mut take)? {
+        Ended::Said => {}
+        Ended::Deserted => return Ok(()),
+        Ended::Cut => return Err(shared.cut("the answer ended before it was over")),
     }
     let usage = shared.priced(state.usage);
-    let stop = state.stop.unwrap_or(Stop::End);
+    let stop = demand.ended(shared, state.kept)?;
     teller.tell(Ok(Delta::Finished { sample: 0, stop, usage }));
     Ok(())
-}
-
-enum Next {
-    More,
-    Deserted,
-    Over,
 }
 
 /// An answer on its way.
@@ -250,9 +255,8 @@ struct State {
     text_is_arguments: bool,
     /// For each block the index of the call it is, if it is one.
     blocks: Vec<Option<usize>>,
-    calls: usize,
     usage: Usage,
-    stop: Option<Stop>,
+    kept: Kept,
 }
 
 impl State {
@@ -260,15 +264,15 @@ impl State {
         Self {
             text_is_arguments: false,
             blocks: Vec::new(),
-            calls: 0,
             usage: Usage::default(),
-            stop: None,
+            kept: Kept::default(),
         }
     }
 
     fn take(
         &mut self,
         shared: &Shared,
+        demand: &Demand,
         event: &Value,
         teller: &Teller,
     ) -> Result<Next, ProviderError> {
@@ -279,23 +283,20 @@ impl State {
                 teller.tell(Ok(Delta::Begun { prompt_tokens, cached_tokens }))
             }
             "content_block_start" => self.begin(event, teller),
-            "content_block_delta" => self.go_on(event, teller),
+            "content_block_delta" => self.go_on(demand, event, teller),
             "message_delta" => {
                 self.count(event.get("usage"));
                 let reason = event.pointer("/delta/stop_reason").and_then(Value::as_str);
                 let stopped = event.pointer("/delta/stop_sequence").and_then(Value::as_str);
-                self.stop = reason.map(|reason| self.why(reason, stopped));
+                self.kept.stop = reason.map(|reason| self.why(reason, stopped));
                 true
             }
             "message_stop" => return Ok(Next::Over),
             "error" => {
                 let text = |path| event.pointer(path).and_then(Value::as_str).unwrap_or("");
                 let overloaded = text("/error/type") == "overloaded_error";
-                return Err(ProviderError::Remote {
-                    provider: shared.options.name.clone(),
-                    status: if overloaded { 529 } else { 500 },
-                    reason: text("/error/message").to_owned(),
-                });
+                let status = if overloaded { 529 } else { 500 };
+                return Err(shared.told(status, text("/error/message")));
             }
             _ => true,
         };
@@ -315,11 +316,11 @@ impl State {
 
     fn count(&mut self, usage: Option<&Value>) {
         let Some(usage) = usage else { return };
-        let count = |name: &str| usage.get(name).and_then(Value::as_u64).map(|it| it as usize);
+        let count = |name: &str| usage.get(name).map(tokens_of);
         if let Some(fresh) = count("input_tokens") {
             let cached = count("cache_read_input_tokens").unwrap_or(0);
             let written = count("cache_creation_input_tokens").unwrap_or(0);
-            self.usage.prompt_tokens = fresh + cached + written;
+            self.usage.prompt_tokens = fresh.saturating_add(cached).saturating_add(written);
             self.usage.cached_tokens = cached;
         }
         if let Some(new) = count("output_tokens") {
@@ -340,14 +341,14 @@ impl State {
         if block.get("type").and_then(Value::as_str) != Some("tool_use") || self.text_is_arguments {
             return true;
         }
-        let call = self.calls;
+        let call = self.kept.calls;
         self.blocks[index] = Some(call);
-        self.calls += 1;
+        self.kept.calls += 1;
         let (id, name) = (text("id"), text("name"));
         teller.tell(Ok(Delta::CallBegun { sample: 0, index: call, id, name }))
     }
 
-    fn go_on(&mut self, event: &Value, teller: &Teller) -> bool {
+    fn go_on(&mut self, demand: &Demand, event: &Value, teller: &Teller) -> bool {
         let block = event.get("index").and_then(Value::as_u64).unwrap_or(0) as usize;
         let Some(delta) = event.get("delta") else { return true };
         let text = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
@@ -359,7 +360,9 @@ impl State {
             "thinking_delta" => Delta::Reasoning { sample, text: text("thinking"), tokens },
             "signature_delta" => Delta::Signature { sample, signature: text("signature") },
             "input_json_delta" if self.text_is_arguments => {
-                Delta::Text { sample, text: text("partial_json"), tokens }
+                let text = text("partial_json");
+                demand.keep(&mut self.kept, &text);
+                Delta::Text { sample, text, tokens }
             }
             "input_json_delta" => match self.blocks.get(block).copied().flatten() {
                 Some(index) => Delta::CallArguments { sample, index, json: text("partial_json") },

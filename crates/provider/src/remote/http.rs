@@ -1,23 +1,22 @@
 //! Requests to an API: tried again where that helps, given up where nobody listens any more.
 
 use std::io::{BufReader, Read as _};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use lucid_hub::{Origin, printable};
 use serde_json::Value;
-use ureq::http::{HeaderMap, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, BodyReader, Proxy};
+use ureq::http::HeaderMap;
+use ureq::{Agent, BodyReader};
 
 use super::{Dialect, RemoteOptions};
+use crate::answer::WeakTeller;
 use crate::{ProviderError, Teller};
 
 /// The most bytes of an answer that is read whole (a few hundred long embeddings).
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// The most bytes of an error that are read, and that are shown.
+/// The most bytes of an error that are read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-const ERROR_CHARS_MAX: usize = 500;
 /// An API that asks for more patience than this is taken at its word: it is busy.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked whether anybody still listens.
@@ -30,7 +29,7 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 pub(super) struct Agents {
     config: ureq::config::Config,
     base: String,
-    origin: String,
+    origin: Origin,
     watched: Arc<Mutex<Vec<Watched>>>,
 }
 
@@ -38,7 +37,7 @@ pub(super) struct Agents {
 #[derive(Debug)]
 struct Watched {
     agent: Agent,
-    teller: Teller,
+    teller: WeakTeller,
     alive: Weak<()>,
 }
 
@@ -68,51 +67,24 @@ impl Agents {
             reason: format!("its settings cannot be used: {reason}"),
         };
         let base = options.url.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().map_err(|_| bad(format!("`{base}` is no address")))?;
-        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
-            return Err(bad(format!("`{base}` is no address such as https://api.example.com/v1")));
-        };
-        if !matches!(scheme, "http" | "https") || uri.query().is_some() {
-            return Err(bad(format!("`{base}` is no plain HTTP address")));
-        }
-        let local = is_loopback(host);
-        if scheme == "http" && options.key.is_some() && !local {
+        // The address may hold a password: not repeated.
+        let origin =
+            Origin::parse(&base).map_err(|reason| bad(format!("its address: {reason}")))?;
+        if !origin.tls && options.key.is_some() && !origin.is_loopback() {
             return Err(bad(format!(
-                "the key for {host} would go over the network in the clear; use https, or no key"
+                "the key for {} would go over the network in the clear; use https, or no key",
+                origin.host
             )));
         }
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &options.certificates {
-            tls = tls.root_certs(certificates(path).map_err(bad)?);
-        }
-        let proxy = match &options.proxy {
-            // The value may hold a password: not repeated.
-            Some(url) if !local => {
-                Some(Proxy::new(url).map_err(|_| bad("the proxy is no address".to_owned()))?)
-            }
-            _ => None,
-        };
         let patience = options.patience;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A redirect would carry the key and the conversation elsewhere.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(proxy)
-            .tls_config(tls.build())
-            .user_agent(concat!("lucid/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.silence))
-            .timeout_per_read(Some(patience.silence))
-            .timeout_per_write(Some(patience.silence))
-            .timeout_global(Some(patience.whole))
-            .build();
-        let origin = format!("{scheme}://{}", uri.authority().map_or(host, |it| it.as_str()));
+        let config = options.route.to(&origin, patience.silence);
+        let config = config.map_err(|error| bad(error.to_string()))?;
+        let config = config.timeout_connect(Some(patience.connect)).build();
         Ok(Self { config, base, origin, watched: Arc::default() })
     }
 
     /// Scheme, host and port.
-    pub(super) fn origin(&self) -> &str {
+    pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
@@ -125,16 +97,21 @@ impl Agents {
     /// returns is held.
     pub(super) fn watch(&self, agent: &Agent, teller: &Teller) -> Arc<()> {
         let held = Arc::new(());
-        let watched =
-            Watched { agent: agent.clone(), teller: teller.clone(), alive: Arc::downgrade(&held) };
+        let watched = Watched {
+            agent: agent.clone(),
+            teller: teller.downgrade(),
+            alive: Arc::downgrade(&held),
+        };
         let mut list = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         list.push(watched);
         if list.len() == 1 {
             let shared = Arc::clone(&self.watched);
-            // Without a watcher a request nobody listens to ends when its next piece comes.
-            let _ = std::thread::Builder::new()
-                .name("lucid-remote-watch".to_owned())
-                .spawn(move || watch(&shared));
+            let watcher = std::thread::Builder::new().name("lucid-remote-watch".to_owned());
+            if watcher.spawn(move || watch(&shared)).is_err() {
+                // Without a watcher a request nobody listens to ends when its next piece comes; the
+                // next request tries to have one again.
+                list.clear();
+            }
         }
         held
     }
@@ -150,9 +127,10 @@ impl Agents {
     ) -> Result<Reply, ProviderError> {
         let mut pause = options.patience.pause;
         let mut left = options.patience.tries.max(1);
+        let until = Instant::now() + options.patience.whole;
         loop {
             left -= 1;
-            let failure = match self.try_post(agent, options, path, body) {
+            let failure = match self.try_post(agent, options, path, body, until) {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
@@ -160,7 +138,7 @@ impl Agents {
                 Again::After(asked) if left > 0 && !deserted() => asked.unwrap_or(pause),
                 _ => return Err(failure.error),
             };
-            if wait > RETRY_AFTER_MAX {
+            if wait > RETRY_AFTER_MAX || Instant::now() + wait >= until {
                 return Err(failure.error);
             }
             sleep(wait, deserted);
@@ -174,9 +152,15 @@ impl Agents {
         options: &RemoteOptions,
         path: &str,
         body: &Value,
+        until: Instant,
     ) -> Result<Reply, Failure> {
+        // One time for all tries, and for the answer that is then read.
+        let left = until.saturating_duration_since(Instant::now());
         let mut request = agent
             .post(format!("{}/{path}", self.base))
+            .config()
+            .timeout_global(Some(left))
+            .build()
             .header("content-type", "application/json")
             .header("accept", "text/event-stream, application/json");
         request = match (options.dialect, &options.key) {
@@ -257,7 +241,7 @@ fn watch(list: &Mutex<Vec<Watched>>) {
 }
 
 pub(super) fn unreachable(provider: &str, reason: &str) -> ProviderError {
-    ProviderError::Unreachable { provider: provider.to_owned(), reason: printable(reason) }
+    ProviderError::Unreachable { provider: provider.to_owned(), reason: one_line(reason) }
 }
 
 fn is_passing(error: &ureq::Error) -> bool {
@@ -265,7 +249,10 @@ fn is_passing(error: &ureq::Error) -> bool {
         // A certificate that is wrong stays wrong.
         ureq::Error::Io(cause) => cause.kind() != std::io::ErrorKind::InvalidData,
         ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => true,
-        ureq::Error::Timeout(what) => !matches!(what, ureq::Timeout::Global),
+        // Whoever was silent may be at work all the same, and charge for it.
+        ureq::Error::Timeout(what) => {
+            matches!(what, ureq::Timeout::Resolve | ureq::Timeout::Connect)
+        }
         _ => false,
     }
 }
@@ -278,13 +265,13 @@ fn reason(body: &[u8]) -> String {
         let error = value.get("error").unwrap_or(value);
         error.get("message").or_else(|| value.get("detail")).unwrap_or(error).as_str()
     });
-    printable(message.unwrap_or(&text))
+    one_line(message.unwrap_or(&text))
 }
 
 /// Text from elsewhere as one line that a terminal can be shown.
-fn printable(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().filter(|char| !char.is_control()).take(ERROR_CHARS_MAX).collect()
+pub(super) fn one_line(text: &str) -> String {
+    let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    printable(&words)
 }
 
 /// Seconds, or a date that is not understood.
@@ -307,23 +294,4 @@ fn sleep(wait: Duration, deserted: &dyn Fn() -> bool) {
         }
         std::thread::sleep(left.min(LOOK));
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn certificates(path: &Path) -> Result<RootCerts, String> {
-    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let found: Vec<_> = parse_pem(&text)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if found.is_empty() {
-        return Err(format!("{} holds no certificate in PEM form", path.display()));
-    }
-    Ok(RootCerts::from(found))
 }

@@ -1,28 +1,32 @@
 //! A provider behind an HTTP API: a closed model, or a cluster of vLLM, SGLang, llama-server or
 //! Lucid. Two dialects: OpenAI's and Anthropic's.
 //!
-//! Invariant: what an API cannot express is refused, never left out. An API's answer is hostile
-//! input: its size is bounded, and what it says of itself reaches a person only as text.
+//! Invariant: what an API cannot express is refused, never left out; whether an answer keeps to
+//! what was demanded is judged here (`demand`). An API's answer is hostile input: its size is
+//! bounded, and what it says of itself reaches a person only as text.
 //!
 //! A turn has a thread of its own while it is answered: `ureq` blocks, and a remote answer costs
 //! seconds and money, not threads.
 
 mod anthropic;
+mod demand;
 mod http;
 mod openai;
 mod sse;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lucid_hub::Route;
 use serde_json::Value;
 
 use crate::{
     Answers, Capabilities, Card, ClientId, EmbeddingKind, Embeddings, Prompt, Provider,
-    ProviderError, Ranking, Turn, Usage, answers,
+    ProviderError, Ranking, SAMPLES_MAX, Teller, Turn, Usage, answers,
 };
+use demand::Demand;
 use http::{Agents, Reply};
+use sse::Broken;
 
 /// Where a remote provider is, and how it is spoken to.
 #[derive(Clone, Debug)]
@@ -46,10 +50,8 @@ pub struct RemoteOptions {
     pub prices: Option<Prices>,
     /// How long to wait, and how often to try.
     pub patience: Patience,
-    /// An HTTP proxy.
-    pub proxy: Option<String>,
-    /// Certificates to trust instead of the built-in ones, in PEM form.
-    pub certificates: Option<PathBuf>,
+    /// How it is reached.
+    pub route: Route,
 }
 
 /// The protocols that are spoken.
@@ -83,7 +85,7 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// The price of an answer and, where `with_prompt`'s tokens are given, of its prompt.
+    /// The price of an answer and its prompt.
     fn of(&self, usage: &Usage) -> f64 {
         let cached = usage.cached_tokens.min(usage.prompt_tokens);
         let fresh = usage.prompt_tokens - cached;
@@ -101,7 +103,7 @@ pub struct Patience {
     pub connect: Duration,
     /// Between two signs of life.
     pub silence: Duration,
-    /// For an answer as a whole.
+    /// For an answer as a whole, from the first try on.
     pub whole: Duration,
     /// How often a request is tried that failed for a passing reason before anything was said.
     pub tries: u32,
@@ -164,6 +166,38 @@ impl Remote {
         };
         Ok(Self { shared: Arc::new(Shared { options, agents }), card })
     }
+
+    /// Scheme, host and port of the API, without what else its address holds.
+    pub fn origin(&self) -> String {
+        self.shared.agents.origin().to_string()
+    }
+}
+
+/// Whether an answer goes on.
+enum Next {
+    More,
+    /// Nobody listens any more.
+    Deserted,
+    Over,
+}
+
+/// How a stream of events ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// As an event said.
+    Said,
+    /// Nobody listens any more.
+    Deserted,
+    /// Where the connection did.
+    Cut,
+}
+
+/// A turn that is being answered.
+struct Telling<'a> {
+    shared: &'a Shared,
+    turn: &'a Turn,
+    demand: Demand,
+    teller: &'a Teller,
 }
 
 impl Shared {
@@ -176,8 +210,57 @@ impl Shared {
     fn nonsense(&self, what: &str) -> ProviderError {
         ProviderError::Unreachable {
             provider: self.options.name.clone(),
-            reason: format!("it does not speak the protocol: {what}"),
+            reason: http::one_line(&format!("it does not speak the protocol: {what}")),
         }
+    }
+
+    /// That an answer did not come to its end.
+    fn cut(&self, why: &str) -> ProviderError {
+        http::unreachable(&self.options.name, why)
+    }
+
+    /// An error that an API told in the middle of an answer.
+    fn told(&self, status: u16, reason: &str) -> ProviderError {
+        let (provider, reason) = (self.options.name.clone(), http::one_line(reason));
+        ProviderError::Remote { provider, status, reason }
+    }
+
+    /// What is sent for a turn, and where.
+    fn request(&self, turn: &Turn) -> Result<(&'static str, Value), ProviderError> {
+        if turn.samples > SAMPLES_MAX {
+            let reason = format!("{} answers, expected 1 to {SAMPLES_MAX}", turn.samples);
+            return Err(ProviderError::invalid("samples", reason));
+        }
+        match self.options.dialect {
+            Dialect::OpenAi => openai::request(self, turn),
+            Dialect::Anthropic => anthropic::request(self, turn),
+        }
+    }
+
+    /// Hands on the events of an answer.
+    fn each_event(
+        &self,
+        reply: Reply,
+        take: &mut dyn FnMut(&str) -> Result<Next, ProviderError>,
+    ) -> Result<Ended, ProviderError> {
+        let mut events = reply.events();
+        loop {
+            let event = events.next().map_err(|broken| match broken {
+                Broken::Io(error) => self.cut(&format!("the answer broke off: {error}")),
+                Broken::Text(what) => self.nonsense(what),
+            })?;
+            let Some(event) = event else { return Ok(Ended::Cut) };
+            match take(&event)? {
+                Next::More => {}
+                Next::Deserted => return Ok(Ended::Deserted),
+                Next::Over => return Ok(Ended::Said),
+            }
+        }
+    }
+
+    /// An event's data.
+    fn parsed(&self, event: &str) -> Result<Value, ProviderError> {
+        serde_json::from_str(event).map_err(|error| self.nonsense(&error.to_string()))
     }
 
     /// Adds what the API charges.
@@ -202,25 +285,23 @@ impl Provider for Remote {
 
     fn generate(&self, turn: Turn) -> Result<Answers, ProviderError> {
         let shared = Arc::clone(&self.shared);
-        let (path, body) = match shared.options.dialect {
-            Dialect::OpenAi => openai::request(&shared, &turn)?,
-            Dialect::Anthropic => anthropic::request(&shared, &turn)?,
-        };
+        let (path, body) = shared.request(&turn)?;
+        let demand = Demand::of(&turn)?;
         let (teller, answers) = answers();
-        let told = teller.clone();
         let work = move || {
             let agent = shared.agents.agent();
-            let _watched = shared.agents.watch(&agent, &told);
+            let _watched = shared.agents.watch(&agent, &teller);
             let options = &shared.options;
+            let telling = Telling { shared: &shared, turn: &turn, demand, teller: &teller };
             let outcome = shared
                 .agents
-                .post(&agent, options, path, &body, &|| told.is_deserted())
+                .post(&agent, options, path, &body, &|| teller.is_deserted())
                 .and_then(|reply| match options.dialect {
-                    Dialect::OpenAi => openai::read(&shared, &turn, reply, &told),
-                    Dialect::Anthropic => anthropic::read(&shared, &turn, reply, &told),
+                    Dialect::OpenAi => openai::read(&telling, reply),
+                    Dialect::Anthropic => anthropic::read(&telling, reply),
                 });
             if let Err(error) = outcome {
-                told.tell(Err(error));
+                teller.tell(Err(error));
             }
         };
         let spawned = std::thread::Builder::new().name("lucid-remote".to_owned()).spawn(work);
@@ -228,6 +309,11 @@ impl Provider for Remote {
             Ok(_) => Ok(answers),
             Err(_) => Err(ProviderError::Busy { retry_after: Duration::from_secs(5) }),
         }
+    }
+
+    fn check(&self, turn: &Turn) -> Result<(), ProviderError> {
+        self.shared.request(turn)?;
+        Demand::of(turn).map(drop)
     }
 
     fn count_tokens(&self, turn: &Turn) -> Result<usize, ProviderError> {
@@ -260,6 +346,17 @@ impl Provider for Remote {
         }
         openai::rank(&self.shared, query, documents)
     }
+}
+
+/// A number as it was written, not as f32 is printed in f64's digits.
+fn number(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// A count of tokens that an API tells: no more than can be added to others.
+fn tokens_of(count: &Value) -> usize {
+    const MOST: u64 = u32::MAX as u64;
+    count.as_u64().unwrap_or(0).min(MOST) as usize
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Shared;
+use super::demand::{Demand, Kept};
 use super::http::Reply;
-use super::sse::Broken;
+use super::{Ended, Next, Shared, Telling, number, tokens_of};
 use crate::{
     Delta, Effort, Embedding, EmbeddingKind, Embeddings, Message, OutputFormat, Prompt,
     ProviderError, Ranking, Spoken, SpokenLogProb, Stop, Teller, ToolChoice, Turn, Usage,
@@ -222,8 +222,10 @@ fn sampling(
     let foreign = set.typical_p.is_some()
         || set.top_n_sigma.is_some()
         || set.penalty_last_n.is_some()
-        || set.dry_multiplier.is_some()
-        || set.xtc_probability.is_some()
+        || set.dry_multiplier.or(set.dry_base).is_some()
+        || set.dry_allowed_length.or(set.dry_last_n).is_some()
+        || set.dry_breakers.is_some()
+        || set.xtc_probability.or(set.xtc_threshold).is_some()
         || set.dynamic_temperature_range.is_some();
     let extended = set.top_k.is_some() || set.min_p.is_some() || set.repeat_penalty.is_some();
     if foreign || extended && !shared.options.extended {
@@ -240,62 +242,44 @@ fn sampling(
     Ok(())
 }
 
-/// A number as it was written, not as f32 is printed in f64's digits.
-fn number(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, |value| json!(value))
-}
-
 /// Reads the stream of an answer.
-pub(super) fn read(
-    shared: &Shared,
-    turn: &Turn,
-    reply: Reply,
-    teller: &Teller,
-) -> Result<(), ProviderError> {
-    let mut events = reply.events();
+pub(super) fn read(telling: &Telling<'_>, reply: Reply) -> Result<(), ProviderError> {
+    let Telling { shared, turn, demand, teller } = telling;
     let mut state = State::new(turn);
     teller.tell(Ok(Delta::Begun { prompt_tokens: 0, cached_tokens: 0 }));
-    loop {
-        let event = events.next().map_err(|broken| match broken {
-            Broken::Io(error) => super::http::unreachable(
-                &shared.options.name,
-                &format!("the answer broke off: {error}"),
-            ),
-            Broken::Text(what) => shared.nonsense(what),
-        })?;
-        let Some(event) = event else { break };
+    let mut take = |event: &str| {
         if event == "[DONE]" {
-            state.done = true;
-            break;
+            return Ok(Next::Over);
         }
-        let value: Value =
-            serde_json::from_str(&event).map_err(|error| shared.nonsense(&error.to_string()))?;
+        let value = shared.parsed(event)?;
         if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
             let message = error.get("message").unwrap_or(error);
             let reason = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-            let status = error.get("code").and_then(Value::as_u64).unwrap_or(500) as u16;
-            let provider = shared.options.name.clone();
-            return Err(ProviderError::Remote { provider, status, reason });
+            let status = error.get("code").and_then(Value::as_u64).unwrap_or(500);
+            return Err(shared.told(u16::try_from(status).unwrap_or(500), &reason));
         }
-        if !state.take(&value, teller) {
-            return Ok(());
-        }
+        Ok(if state.take(&value, demand, teller) { Next::More } else { Next::Deserted })
+    };
+    let ended = shared.each_event(reply, &mut take)?;
+    let whole = state.samples.iter().all(|sample| sample.kept.stop.is_some());
+    match ended {
+        Ended::Deserted => Ok(()),
+        Ended::Cut if !whole => Err(shared.cut("the answer ended before it was over")),
+        Ended::Said | Ended::Cut => state.finish(telling),
     }
-    state.finish(shared, turn, teller)
 }
 
 /// An answer on its way.
 struct State {
     samples: Vec<Sample>,
     usage: Usage,
-    done: bool,
 }
 
 #[derive(Default)]
 struct Sample {
-    text: String,
+    kept: Kept,
+    /// Which calls were begun.
     calls: Vec<bool>,
-    stop: Option<Stop>,
 }
 
 /// The most calls of an answer.
@@ -305,11 +289,11 @@ impl State {
     fn new(turn: &Turn) -> Self {
         let mut samples = Vec::new();
         samples.resize_with(turn.samples.max(1), Sample::default);
-        Self { samples, usage: Usage::default(), done: false }
+        Self { samples, usage: Usage::default() }
     }
 
     /// Takes a chunk in. False when nobody listens any more.
-    fn take(&mut self, chunk: &Value, teller: &Teller) -> bool {
+    fn take(&mut self, chunk: &Value, demand: &Demand, teller: &Teller) -> bool {
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = read_usage(usage);
         }
@@ -332,7 +316,7 @@ impl State {
             // `content` of a conversation, `text` of a text.
             let said = [text("content"), text("text"), text("refusal")].concat();
             if !said.is_empty() || !tokens.is_empty() {
-                state.text.push_str(&said);
+                demand.keep(&mut state.kept, &said);
                 if !teller.tell(Ok(Delta::Text { sample, text: said, tokens })) {
                     return false;
                 }
@@ -344,7 +328,7 @@ impl State {
                 }
             }
             if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
-                state.stop = Some(match reason {
+                state.kept.stop = Some(match reason {
                     "length" => Stop::Length,
                     "tool_calls" | "function_call" => Stop::ToolCalls,
                     "content_filter" => Stop::Refused,
@@ -356,21 +340,11 @@ impl State {
     }
 
     /// Says how the answers ended.
-    fn finish(self, shared: &Shared, turn: &Turn, teller: &Teller) -> Result<(), ProviderError> {
-        let whole = self.samples.iter().all(|sample| sample.stop.is_some());
-        if !whole && !self.done {
-            return Err(super::http::unreachable(
-                &shared.options.name,
-                "the answer ended before it was over",
-            ));
-        }
+    fn finish(self, telling: &Telling<'_>) -> Result<(), ProviderError> {
+        let Telling { shared, demand, teller, .. } = telling;
         let usage = shared.priced(self.usage);
         for (sample, state) in self.samples.into_iter().enumerate() {
-            let stop = state.stop.unwrap_or(Stop::End);
-            let judged = turn.format != OutputFormat::Free && stop == Stop::End;
-            if judged && serde_json::from_str::<Value>(&state.text).is_err() {
-                return Err(shared.nonsense("the answer was to be JSON and is not"));
-            }
+            let stop = demand.ended(shared, state.kept)?;
             // The API counts all answers together.
             let usage = if sample == 0 {
                 usage
@@ -398,6 +372,7 @@ impl Sample {
         }
         if !self.calls[index] {
             self.calls[index] = true;
+            self.kept.calls += 1;
             let (id, name) = (text(call, "id"), text(function, "name"));
             if !teller.tell(Ok(Delta::CallBegun { sample, index, id, name })) {
                 return false;
@@ -409,10 +384,12 @@ impl Sample {
 }
 
 fn read_usage(usage: &Value) -> Usage {
-    let count = |path: &str| usage.pointer(path).and_then(Value::as_u64).unwrap_or(0) as usize;
+    let count = |path: &str| usage.pointer(path).map_or(0, tokens_of);
+    let prompt_tokens = count("/prompt_tokens");
     Usage {
-        prompt_tokens: count("/prompt_tokens"),
-        cached_tokens: count("/prompt_tokens_details/cached_tokens"),
+        prompt_tokens,
+        // A part of them, whatever it says.
+        cached_tokens: count("/prompt_tokens_details/cached_tokens").min(prompt_tokens),
         new_tokens: count("/completion_tokens"),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
         proposed_tokens: 0,
@@ -496,8 +473,8 @@ pub(super) fn embed(
     if list.iter().any(|embedding| embedding.values.is_empty()) {
         return Err(shared.nonsense("embeddings are missing"));
     }
-    let tokens = answer.pointer("/usage/prompt_tokens").and_then(Value::as_u64).unwrap_or(0);
-    Ok(Embeddings { list, tokens: tokens as usize })
+    let tokens = answer.pointer("/usage/prompt_tokens").map_or(0, tokens_of);
+    Ok(Embeddings { list, tokens })
 }
 
 pub(super) fn rank(
@@ -519,6 +496,6 @@ pub(super) fn rank(
     if scores.iter().any(|score| score.is_nan()) {
         return Err(shared.nonsense("scores are missing"));
     }
-    let tokens = answer.pointer("/usage/total_tokens").and_then(Value::as_u64).unwrap_or(0);
-    Ok(Ranking { scores, tokens: tokens as usize })
+    let tokens = answer.pointer("/usage/total_tokens").map_or(0, tokens_of);
+    Ok(Ranking { scores, tokens })
 }

@@ -4,11 +4,14 @@ use std::io::{BufRead, ErrorKind};
 
 /// The most bytes of an event: an embedding or a large call comes in many.
 const EVENT_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of all events of an answer: a hundred thousand tokens with their alternatives.
+const STREAM_BYTES_MAX: u64 = 256 << 20;
 
 /// Reads events one after the other.
 pub(super) struct Events<R> {
     lines: R,
     line: Vec<u8>,
+    bytes_left: u64,
 }
 
 /// Why no event could be read.
@@ -22,7 +25,7 @@ pub(super) enum Broken {
 
 impl<R: BufRead> Events<R> {
     pub(super) fn new(lines: R) -> Self {
-        Self { lines, line: Vec::new() }
+        Self { lines, line: Vec::new(), bytes_left: STREAM_BYTES_MAX }
     }
 
     /// The data of the next event; none at the end. Comments and other fields are passed over.
@@ -74,6 +77,10 @@ impl<R: BufRead> Events<R> {
             if self.line.len() + taken > EVENT_BYTES_MAX {
                 return Err(Broken::Text("a line of more than 8 MiB"));
             }
+            let Some(left) = self.bytes_left.checked_sub(taken as u64) else {
+                return Err(Broken::Text("an answer of more than 256 MiB"));
+            };
+            self.bytes_left = left;
             self.line.extend_from_slice(&available[..taken]);
             self.lines.consume(taken);
             if end.is_some() {
@@ -104,5 +111,35 @@ mod tests {
     fn an_endless_line_is_refused() {
         let endless = std::io::BufReader::new(std::io::repeat(b'x'));
         assert!(matches!(Events::new(endless).next(), Err(Broken::Text(_))));
+    }
+
+    #[test]
+    fn an_endless_answer_is_refused() {
+        let event: Vec<u8> = [b"data: ", &vec![b'x'; 1 << 20][..], b"\n\n"].concat();
+        let mut events = Events::new(Endless { event, at: 0 });
+        let broken = (0..300).find_map(|_| events.next().err());
+        assert!(matches!(broken, Some(Broken::Text("an answer of more than 256 MiB"))));
+    }
+
+    /// An event again and again.
+    struct Endless {
+        event: Vec<u8>,
+        at: usize,
+    }
+
+    impl std::io::Read for Endless {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            unreachable!("it is read by its buffer")
+        }
+    }
+
+    impl BufRead for Endless {
+        fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+            Ok(&self.event[self.at..])
+        }
+
+        fn consume(&mut self, taken: usize) {
+            self.at = (self.at + taken) % self.event.len();
+        }
     }
 }

@@ -76,8 +76,7 @@ fn options(url: &str, dialect: Dialect) -> RemoteOptions {
         context: 0,
         prices: Some(Prices { prompt: 2.0, cached: 1.0, answer: 10.0 }),
         patience: Patience { pause, silence, tries: 3, ..Patience::default() },
-        proxy: None,
-        certificates: None,
+        route: Route::default(),
     }
 }
 
@@ -215,6 +214,165 @@ fn anthropic_schemas_are_a_forced_tool() {
     assert_eq!(body["tools"][0]["input_schema"], schema);
 }
 
+/// The answer of one API to a turn.
+fn said(dialect: Dialect, stream: &str, turn: Turn) -> Result<Answer, ProviderError> {
+    let (url, _, thread) = server(vec![ok(stream)]);
+    let found = answer(&url, dialect, turn);
+    thread.join().unwrap();
+    found.map(|mut answers| answers.remove(0))
+}
+
+fn openai_says(text: &str) -> String {
+    events(&[
+        json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}),
+    ]) + "data: [DONE]\n\n"
+}
+
+fn anthropic_says(kind: &str, field: &str, text: &str) -> String {
+    events(&[
+        json!({"type": "message_start", "message": {"usage": {"input_tokens": 1}}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: text}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}),
+        json!({"type": "message_stop"}),
+    ])
+}
+
+#[test]
+fn what_is_not_as_demanded_is_an_error() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}},
+        "required": ["a"]});
+    let formats = [OutputFormat::JsonObject, OutputFormat::JsonSchema(schema)];
+    let check = |stream: &str, dialect: Dialect, format: &OutputFormat, fits: bool| {
+        let turn = Turn { format: format.clone(), ..hello() };
+        let found = said(dialect, stream, turn);
+        assert_eq!(found.is_ok(), fits, "{dialect:?} {format:?} {stream}: {found:?}");
+        if let Err(error) = found {
+            assert!(matches!(error, ProviderError::Unreachable { .. }), "{error}");
+        }
+    };
+    for format in &formats {
+        let strict = matches!(format, OutputFormat::JsonSchema(_));
+        for (text, fits) in [
+            ("3", false),
+            ("", false),
+            ("{\"a\": 1} or so", false),
+            ("{\"a\": \"1\"}", !strict),
+            ("{\"b\": {}, \"a\": 1}", true),
+        ] {
+            check(&openai_says(text), Dialect::OpenAi, format, fits);
+            let stream = anthropic_says("input_json_delta", "partial_json", text);
+            check(&stream, Dialect::Anthropic, format, fits);
+        }
+        // It answered in its own words, and did not call the tool whose arguments are the answer.
+        let stream = anthropic_says("text_delta", "text", "{\"a\": 1}");
+        check(&stream, Dialect::Anthropic, format, false);
+    }
+    // One that was cut says so itself.
+    let cut = openai_says("{").replace("\"stop\"", "\"length\"");
+    let turn = Turn { format: OutputFormat::JsonObject, ..hello() };
+    assert_eq!(said(Dialect::OpenAi, &cut, turn).unwrap().stop, Some(Stop::Length));
+    let unknown = OutputFormat::JsonSchema(json!({"$dynamicRef": "#a"}));
+    let remote = Remote::new(options("http://127.0.0.1:9/v1", Dialect::OpenAi)).unwrap();
+    let error = remote.generate(Turn { format: unknown, ..hello() }).unwrap_err();
+    assert!(matches!(error, ProviderError::Grammar { .. }), "{error}");
+}
+
+#[test]
+fn a_call_that_is_demanded_must_come() {
+    let tool = Tool { name: "add".to_owned(), ..Tool::default() };
+    let tools = Tools { list: vec![tool], choice: ToolChoice::Required, parallel: true };
+    let turn = Turn { tools, ..hello() };
+    let stream = anthropic_says("text_delta", "text", "I would rather not.");
+    for (dialect, stream) in [(Dialect::OpenAi, openai_says("No.")), (Dialect::Anthropic, stream)] {
+        let error = said(dialect, &stream, turn.clone()).unwrap_err();
+        assert!(error.to_string().contains("had to call a tool"), "{error}");
+    }
+}
+
+#[test]
+fn what_an_api_counts_and_says_is_taken_with_care() {
+    let most = u64::MAX;
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": most,
+        "prompt_tokens_details": {"cached_tokens": 9}});
+    let stream = events(&[json!({"choices": [], "usage": usage})]) + "data: [DONE]\n\n";
+    let usage = said(Dialect::OpenAi, &stream, hello()).unwrap().usage;
+    assert_eq!((usage.prompt_tokens, usage.cached_tokens), (5, 5));
+    let usage = json!({"input_tokens": most, "cache_read_input_tokens": most});
+    let stream = events(&[
+        json!({"type": "message_start", "message": {"usage": usage}}),
+        json!({"type": "message_delta", "delta": {}, "usage": {"output_tokens": most}}),
+        json!({"type": "message_stop"}),
+    ]);
+    let usage = said(Dialect::Anthropic, &stream, hello()).unwrap().usage;
+    assert!(usage.cost_usd.is_some_and(f64::is_finite), "{usage:?}");
+    let error = json!({"error": {"message": "no\u{1b}[2J\nroom", "code": 70000}});
+    let error = said(Dialect::OpenAi, &events(&[error]), hello()).unwrap_err().to_string();
+    assert!(error.ends_with("status 500: no\\u{1b}[2J room"), "{error}");
+}
+
+#[test]
+fn an_answer_ends_when_it_is_over() {
+    let (url, _, thread) = server(vec![ok(&openai_says("a"))]);
+    let mut answers =
+        Remote::new(options(&url, Dialect::OpenAi)).unwrap().generate(hello()).unwrap();
+    while !matches!(answers.wait(), Some(Ok(crate::Delta::Finished { .. }))) {}
+    let finished = Instant::now();
+    assert_eq!(answers.wait(), None);
+    thread.join().unwrap();
+    // The watcher looks every 200 ms, and holds nothing open until then.
+    assert!(finished.elapsed() < Duration::from_millis(100), "{:?}", finished.elapsed());
+}
+
+#[test]
+fn silence_is_not_asked_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let mut options = options(&url, Dialect::OpenAi);
+    options.patience.silence = Duration::from_millis(100);
+    let error = Remote::new(options).unwrap().generate(hello()).unwrap().gather_here().unwrap_err();
+    assert!(matches!(error, ProviderError::Unreachable { .. }), "{error}");
+    listener.set_nonblocking(true).unwrap();
+    let connections = std::iter::from_fn(|| listener.accept().ok()).count();
+    assert_eq!(connections, 1);
+}
+
+#[test]
+fn tries_have_one_time_together() {
+    let busy = failed(503, "retry-after: 1\r\n", "");
+    let (url, requests, thread) = server(vec![busy]);
+    let mut options = options(&url, Dialect::OpenAi);
+    options.patience.whole = Duration::from_millis(500);
+    let began = Instant::now();
+    let error = Remote::new(options).unwrap().generate(hello()).unwrap().gather_here().unwrap_err();
+    thread.join().unwrap();
+    assert!(matches!(error, ProviderError::Remote { status: 503, .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_millis(900));
+    assert_eq!(requests.iter().count(), 1);
+}
+
+#[test]
+fn anthropic_thinks_within_the_answer() {
+    let remote = Remote::new(options("http://127.0.0.1:9/v1", Dialect::Anthropic)).unwrap();
+    let body = |tokens_max, new_tokens_max| {
+        let effort = Effort::On { tokens_max };
+        let sampling = Sampling { top_p: Some(0.7), ..Sampling::default() };
+        let turn = Turn { sampling, new_tokens_max, effort, ..hello() };
+        let (_, body) = remote.shared.request(&turn).ok()?;
+        assert_eq!(body["top_p"], json!(0.7));
+        Some((body["thinking"]["budget_tokens"].as_u64()?, body["max_tokens"].as_u64()?))
+    };
+    assert_eq!(body(Some(2000), Some(3000)), Some((2000, 3000)));
+    assert_eq!(body(None, None), Some((4096, 4096 + 8192)));
+    assert_eq!(body(None, Some(3000)), Some((1500, 3000)));
+    assert_eq!(body(Some(200), None), None);
+    assert_eq!(body(Some(2000), Some(2000)), None);
+    assert_eq!(body(None, Some(1000)), None);
+    // It would go on with what is to be answered.
+    let said = vec![Message::text("user", "a"), Message::text("assistant", "b")];
+    let turn = Turn { prompt: Prompt::chat(said), ..Turn::default() };
+    assert!(matches!(remote.check(&turn), Err(ProviderError::Unsupported { .. })));
+}
+
 #[test]
 fn passing_failures_are_tried_again_and_others_are_not() {
     let stream = events(&[
@@ -235,9 +393,8 @@ fn passing_failures_are_tried_again_and_others_are_not() {
     let (url, requests, thread) = server(vec![denied]);
     let error = answer(&url, Dialect::OpenAi, hello()).unwrap_err();
     thread.join().unwrap();
-    assert!(
-        matches!(&error, ProviderError::Unauthorized { reason, .. } if reason == "no such key")
-    );
+    assert!(matches!(&error, ProviderError::Unauthorized { reason, .. }
+            if reason == "no\\u{7} such key"));
     assert_eq!(requests.iter().count(), 1);
 
     let later = failed(429, "retry-after: 3600\r\n", "");
@@ -309,8 +466,20 @@ fn what_cannot_be_said_is_refused() {
         let error = anthropic.generate(turn.clone()).err();
         assert!(matches!(error, Some(ProviderError::Unsupported { .. })), "{turn:?}");
     }
-    for url in ["ftp://a/v1", "nothing", "http://example.com/v1", "https://a/v1?key=1"] {
-        assert!(Remote::new(options(url, Dialect::OpenAi)).is_err(), "{url}");
+    for url in [
+        "ftp://a/v1",
+        "nothing",
+        "http://example.com/v1",
+        "https://a/v1?key=1",
+        "https://me:secret@example.com/v1",
+    ] {
+        let error = Remote::new(options(url, Dialect::OpenAi)).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
+    let many = Turn { samples: SAMPLES_MAX + 1, ..hello() };
+    assert!(matches!(plain.check(&many), Err(ProviderError::Invalid { .. })));
+    let breakers = Sampling { dry_breakers: Some(Vec::new()), ..Sampling::default() };
+    let turn = Turn { sampling: breakers, ..hello() };
+    assert!(matches!(plain.check(&turn), Err(ProviderError::Unsupported { .. })));
     assert!(!format!("{:?}", options(url, Dialect::OpenAi)).contains("sk-1"));
 }
