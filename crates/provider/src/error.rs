@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lucid_tokenizer::TokenId;
+
 /// A provider refuses a turn or cannot go on with it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProviderError {
@@ -105,5 +107,10 @@ impl ProviderError {
     /// A part of the turn that is not what it must be.
     pub fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid { field, reason: reason.into() }
+    }
+
+    pub(crate) fn unknown_token(field: &'static str, token: TokenId, vocab_size: usize) -> Self {
+        let reason = format!("there is no token {token}: the vocabulary has {vocab_size} tokens");
+        Self::invalid(field, reason)
     }
 }

@@ -21,6 +21,16 @@ pub trait Provider: Send + Sync {
     /// The turn is refused. What goes wrong later comes out of `Answers`.
     fn generate(&self, turn: Turn) -> Result<Answers, ProviderError>;
 
+    /// Whether `generate` would take a turn, as far as that is known without computing or sending
+    /// anything.
+    ///
+    /// # Errors
+    /// The turn is refused.
+    fn check(&self, turn: &Turn) -> Result<(), ProviderError> {
+        let _ = turn;
+        Ok(())
+    }
+
     /// The tokens of a turn's prompt, as `generate` would compute them.
     ///
     /// # Errors
@@ -115,6 +125,12 @@ pub trait Provider: Send + Sync {
     /// What it does at present.
     fn stats(&self) -> ProviderStats {
         ProviderStats::default()
+    }
+
+    /// What is wrong with it at present though it answers, in words: as when its folder cannot be
+    /// written to.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     /// That something cannot be done.

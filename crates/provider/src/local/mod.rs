@@ -15,6 +15,8 @@ mod shared;
 mod stops;
 mod tasks;
 mod template;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 mod voice;
 mod worker;
@@ -102,14 +104,12 @@ impl Local {
         let written = writer.write(turn)?;
         let vocab_size = self.card.vocab_size;
         if let Some(token) = written.tokens.iter().find(|&&token| token as usize >= vocab_size) {
-            let reason =
-                format!("there is no token {token}: the vocabulary has {vocab_size} tokens");
-            return Err(ProviderError::invalid("prompt", reason));
+            return Err(ProviderError::unknown_token("prompt", *token, vocab_size));
         }
         Ok(written)
     }
 
-    /// A turn as the engine sees it, without the teller.
+    /// A turn as the engine sees it, without its prompt, constraint and adapter.
     fn request(&self, turn: &Turn, written: &Written) -> Result<Request, ProviderError> {
         let (prompt_tokens, context) = (written.tokens.len(), self.card.context);
         if prompt_tokens >= context {
@@ -125,6 +125,7 @@ impl Local {
             let reason = format!("{alternatives}, expected at most {ALTERNATIVES_MAX}");
             return Err(ProviderError::invalid("log_probs.alternatives", reason));
         }
+        self.check_adapter(turn)?;
         let (sampling, tokenizer) = (&self.card.sampling, &self.shared.tokenizer);
         let vocab_size = self.card.vocab_size;
         Ok(Request {
@@ -138,7 +139,6 @@ impl Local {
                 prompt: wanted.prompt,
             }),
             samples,
-            adapter: self.adapter_of(turn)?,
             ..Request::default()
         })
     }
@@ -151,9 +151,7 @@ impl Local {
             return Err(ProviderError::invalid(field, reason));
         }
         if let Some(token) = turn.stop_tokens.iter().find(|&&it| it as usize >= vocab_size) {
-            let reason =
-                format!("there is no token {token}: the vocabulary has {vocab_size} tokens");
-            return Err(ProviderError::invalid(field, reason));
+            return Err(ProviderError::unknown_token(field, *token, vocab_size));
         }
         let mut tokens = turn.stop_tokens.clone();
         if !turn.ignore_end {
@@ -170,14 +168,17 @@ impl Local {
         written: &Written,
     ) -> Result<Option<Box<dyn Constraint>>, ProviderError> {
         let none = Tools::default();
-        let (tools, dialogue, begins) = match written.message {
-            Some(begins) => (&turn.tools, &self.language.format, begins),
+        let wants = |tools: &Tools| !tools.list.is_empty() && tools.choice != ToolChoice::None;
+        let (tools, dialogue, begins) = if let Some(begins) = written.message {
+            (&turn.tools, &self.language.format, begins)
+        } else if wants(&turn.tools) || must_call(&turn.tools) {
+            let reason = "tools are called in conversations, not in texts";
+            return Err(ProviderError::invalid("tools", reason));
+        } else {
             // Nothing in a text is a call or a reasoning.
-            None => (&none, &Format::default(), dialogue::Begins::Outside),
+            (&none, &Format::default(), dialogue::Begins::Outside)
         };
-        let calls = !tools.list.is_empty() && tools.choice != ToolChoice::None;
-        let must = matches!(tools.choice, ToolChoice::Required | ToolChoice::Named(_));
-        if turn.format == OutputFormat::Free && !calls && !must {
+        if turn.format == OutputFormat::Free && !wants(tools) && !must_call(tools) {
             return Ok(None);
         }
         let grammars = self.grammars.get_or_init(|| Grammars::new(&self.shared.tokenizer));
@@ -189,6 +190,10 @@ impl Local {
         let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
         if sent { Ok(()) } else { Err(self.shared.broken_error("its thread has ended")) }
     }
+}
+
+fn must_call(tools: &Tools) -> bool {
+    matches!(tools.choice, ToolChoice::Required | ToolChoice::Named(_))
 }
 
 impl Drop for Local {
@@ -228,12 +233,23 @@ impl Provider for Local {
         let reading = written.message.map(|begins| Reading { format, begins, tools });
         self.shared.enter()?;
         let (teller, answers) = answers();
-        let job = Job { request, begins, stops, stop_tokens: turn.stop_tokens, reading, teller };
-        if let Err(error) = self.send(Command::Answer(Box::new(job))) {
+        let stop_tokens = turn.stop_tokens;
+        let sent = self.send_with_adapter(turn.adapter.as_deref(), |adapter| {
+            let request = Request { adapter, ..request };
+            Command::Answer(Box::new(Job { request, begins, stops, stop_tokens, reading, teller }))
+        });
+        if let Err(error) = sent {
             self.shared.leave(None);
             return Err(error);
         }
         Ok(answers)
+    }
+
+    fn check(&self, turn: &Turn) -> Result<(), ProviderError> {
+        Stops::new(&turn.stops)?;
+        let written = self.write(turn)?;
+        self.request(turn, &written)?;
+        self.constraint(turn, &written).map(drop)
     }
 
     fn prompt_tokens(&self, turn: &Turn) -> Result<Vec<TokenId>, ProviderError> {
@@ -243,9 +259,7 @@ impl Provider for Local {
     fn decode(&self, tokens: &[TokenId]) -> Result<Vec<u8>, ProviderError> {
         let tokenizer = &self.shared.tokenizer;
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= tokenizer.len()) {
-            let reason =
-                format!("there is no token {token}: the vocabulary has {} tokens", tokenizer.len());
-            return Err(ProviderError::invalid("tokens", reason));
+            return Err(ProviderError::unknown_token("tokens", *token, tokenizer.len()));
         }
         Ok(tokenizer.decode(tokens, ShowSpecial::Yes))
     }
@@ -291,5 +305,9 @@ impl Provider for Local {
 
     fn stats(&self) -> ProviderStats {
         self.shared.stats()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.trouble()
     }
 }

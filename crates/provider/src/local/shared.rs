@@ -33,6 +33,8 @@ pub(super) struct Shared {
 struct State {
     stats: ProviderStats,
     broken: Option<String>,
+    /// Why nothing is kept on disk at present.
+    trouble: Option<String>,
     /// What a turn takes, as a running mean.
     turn: Duration,
 }
@@ -129,13 +131,19 @@ impl Shared {
         let (used, known) = (engine.kv_bytes() as u64, engine.published_bytes() as u64);
         let block_bytes = self.block_bytes.max(1);
         let disk = engine.disk_stats();
-        let stats = &mut self.state().stats;
+        let mut state = self.state();
+        state.trouble = disk.trouble;
+        let stats = &mut state.stats;
         stats.disk_bytes = disk.bytes;
         stats.disk_tokens = disk.read * KV_BLOCK_LEN as u64;
         stats.scheduler = scheduler.stats();
         stats.kv_blocks_known = (known / block_bytes) as usize;
         stats.kv_blocks_used = (used / block_bytes) as usize;
         stats.memory_bytes = used + known + engine.adapter_bytes() as u64;
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.state().trouble.clone()
     }
 
     pub(super) fn stats(&self) -> ProviderStats {

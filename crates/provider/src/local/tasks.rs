@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use lucid_checkpoint::AdapterFile;
 use lucid_engine::{AdapterId, AdapterInfo, ClientId, Purpose, Request};
@@ -13,7 +13,10 @@ use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
 use super::Local;
 use super::files::{in_full, unloadable};
 use super::worker::{Command, Outcome, Task};
-use crate::{Adapter, Embedding, EmbeddingKind, Embeddings, Prompt, ProviderError, Ranking, Turn};
+use crate::{
+    Adapter, Embedding, EmbeddingKind, Embeddings, Prompt, Provider as _, ProviderError, Ranking,
+    Turn,
+};
 
 /// The most texts of a call.
 const TEXTS_MAX: usize = 4096;
@@ -144,25 +147,24 @@ impl Local {
 
     pub(super) fn keep(&self, turn: &Turn) -> Result<usize, ProviderError> {
         if !self.card.capabilities.snapshot {
-            return Err(ProviderError::Unsupported {
-                provider: self.card.name.clone(),
-                what: "it keeps nothing on disk".to_owned(),
-            });
+            return Err(self.unsupported("it keeps nothing on disk"));
         }
         let tokens = self.write(turn)?.tokens;
         let kept = tokens.len() / KV_BLOCK_LEN * KV_BLOCK_LEN;
-        let adapter = self.adapter_of(turn)?;
         let request = Request {
             new_tokens_max: 0,
             scope: turn.scope.clone(),
-            adapter,
             ..self.task(tokens, Purpose::Answer, turn.client)?
         };
-        self.run(vec![request])?;
+        self.run(vec![request], turn.adapter.as_deref())?;
         let (reply, done) = channel();
         self.send(Command::Flush(reply))?;
-        self.heard(&done)?;
-        Ok(kept)
+        match self.heard(&done)? {
+            Some(trouble) => {
+                Err(self.unsupported(&format!("it can keep nothing at present: {trouble}")))
+            }
+            None => Ok(kept),
+        }
     }
 
     /// Computes prompts that are not answered; what comes of each.
@@ -177,7 +179,7 @@ impl Local {
             return Err(ProviderError::invalid("prompts", reason));
         }
         let requests = texts.into_iter().map(|text| self.task(text, purpose, client));
-        self.run(requests.collect::<Result<_, _>>()?)
+        self.run(requests.collect::<Result<_, _>>()?, None)
     }
 
     fn task(
@@ -198,13 +200,17 @@ impl Local {
 
     /// Runs requests that are not answered, and waits for all of them. Together they take one place
     /// in the queue.
-    fn run(&self, requests: Vec<Request>) -> Result<Vec<Vec<f32>>, ProviderError> {
+    fn run(
+        &self,
+        requests: Vec<Request>,
+        adapter: Option<&str>,
+    ) -> Result<Vec<Vec<f32>>, ProviderError> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
         self.shared.enter()?;
         let mut results = vec![Vec::new(); requests.len()];
-        let outcome = self.run_entered(requests, &mut results);
+        let outcome = self.run_entered(requests, adapter, &mut results);
         self.shared.leave(None);
         outcome.map(|()| results)
     }
@@ -212,12 +218,18 @@ impl Local {
     fn run_entered(
         &self,
         requests: Vec<Request>,
+        adapter: Option<&str>,
         results: &mut [Vec<f32>],
     ) -> Result<(), ProviderError> {
         let (reply, done) = channel();
+        // After an error nobody waits for the others.
+        let wanted = Arc::new(());
         for (index, request) in requests.into_iter().enumerate() {
-            let task = Task { request, index, reply: reply.clone() };
-            self.send(Command::Compute(Box::new(task)))?;
+            let (reply, wanted) = (reply.clone(), Arc::downgrade(&wanted));
+            self.send_with_adapter(adapter, |adapter| {
+                let request = Request { adapter, ..request };
+                Command::Compute(Box::new(Task { request, index, reply, wanted }))
+            })?;
         }
         drop(reply);
         for _ in 0..results.len() {
@@ -236,16 +248,23 @@ impl Local {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The adapter that a turn asks for.
-    pub(super) fn adapter_of(&self, turn: &Turn) -> Result<Option<AdapterId>, ProviderError> {
-        let Some(name) = &turn.adapter else { return Ok(None) };
+    /// Sends what uses the adapter of this name. One that is let go of meanwhile is let go of after
+    /// that: both are sent while the names are held.
+    pub(super) fn send_with_adapter(
+        &self,
+        name: Option<&str>,
+        command: impl FnOnce(Option<AdapterId>) -> Command,
+    ) -> Result<(), ProviderError> {
+        let Some(name) = name else { return self.send(command(None)) };
         let names = self.names();
-        if let Some(info) = names.get(name) {
-            return Ok(Some(info.id));
-        }
-        let loaded: Vec<String> = names.keys().map(|name| format!("`{name}`")).collect();
-        let loaded = if loaded.is_empty() { "none".to_owned() } else { loaded.join(", ") };
-        Err(ProviderError::UnknownAdapter { name: name.clone(), loaded })
+        let id = id_of(&names, name)?;
+        self.send(command(Some(id)))
+    }
+
+    /// Whether there is the adapter that a turn asks for.
+    pub(super) fn check_adapter(&self, turn: &Turn) -> Result<(), ProviderError> {
+        let Some(name) = &turn.adapter else { return Ok(()) };
+        id_of(&self.names(), name).map(drop)
     }
 
     pub(super) fn take_adapter(
@@ -261,15 +280,16 @@ impl Local {
         self.send(Command::LoadAdapter { file: Box::new(file), scale, reply })?;
         let info: AdapterInfo =
             self.heard(&done)?.map_err(|error| unloadable(what(), in_full(&error)))?;
-        let before = self.names().insert(name.to_owned(), info);
-        if let Some(before) = before {
+        let mut names = self.names();
+        if let Some(before) = names.insert(name.to_owned(), info) {
             self.send(Command::DropAdapter(before.id))?;
         }
         Ok(told(name, &info))
     }
 
     pub(super) fn let_go(&self, name: &str) -> Result<bool, ProviderError> {
-        let Some(info) = self.names().remove(name) else { return Ok(false) };
+        let mut names = self.names();
+        let Some(info) = names.remove(name) else { return Ok(false) };
         self.send(Command::DropAdapter(info.id))?;
         Ok(true)
     }
@@ -277,6 +297,15 @@ impl Local {
     pub(super) fn loaded_adapters(&self) -> Vec<Adapter> {
         self.names().iter().map(|(name, info)| told(name, info)).collect()
     }
+}
+
+fn id_of(names: &Names, name: &str) -> Result<AdapterId, ProviderError> {
+    if let Some(info) = names.get(name) {
+        return Ok(info.id);
+    }
+    let loaded: Vec<String> = names.keys().map(|name| format!("`{name}`")).collect();
+    let loaded = if loaded.is_empty() { "none".to_owned() } else { loaded.join(", ") };
+    Err(ProviderError::UnknownAdapter { name: name.to_owned(), loaded })
 }
 
 fn told(name: &str, info: &AdapterInfo) -> Adapter {

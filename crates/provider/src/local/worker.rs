@@ -2,10 +2,12 @@
 //! it. It sleeps while there is nothing to do.
 //!
 //! A turn that nobody listens to is cancelled. A pass that fails or panics ends the turns that run;
-//! after a panic the engine is not trusted any more, and every turn is told so.
+//! after a panic the engine is not trusted any more, and every turn is told so. A panic while a
+//! turn is taken in, as by its constraint, ends that turn alone: nothing was queued by then.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Instant;
 
@@ -39,8 +41,8 @@ pub(super) enum Command {
     },
     /// Let go of an adapter.
     DropAdapter(AdapterId),
-    /// Say when all that is published is on disk.
-    Flush(Sender<()>),
+    /// Say when all that is published is on disk, or why it is not.
+    Flush(Sender<Option<String>>),
     /// Forget what is known of prompts.
     Forget,
 }
@@ -51,6 +53,8 @@ pub(super) struct Task {
     /// By which number whoever waits knows it.
     pub(super) index: usize,
     pub(super) reply: Sender<Outcome>,
+    /// Held by whoever waits.
+    pub(super) wanted: Weak<()>,
 }
 
 /// What came of a task.
@@ -64,6 +68,7 @@ pub(super) struct Outcome {
 struct Pending {
     index: usize,
     reply: Sender<Outcome>,
+    wanted: Weak<()>,
     values: Vec<f32>,
 }
 
@@ -165,24 +170,38 @@ impl Worker<'_> {
                 let _ = self.scheduler.engine_mut().drop_adapter(id);
             }
             Command::Flush(reply) => {
-                self.scheduler.engine_mut().flush_disk();
-                let _ = reply.send(());
+                let engine = self.scheduler.engine_mut();
+                engine.flush_disk();
+                let _ = reply.send(engine.disk_stats().trouble);
             }
             Command::Forget => self.scheduler.forget_published(),
         }
     }
 
     fn compute(&mut self, task: Task) {
-        let Task { request, index, reply } = task;
-        let pending = Pending { index, reply, values: Vec::new() };
+        let Task { request, index, reply, wanted } = task;
+        if wanted.strong_count() == 0 {
+            return;
+        }
+        let pending = Pending { index, reply, wanted, values: Vec::new() };
         if let Some(error) = self.shared.broken() {
             return pending.end(Err(error));
         }
-        match self.scheduler.submit(request) {
+        match self.submit(request) {
             Ok(id) => {
                 self.tasks.insert(id, pending);
             }
-            Err(error) => pending.end(Err(self.shared.error_of(&error))),
+            Err(error) => pending.end(Err(error)),
+        }
+    }
+
+    fn submit(&mut self, request: Request) -> Result<RequestId, ProviderError> {
+        match catch_unwind(AssertUnwindSafe(|| self.scheduler.submit(request))) {
+            Ok(submitted) => submitted.map_err(|error| self.shared.error_of(&error)),
+            Err(panic) => {
+                let reason = format!("the turn cannot be taken in: {}", panic_text(&*panic));
+                Err(self.shared.broken_error(&reason))
+            }
         }
     }
 
@@ -194,10 +213,10 @@ impl Worker<'_> {
         }
         let (samples, seed) = (request.samples, request.sampler.seed);
         let prompt_tokens = request.prompt.len();
-        let id = match self.scheduler.submit(request) {
+        let id = match self.submit(request) {
             Ok(id) => id,
             Err(error) => {
-                teller.tell(Err(self.shared.error_of(&error)));
+                teller.tell(Err(error));
                 return self.shared.leave(None);
             }
         };
@@ -218,6 +237,12 @@ impl Worker<'_> {
             |(id, live): (&RequestId, &Live<'_>)| live.teller.is_deserted().then_some(*id);
         for id in self.live.iter().filter_map(deserted).collect::<Vec<_>>() {
             self.end(id);
+        }
+        let unwanted =
+            |(id, task): (&RequestId, &Pending)| (task.wanted.strong_count() == 0).then_some(*id);
+        for id in self.tasks.iter().filter_map(unwanted).collect::<Vec<_>>() {
+            self.scheduler.cancel(id);
+            self.tasks.remove(&id);
         }
         match catch_unwind(AssertUnwindSafe(|| self.scheduler.step())) {
             Ok(Ok(events)) => {

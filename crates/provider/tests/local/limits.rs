@@ -1,7 +1,8 @@
 //! What is refused, and by which name.
 
 use lucid_provider::{
-    LogProbs, Prompt, Provider as _, ProviderError, SAMPLES_MAX, Sampling, Stop, Turn,
+    LogProbs, Prompt, Provider as _, ProviderError, SAMPLES_MAX, Sampling, Stop, Tool, ToolChoice,
+    Turn,
 };
 
 use crate::fixture::{answer, greedy, options, text, tiny, tiny_with};
@@ -12,6 +13,7 @@ fn what_is_wrong_is_named() {
     let check = |change: fn(&mut Turn), expected: &str| {
         let mut turn = text("ab", 2, greedy());
         change(&mut turn);
+        assert!(local.check(&turn).is_err());
         let error = local.generate(turn).unwrap_err();
         assert!(matches!(error, ProviderError::Invalid { .. }), "{error:?}");
         assert!(error.to_string().starts_with(expected), "{error} is not {expected}");
@@ -29,6 +31,8 @@ fn what_is_wrong_is_named() {
     check(|it| it.sampling.logit_bias = vec![(260, 1.0)], "sampling.logit_bias: there is no");
     check(|it| it.sampling.logit_bias = vec![(2, f32::INFINITY)], "sampling.logit_bias: inf");
     check(|it| it.sampling.logit_bias = vec![(2, 0.0); 4097], "sampling.logit_bias: 4097 tokens");
+    check(|it| it.tools.choice = ToolChoice::Required, "tools: tools are called in conversations");
+    check(|it| it.tools.list = vec![Tool::default()], "tools: tools are called in conversations");
     check(
         |it| it.log_probs = Some(LogProbs { alternatives: 21, prompt: false }),
         "log_probs.alternatives: 21",

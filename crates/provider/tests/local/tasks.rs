@@ -87,6 +87,22 @@ fn what_is_kept_outlives_the_model() {
     assert!(tiny().snapshot(&turn).is_err());
 }
 
+#[test]
+fn what_cannot_be_kept_is_said() {
+    let name = format!("lucid-provider-gone-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let disk = DiskOptions { folder: folder.0.join("kv"), bytes_max: 1 << 30, key: [7; 32] };
+    let local = tiny_with(|tiny| tiny, &LocalOptions { disk: Some(disk), ..options() });
+    assert_eq!(local.trouble(), None);
+    // A file stands where the folder was.
+    std::fs::remove_dir_all(folder.0.join("kv")).unwrap();
+    std::fs::write(folder.0.join("kv"), "").unwrap();
+    let turn = text(&"ab".repeat(100), 3, greedy());
+    let error = local.snapshot(&turn).unwrap_err().to_string();
+    assert!(error.contains("it can keep nothing at present"), "{error}");
+    assert!(local.trouble().is_some_and(|trouble| error.contains(&trouble)));
+}
+
 fn draft_of(tiny: &Tiny) -> Checkpoint {
     Checkpoint::from_gguf_bytes(Path::new("draft.gguf"), Bytes::from(tiny.bytes())).unwrap()
 }
