@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::{Matcher, ParserFactory};
@@ -18,6 +19,9 @@ const ENTRIES_MAX: usize = 64;
 
 /// Nested definitions are compiled by recursion. Pages that are not touched cost nothing.
 const STACK_BYTES: usize = 256 << 20;
+
+/// When there may be a thread again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a grammar is compiled from.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +52,14 @@ impl Cache {
         if key.len() > 4 * FORMAT_BYTES_MAX {
             return Err(refused("it is too large; shorten it"));
         }
-        self.entry(key).get_or_init(|| compile(source, factory)).clone()
+        let entry = self.entry(key);
+        let outcome = entry.get_or_init(|| compile(source, factory)).clone();
+        // What was no fault of the grammar's is not remembered of it.
+        if matches!(outcome, Err(ProviderError::Busy { .. })) {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.retain(|(_, known)| !Arc::ptr_eq(known, &entry));
+        }
+        outcome
     }
 
     fn entry(&self, key: String) -> Arc<OnceLock<Outcome>> {
@@ -88,7 +99,8 @@ fn compile(source: Source, factory: &ParserFactory) -> Outcome {
     match outcome {
         Ok(Ok(Ok(outcome))) => outcome,
         Ok(_) => Err(refused("it cannot be compiled; simplify it")),
-        Err(error) => Err(refused(&format!("no thread to compile it: {error}"))),
+        // There is no thread to compile it.
+        Err(_) => Err(ProviderError::Busy { retry_after: RETRY_AFTER }),
     }
 }
 

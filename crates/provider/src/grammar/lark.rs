@@ -66,7 +66,8 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-fn bounded(text: &str) -> Result<&str, ProviderError> {
+/// Text that is not too long to be read.
+pub(super) fn bounded(text: &str) -> Result<&str, ProviderError> {
     if text.len() > FORMAT_BYTES_MAX {
         let (found, most) = (text.len(), FORMAT_BYTES_MAX);
         return Err(refused(&format!("it has {found} bytes, and at most {most} are taken")));

@@ -8,15 +8,7 @@ pub(super) const FUNCTION: Syntax = Syntax {
     opener: "<tool_call>",
     lead: "\n",
     count: Count::One,
-    item: Item::Tagged(Tagged {
-        before_name: "<function=",
-        after_name: ">\n",
-        before_key: "<parameter=",
-        before_value: ">\n",
-        before_text: ">\n",
-        after_value: "\n</parameter>\n",
-        after: "</function>",
-    }),
+    item: function(">\n", "\n</parameter>\n"),
     closer: "\n</tool_call>",
     bare: Bare::Never,
 };
@@ -27,15 +19,7 @@ pub(super) const SEED: Syntax = Syntax {
     opener: "<seed:tool_call>",
     lead: "\n",
     count: Count::One,
-    item: Item::Tagged(Tagged {
-        before_name: "<function=",
-        after_name: ">\n",
-        before_key: "<parameter=",
-        before_value: ">",
-        before_text: ">",
-        after_value: "</parameter>\n",
-        after: "</function>",
-    }),
+    item: function(">", "</parameter>\n"),
     closer: "\n</seed:tool_call>",
     bare: Bare::Never,
 };
@@ -58,3 +42,17 @@ pub(super) const MINIMAX: Syntax = Syntax {
     closer: "\n</minimax:tool_call>",
     bare: Bare::Never,
 };
+
+/// A call with tags for the function and its parameters; families differ in what stands around
+/// values.
+const fn function(before_value: &'static str, after_value: &'static str) -> Item {
+    Item::Tagged(Tagged {
+        before_name: "<function=",
+        after_name: ">\n",
+        before_key: "<parameter=",
+        before_value,
+        before_text: before_value,
+        after_value,
+        after: "</function>",
+    })
+}

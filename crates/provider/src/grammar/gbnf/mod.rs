@@ -8,8 +8,7 @@
 mod emit;
 mod read;
 
-use super::FORMAT_BYTES_MAX;
-use super::refused;
+use super::{lark, refused};
 use crate::ProviderError;
 
 /// A grammar: its rules, the first to be used being `root`.
@@ -57,10 +56,7 @@ enum Inside {
 /// # Errors
 /// `Grammar` with line and column.
 pub(super) fn to_lark(text: &str) -> Result<String, ProviderError> {
-    if text.len() > FORMAT_BYTES_MAX {
-        return Err(refused(&format!("the grammar has more than {FORMAT_BYTES_MAX} bytes")));
-    }
-    let grammar = read::grammar(text)?;
+    let grammar = read::grammar(lark::bounded(text)?)?;
     let nullable = grammar.nullable();
     grammar.refuse_left_recursion(&nullable)?;
     Ok(emit::lark(&grammar, &nullable))
