@@ -111,82 +111,68 @@ pub(crate) enum SimdChoice {
     Avx512,
 }
 
-/// llama.cpp's: a line, a speaker, a quotation, an emphasis.
-const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
-
-/// How the next token is chosen. Stages run in the order in which they stand here.
+/// How the next token is chosen. Stages run in the order in which they stand here. What is not
+/// given is as the engine has it, which is what `--help` says, or as a remote API has it.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Sampling (in this order; --temp 0 is greedy)")]
 pub(crate) struct SamplingArgs {
     /// Add BIAS to the logit of a token; may be given more than once
     #[arg(long, value_name = "ID=BIAS", allow_hyphen_values = true)]
     pub(crate) logit_bias: Vec<String>,
-    /// Divide the logits of seen tokens; 1 is off
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub(crate) repeat_penalty: f32,
-    /// Subtract for each time a token was seen; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_hyphen_values = true)]
-    pub(crate) frequency_penalty: f32,
-    /// Subtract once for a token that was seen; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_hyphen_values = true)]
-    pub(crate) presence_penalty: f32,
-    /// How many last tokens the penalties look at
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    pub(crate) repeat_last_n: usize,
-    /// DRY: penalty for continuing a repetition; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    pub(crate) dry_multiplier: f32,
-    /// DRY: growth of the penalty per repeated token
-    #[arg(long, default_value_t = 1.75, value_name = "X")]
-    pub(crate) dry_base: f32,
-    /// DRY: repetitions up to this length are free
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub(crate) dry_allowed_length: usize,
+    /// Divide the logits of seen tokens; 1 is off [default: 1]
+    #[arg(long, value_name = "X")]
+    pub(crate) repeat_penalty: Option<f32>,
+    /// Subtract for each time a token was seen; 0 is off [default: 0]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// Subtract once for a token that was seen; 0 is off [default: 0]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// How many last tokens the penalties look at [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) repeat_last_n: Option<usize>,
+    /// DRY: penalty for continuing a repetition; 0 is off [default: 0]
+    #[arg(long, value_name = "X")]
+    pub(crate) dry_multiplier: Option<f32>,
+    /// DRY: growth of the penalty per repeated token [default: 1.75]
+    #[arg(long, value_name = "X")]
+    pub(crate) dry_base: Option<f32>,
+    /// DRY: repetitions up to this length are free [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) dry_allowed_length: Option<usize>,
     /// DRY: text across which nothing counts as repeated; may be given more than once
-    #[arg(long, value_name = "TEXT", default_values = DRY_BREAKERS, hide_default_value = true)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) dry_breaker: Vec<String>,
-    /// Keep logits within N standard deviations of the best; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "N")]
-    pub(crate) top_n_sigma: f32,
-    /// Keep the K most probable tokens; 0 is off
-    #[arg(long, default_value_t = 40, value_name = "K")]
-    pub(crate) top_k: usize,
-    /// Locally typical sampling, mass to keep; 1 is off
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub(crate) typical: f32,
-    /// Nucleus sampling, mass to keep; 1 is off
-    #[arg(long, default_value_t = 0.95, value_name = "P")]
-    pub(crate) top_p: f32,
-    /// Keep tokens at least this fraction as probable as the best; 0 is off
-    #[arg(long, default_value_t = 0.05, value_name = "P")]
-    pub(crate) min_p: f32,
-    /// XTC: how often top choices are excluded; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub(crate) xtc_probability: f32,
-    /// XTC: what counts as a top choice
-    #[arg(long, default_value_t = 0.1, value_name = "P")]
-    pub(crate) xtc_threshold: f32,
-    /// Temperature
-    #[arg(long, default_value_t = 0.8, value_name = "T")]
-    pub(crate) temp: f32,
-    /// Let the temperature follow the entropy, by up to this much; 0 is off
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    pub(crate) dynatemp_range: f32,
+    /// Keep logits within N standard deviations of the best; 0 is off [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) top_n_sigma: Option<f32>,
+    /// Keep the K most probable tokens; 0 is off [default: 40]
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Locally typical sampling, mass to keep; 1 is off [default: 1]
+    #[arg(long, value_name = "P")]
+    pub(crate) typical: Option<f32>,
+    /// Nucleus sampling, mass to keep; 1 is off [default: 0.95]
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Keep tokens at least this fraction as probable as the best; 0 is off [default: 0.05]
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// XTC: how often top choices are excluded; 0 is off [default: 0]
+    #[arg(long, value_name = "P")]
+    pub(crate) xtc_probability: Option<f32>,
+    /// XTC: what counts as a top choice [default: 0.1]
+    #[arg(long, value_name = "P")]
+    pub(crate) xtc_threshold: Option<f32>,
+    /// Temperature [default: 0.8]
+    #[arg(long, value_name = "T")]
+    pub(crate) temp: Option<f32>,
+    /// Let the temperature follow the entropy, by up to this much; 0 is off [default: 0]
+    #[arg(long, value_name = "X")]
+    pub(crate) dynatemp_range: Option<f32>,
     /// Same seed, same text [default: a new one each time]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-}
-
-impl SamplingArgs {
-    /// The flags as they are where none is given.
-    pub(crate) fn usual() -> Self {
-        #[derive(Parser)]
-        struct Bare {
-            #[command(flatten)]
-            sampling: SamplingArgs,
-        }
-        Bare::parse_from(["lucid"]).sampling
-    }
 }
 
 /// What an answer must conform to.
@@ -242,7 +228,9 @@ pub(crate) struct RunArgs {
     /// Ask a model behind a remote API: openai, anthropic, an address, or a name of your own; MODEL
     /// is its name there
     #[arg(long, value_name = "NAME|URL",
-          conflicts_with_all = ["ctx", "kv", "raw", "lora", "draft", "keep", "threads"])]
+          conflicts_with_all = ["ctx", "kv", "raw", "lora", "draft", "keep", "threads",
+                                "tokenizer", "simd", "pack", "no_pack", "cache_packed",
+                                "no_speculation"])]
     pub(crate) provider: Option<String>,
     /// Let the model think before it answers, where its template can say so
     #[arg(long, conflicts_with = "no_think")]

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use lucid_engine::sampler::SamplerConfig;
 use lucid_provider::{
-    Delta, Provider, ProviderError, Sampling, Spoken, Stop as Ended, Turn, Usage, Waited,
+    Delta, OutputFormat, Provider, ProviderError, Sampling, Spoken, Stop as Ended, Turn, Usage,
+    Waited,
 };
 use lucid_tensor::TokenId;
 
@@ -21,12 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The model said so, or a stop text came.
+    /// The model said so.
     End,
+    /// A stop text came.
+    Text,
     /// As many tokens as were asked for.
     Limit,
     /// The context is full.
     Context,
+    /// A remote API held it back.
+    Refused,
     /// Ctrl-C.
     Interrupted,
 }
@@ -35,9 +41,10 @@ impl Stop {
     /// The word that `--json` prints.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::End => "end",
+            Self::End | Self::Text => "end",
             Self::Limit => "limit",
             Self::Context => "context",
+            Self::Refused => "refused",
             Self::Interrupted => "interrupted",
         }
     }
@@ -54,14 +61,29 @@ pub(crate) struct Outcome {
     pub(crate) answer_time: Duration,
     /// Tokens of prompt and answer together.
     pub(crate) held: usize,
+    /// What a remote API charges, in US dollars, where that is known.
+    pub(crate) cost_usd: Option<f64>,
 }
 
 impl Outcome {
+    /// Why the answer is not what was asked for, where that is so: it was held back, or its format
+    /// was not kept to up to the end.
+    pub(crate) fn lacking(&self, format: &OutputFormat) -> Option<&'static str> {
+        match self.stop {
+            Stop::Refused => Some("the API held the answer back, or a part of it"),
+            Stop::Limit | Stop::Context | Stop::Text if *format != OutputFormat::Free => {
+                Some("the answer was cut: it is not whole, and not what its format demands")
+            }
+            _ => None,
+        }
+    }
+
     /// One line for a person.
     pub(crate) fn summary(&self) -> String {
         let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        let cost = self.cost_usd.map_or_else(String::new, |cost| format!("; cost {cost:.6} USD"));
         format!(
-            "prompt {} tokens, {:.1} tok/s; answer {} tokens, {:.1} tok/s",
+            "prompt {} tokens, {:.1} tok/s; answer {} tokens, {:.1} tok/s{cost}",
             self.prompt_tokens,
             rate(self.prompt_tokens, self.prompt_time),
             self.answer_tokens,
@@ -70,59 +92,49 @@ impl Outcome {
     }
 }
 
-/// The sampling that the flags describe. Without `--seed` it is a new one each time.
+/// The sampling that the flags describe, for a model on this machine: what is not given is as the
+/// engine has it, whatever the model's makers recommend. Without `--seed` it is new each time.
 pub(crate) fn sampling(args: &SamplingArgs) -> Result<Sampling> {
+    let (given, usual) = (sampling_given(args)?, SamplerConfig::default());
+    let penalties = usual.penalties;
     Ok(Sampling {
-        temperature: Some(args.temp),
-        top_k: Some(args.top_k),
-        top_p: Some(args.top_p),
-        min_p: Some(args.min_p),
-        typical_p: Some(args.typical),
-        top_n_sigma: Some(args.top_n_sigma),
-        repeat_penalty: Some(args.repeat_penalty),
-        frequency_penalty: Some(args.frequency_penalty),
-        presence_penalty: Some(args.presence_penalty),
-        penalty_last_n: Some(args.repeat_last_n),
-        dry_multiplier: Some(args.dry_multiplier),
-        dry_base: Some(args.dry_base),
-        dry_allowed_length: Some(args.dry_allowed_length),
-        dry_last_n: None,
-        dry_breakers: Some(args.dry_breaker.clone()),
-        xtc_probability: Some(args.xtc_probability),
-        xtc_threshold: Some(args.xtc_threshold),
-        dynamic_temperature_range: Some(args.dynatemp_range),
-        logit_bias: args.logit_bias.iter().map(|text| bias(text)).collect::<Result<_>>()?,
-        seed: Some(args.seed.unwrap_or_else(fresh_seed)),
+        temperature: given.temperature.or(Some(usual.temperature)),
+        top_k: given.top_k.or(Some(usual.top_k)),
+        top_p: given.top_p.or(Some(usual.top_p)),
+        min_p: given.min_p.or(Some(usual.min_p)),
+        typical_p: given.typical_p.or(Some(usual.typical_p)),
+        repeat_penalty: given.repeat_penalty.or(Some(penalties.repeat)),
+        penalty_last_n: given.penalty_last_n.or(Some(penalties.last_n.unwrap_or(usize::MAX))),
+        xtc_probability: given.xtc_probability.or(Some(usual.xtc.probability)),
+        xtc_threshold: given.xtc_threshold.or(Some(usual.xtc.threshold)),
+        seed: given.seed.or_else(|| Some(fresh_seed())),
+        ..given
     })
 }
 
-/// The same for a remote model: only what differs from the flags' defaults, which are those of
-/// models on this machine.
+/// What the flags say and no more, for a remote model: the rest is as its API has it.
 pub(crate) fn sampling_given(args: &SamplingArgs) -> Result<Sampling> {
-    fn given<T: PartialEq>(set: Option<T>, usual: Option<T>) -> Option<T> {
-        set.filter(|value| usual.is_none_or(|usual| usual != *value))
-    }
-    let (set, usual) = (sampling(args)?, sampling(&SamplingArgs::usual())?);
     Ok(Sampling {
-        temperature: given(set.temperature, usual.temperature),
-        top_k: given(set.top_k, usual.top_k),
-        top_p: given(set.top_p, usual.top_p),
-        min_p: given(set.min_p, usual.min_p),
-        typical_p: given(set.typical_p, usual.typical_p),
-        top_n_sigma: given(set.top_n_sigma, usual.top_n_sigma),
-        repeat_penalty: given(set.repeat_penalty, usual.repeat_penalty),
-        frequency_penalty: given(set.frequency_penalty, usual.frequency_penalty),
-        presence_penalty: given(set.presence_penalty, usual.presence_penalty),
-        penalty_last_n: given(set.penalty_last_n, usual.penalty_last_n),
-        dry_multiplier: given(set.dry_multiplier, usual.dry_multiplier),
-        xtc_probability: given(set.xtc_probability, usual.xtc_probability),
-        dynamic_temperature_range: given(
-            set.dynamic_temperature_range,
-            usual.dynamic_temperature_range,
-        ),
-        logit_bias: set.logit_bias,
+        temperature: args.temp,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        typical_p: args.typical,
+        top_n_sigma: args.top_n_sigma,
+        repeat_penalty: args.repeat_penalty,
+        frequency_penalty: args.frequency_penalty,
+        presence_penalty: args.presence_penalty,
+        penalty_last_n: args.repeat_last_n,
+        dry_multiplier: args.dry_multiplier,
+        dry_base: args.dry_base,
+        dry_allowed_length: args.dry_allowed_length,
+        dry_last_n: None,
+        dry_breakers: (!args.dry_breaker.is_empty()).then(|| args.dry_breaker.clone()),
+        xtc_probability: args.xtc_probability,
+        xtc_threshold: args.xtc_threshold,
+        dynamic_temperature_range: args.dynatemp_range,
+        logit_bias: args.logit_bias.iter().map(|text| bias(text)).collect::<Result<_>>()?,
         seed: args.seed,
-        ..Sampling::default()
     })
 }
 
@@ -219,15 +231,18 @@ impl Asked<'_> {
         let over = Instant::now();
         let first = *first.get_or_insert(over);
         self.clear_progress();
-        let computed = usage.map_or(prompt_tokens, |it| it.prompt_tokens - it.cached_tokens);
+        let cached = usage.map_or(0, |it| it.cached_tokens);
+        // A remote API tells at the end only.
+        let prompt_tokens = usage.map_or(prompt_tokens, |it| it.prompt_tokens);
         let answer_tokens = usage.map_or(answer_tokens, |it| it.new_tokens);
         Ok(Outcome {
             stop,
-            prompt_tokens: computed,
+            prompt_tokens: prompt_tokens.saturating_sub(cached),
             prompt_time: first - self.started,
             answer_tokens,
             answer_time: over - first,
-            held: prompt_tokens + answer_tokens,
+            held: prompt_tokens.saturating_add(answer_tokens),
+            cost_usd: usage.and_then(|it| it.cost_usd),
         })
     }
 
@@ -256,7 +271,9 @@ impl Asked<'_> {
 
 fn ended(stop: &Ended) -> Stop {
     match stop {
-        Ended::End | Ended::Text(_) | Ended::ToolCalls | Ended::Refused => Stop::End,
+        Ended::End | Ended::ToolCalls => Stop::End,
+        Ended::Text(_) => Stop::Text,
+        Ended::Refused => Stop::Refused,
         Ended::Length => Stop::Limit,
         Ended::ContextFull => Stop::Context,
         Ended::Cancelled => Stop::Interrupted,

@@ -285,7 +285,10 @@ impl<'a> Dialogue<'a> {
                      larger)"
                 )))?;
             }
-            Stop::End => {}
+            Stop::End | Stop::Text | Stop::Refused => {}
+        }
+        if let Some(why) = outcome.lacking(&self.turn.format) {
+            output::error(why);
         }
         if self.args.stats {
             output::note(outcome.summary());
@@ -301,8 +304,8 @@ impl<'a> Dialogue<'a> {
         let (name, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let value = value.trim();
         let turn = &mut self.turn;
+        let before = (turn.sampling.clone(), turn.new_tokens_max);
         let sampling = &mut turn.sampling;
-        let before = sampling.clone();
         let parsed = match name {
             "temp" => value.parse().map(|value| sampling.temperature = Some(value)).is_ok(),
             "top-k" => value.parse().map(|value| sampling.top_k = Some(value)).is_ok(),
@@ -319,13 +322,16 @@ impl<'a> Dialogue<'a> {
             output::error(format_args!("/set {name} needs a number, for example `/set {name} 1`"));
             return Ok(());
         }
-        // Asked for nothing, so that what cannot be is said now.
-        let probe =
-            Turn { prompt: Prompt::text("x"), new_tokens_max: Some(0), ..self.turn.clone() };
-        match self.model.generate(probe) {
-            Ok(_) => output::line(self.paint.dim(format!("({name} is {value})"))),
+        // What cannot be is said now, and not with the next answer.
+        let prompt = if self.has_template {
+            Prompt::chat(vec![Message::text("user", "x")])
+        } else {
+            Prompt::text("x")
+        };
+        match self.model.check(&Turn { prompt, ..self.turn.clone() }) {
+            Ok(()) => output::line(self.paint.dim(format!("({name} is {value})"))),
             Err(error) => {
-                self.turn.sampling = before;
+                (self.turn.sampling, self.turn.new_tokens_max) = before;
                 Err(error.into())
             }
         }

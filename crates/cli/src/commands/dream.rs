@@ -51,7 +51,7 @@ pub(crate) fn run(args: &DreamArgs, environment: &Environment) -> Result<i32> {
                 aside,
                 format_args!("(cut: the context of {context} tokens is full; --ctx)"),
             ),
-            Stop::End => {}
+            Stop::End | Stop::Text | Stop::Refused => {}
         }
         // Each document has random numbers of its own, which the first seed decides.
         turn.sampling.seed = turn.sampling.seed.map(|seed| seed.wrapping_add(1));

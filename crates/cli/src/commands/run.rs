@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use lucid_provider::local::{DiskOptions, LocalOptions, TemplateUse};
 use lucid_provider::{Effort, Message, OutputFormat, Prompt, Provider, Turn};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::chat::{self, Dialogue, LineEditor};
 use super::serve_disk;
 use crate::args::{FormatArgs, RunArgs};
 use crate::env::Environment;
-use crate::generate::{self, Said, Stop};
+use crate::generate::{self, Outcome, Said, Stop};
 use crate::style::Paint;
 use crate::{input, interrupt, load, output, providers, style};
 
@@ -154,7 +154,9 @@ fn once(
         messages.push(Message::text("user", prompt));
         Prompt::chat(messages)
     };
-    let asked = generate::ask(model, Turn { prompt: prompt_of_turn, ..turn(args)? })?;
+    let turn = Turn { prompt: prompt_of_turn, ..turn(args)? };
+    let format = turn.format.clone();
+    let asked = generate::ask(model, turn)?;
     if raw && !args.json {
         output::show(&style::harmless(prompt))?;
     }
@@ -177,18 +179,7 @@ fn once(
     let outcome = answered?;
     ended?;
     if args.json {
-        let mut value = json!({
-            "text": answer,
-            "stop": outcome.stop.word(),
-            "prompt_tokens": outcome.prompt_tokens,
-            "answer_tokens": outcome.answer_tokens,
-            "prompt_seconds": outcome.prompt_time.as_secs_f64(),
-            "answer_seconds": outcome.answer_time.as_secs_f64(),
-        });
-        if !reasoning.is_empty() {
-            value["reasoning"] = json!(reasoning);
-        }
-        output::json(&value)?;
+        output::json(&told(&answer, &reasoning, &outcome))?;
     }
     if args.stats {
         output::note(outcome.summary());
@@ -199,6 +190,31 @@ fn once(
             "the context of {context} tokens is full; --ctx makes it larger"
         ));
     }
-    let interrupted = outcome.stop == Stop::Interrupted;
-    Ok(if interrupted { interrupt::EXIT_INTERRUPTED } else { 0 })
+    if outcome.stop == Stop::Interrupted {
+        return Ok(interrupt::EXIT_INTERRUPTED);
+    }
+    if let Some(why) = outcome.lacking(&format) {
+        output::error(why);
+        return Ok(1);
+    }
+    Ok(0)
+}
+
+/// An answer for `--json`.
+fn told(answer: &str, reasoning: &str, outcome: &Outcome) -> Value {
+    let mut value = json!({
+        "text": answer,
+        "stop": outcome.stop.word(),
+        "prompt_tokens": outcome.prompt_tokens,
+        "answer_tokens": outcome.answer_tokens,
+        "prompt_seconds": outcome.prompt_time.as_secs_f64(),
+        "answer_seconds": outcome.answer_time.as_secs_f64(),
+    });
+    if !reasoning.is_empty() {
+        value["reasoning"] = json!(reasoning);
+    }
+    if let Some(cost) = outcome.cost_usd {
+        value["cost_usd"] = json!(cost);
+    }
+    value
 }

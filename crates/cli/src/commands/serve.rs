@@ -12,7 +12,7 @@ use lucid_engine::DiskOptions;
 use lucid_hub::HubConfig;
 use lucid_provider::Provider;
 use lucid_provider::local::LocalOptions;
-use lucid_provider::remote::{Remote, RemoteOptions};
+use lucid_provider::remote::Remote;
 use lucid_server::{Access, Catalog, Entry, LoadError, Log, Options, Server, TlsFiles};
 use lucid_sys::Memory;
 
@@ -96,7 +96,7 @@ struct Models {
     /// What guesses for the first model.
     draft: Option<Checkpoint>,
     /// Models behind remote APIs, if they are served.
-    remote: Vec<RemoteOptions>,
+    remote: Vec<Arc<Remote>>,
     args: ServeArgs,
 }
 
@@ -127,6 +127,8 @@ impl Models {
         let draft = args.load.draft.as_ref().map(|draft| load::checkpoint(environment, draft));
         let draft = draft.transpose()?;
         let remote = if args.load.remote { providers::listed(environment)? } else { Vec::new() };
+        let remote = remote.into_iter().map(|options| Ok(Arc::new(Remote::new(options)?)));
+        let remote = remote.collect::<Result<_>>()?;
         let models = Self { named, hub, disk, draft, remote, args: args.clone() };
         if models.list().is_empty() {
             bail!("no model is on this machine: name a file, or `lucid pull ORG/REPO` first");
@@ -207,11 +209,11 @@ impl Catalog for Models {
             }
         }));
         entries.extend(self.remote.iter().map(|remote| Entry {
-            name: remote.name.clone(),
+            name: remote.card().name.clone(),
             bytes: 0,
             memory_bytes: 0,
             modified: None,
-            source: remote.url.clone(),
+            source: remote.origin(),
         }));
         entries
     }
@@ -240,9 +242,8 @@ impl Catalog for Models {
 
     fn load(&self, name: &str) -> Result<Arc<dyn Provider>, LoadError> {
         let failed = |reason: String| LoadError { reason, memory_lacking: None };
-        if let Some(remote) = self.remote.iter().find(|remote| remote.name == name) {
-            let remote = Remote::new(remote.clone()).map_err(|error| failed(error.to_string()))?;
-            return Ok(Arc::new(remote));
+        if let Some(remote) = self.remote.iter().find(|remote| remote.card().name == name) {
+            return Ok(Arc::<Remote>::clone(remote));
         }
         let path = self
             .path_of(name)

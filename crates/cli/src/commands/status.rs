@@ -31,6 +31,13 @@ pub(crate) fn run(args: &StatusArgs, environment: &Environment) -> Result<i32> {
 
 /// Asks by hand: one request of HTTP/1.0, so that the answer ends where the connection does.
 fn ask(address: SocketAddr, key: Option<&str>) -> Result<Value> {
+    if key.is_some() && !address.ip().is_loopback() {
+        bail!(
+            "the key in LUCID_API_KEY would go over the network to {address} in the clear: ask on \
+             the server's own machine, or by \
+             `curl -H \"Authorization: Bearer $LUCID_API_KEY\" https://{address}/status`"
+        );
+    }
     let mut socket = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| {
         format!("no server answers at {address}; `lucid serve` starts one (or name its --port)")
     })?;

@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod hub;
 mod large;
+mod providers;
 mod serve;
 mod shell;
 mod support;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::Home;
+use crate::support::{Home, finish};
 use crate::tiny::Tiny;
 
 /// A server that is ended with the test.
@@ -128,6 +128,10 @@ fn keys_are_made_asked_for_and_taken_away() {
     let (status, answer) = server.chat(&header, &hello());
     assert_eq!((status, &answer["model"]), (200, &json!("t")), "{answer}");
     home.fails(&["status", "--port", server.port()], &["LUCID_API_KEY"]);
+    // A key is sent to this machine alone: nothing encrypts it on its way.
+    let mut far = home.command(&["status", "--host", "192.0.2.1"]);
+    far.env("LUCID_API_KEY", "sk-secret");
+    finish(far).check_refusal(&["status", "--host"], &["in the clear", "192.0.2.1"]);
     home.ok(&["key", "rm", "laptop"]);
     let begin = Instant::now();
     while server.chat(&header, &hello()).0 != 401 {
