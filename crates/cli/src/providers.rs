@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use lucid_hub::Origin;
 use lucid_provider::remote::{Dialect, Patience, Prices, Remote, RemoteOptions, Secret};
 use serde::Deserialize;
 
@@ -89,8 +90,13 @@ pub(crate) fn listed(environment: &Environment) -> Result<Vec<RemoteOptions>> {
 }
 
 fn options(environment: &Environment, provider: &str, model: &str) -> Result<RemoteOptions> {
+    let is_address = provider.contains("://");
+    // An address may hold a password: not repeated, as a name is.
+    let origin = is_address.then(|| Origin::parse(provider)).transpose();
+    let origin = origin.map_err(|reason| anyhow!("the address of the provider: {reason}"))?;
+    let shown = origin.map_or_else(|| provider.to_owned(), |origin| origin.to_string());
     let plain = |url: &str, dialect: Dialect, key: Option<Secret>, extended: bool| RemoteOptions {
-        name: format!("{provider}/{model}"),
+        name: format!("{shown}/{model}"),
         url: url.to_owned(),
         dialect,
         model: model.to_owned(),
@@ -101,7 +107,7 @@ fn options(environment: &Environment, provider: &str, model: &str) -> Result<Rem
         patience: Patience::default(),
         route: environment.hub.route.clone(),
     };
-    if provider.contains("://") {
+    if is_address {
         let key = environment.key(KEY_VARIABLE);
         return Ok(plain(provider, Dialect::OpenAi, key, true));
     }

@@ -77,7 +77,7 @@ fn answers_that_are_no_answers_are_errors() {
     ] {
         let (run, _) = ask(&home, (text, finish), &["--json-object"]);
         run.check_refusal(&[text], &[words]);
-        assert_eq!(run.out.trim_end(), text, "what was said stays");
+        assert_eq!(run.out, format!("{text}\n"), "what was said stays");
     }
     let (run, _) = ask(&home, ("I", "content_filter"), &["--json"]);
     let told: Value = serde_json::from_str(&run.out).unwrap();

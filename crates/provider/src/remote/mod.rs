@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::{
     Answers, Capabilities, Card, ClientId, EmbeddingKind, Embeddings, Prompt, Provider,
-    ProviderError, Ranking, SAMPLES_MAX, Teller, Turn, Usage, answers,
+    ProviderError, Ranking, SAMPLES_MAX, Teller, ToolChoice, Turn, Usage, answers,
 };
 use demand::Demand;
 use http::{Agents, Reply};
@@ -230,6 +230,13 @@ impl Shared {
         if turn.samples > SAMPLES_MAX {
             let reason = format!("{} answers, expected 1 to {SAMPLES_MAX}", turn.samples);
             return Err(ProviderError::invalid("samples", reason));
+        }
+        let must = matches!(turn.tools.choice, ToolChoice::Required | ToolChoice::Named(_));
+        if must && turn.tools.list.is_empty() {
+            return Err(ProviderError::invalid(
+                "tools",
+                "a call is required, but there is no tool",
+            ));
         }
         match self.options.dialect {
             Dialect::OpenAi => openai::request(self, turn),

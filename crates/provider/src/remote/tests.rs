@@ -478,6 +478,9 @@ fn what_cannot_be_said_is_refused() {
     }
     let many = Turn { samples: SAMPLES_MAX + 1, ..hello() };
     assert!(matches!(plain.check(&many), Err(ProviderError::Invalid { .. })));
+    let tools = Tools { choice: ToolChoice::Required, ..Tools::default() };
+    let error = plain.check(&Turn { tools, ..hello() });
+    assert!(matches!(error, Err(ProviderError::Invalid { .. })));
     let breakers = Sampling { dry_breakers: Some(Vec::new()), ..Sampling::default() };
     let turn = Turn { sampling: breakers, ..hello() };
     assert!(matches!(plain.check(&turn), Err(ProviderError::Unsupported { .. })));
