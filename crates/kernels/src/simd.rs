@@ -76,6 +76,10 @@ pub(crate) trait Simd: Copy {
     /// Up to sixteen numbers; absent lanes are zero.
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> Self::F {
+        // All sixteen, as nearly always: no way round through memory.
+        if let Ok(lanes) = from.try_into() {
+            return self.load(lanes);
+        }
         let mut lanes = [0.0; LANES];
         lanes[..from.len()].copy_from_slice(from);
         self.load(&lanes)
@@ -84,6 +88,9 @@ pub(crate) trait Simd: Copy {
     /// The first `to.len()` lanes.
     #[inline(always)]
     fn store_partial(self, value: Self::F, to: &mut [f32]) {
+        if let Ok(lanes) = (&mut *to).try_into() {
+            return self.store(value, lanes);
+        }
         let mut lanes = [0.0; LANES];
         self.store(value, &mut lanes);
         to.copy_from_slice(&lanes[..to.len()]);

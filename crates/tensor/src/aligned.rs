@@ -37,7 +37,7 @@ impl<T: Copy + Default> Aligned<T> {
         self.len = len;
     }
 
-    /// Adds zeros at the end and keeps what is there.
+    /// Adds zeros at the end and keeps what is there. Memory that is fresh is not touched.
     pub(crate) fn extend(&mut self, count: usize) {
         let from = self.len;
         let len = from + count;
@@ -45,9 +45,11 @@ impl<T: Copy + Default> Aligned<T> {
             let mut larger = Self::zeroed(len.max(2 * from));
             larger.as_mut_slice()[..from].copy_from_slice(self.as_slice());
             *self = larger;
+            self.len = len;
+        } else {
+            self.len = len;
+            self.as_mut_slice()[from..].fill(T::default());
         }
-        self.len = len;
-        self.as_mut_slice()[from..].fill(T::default());
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {

@@ -1,10 +1,12 @@
 //! The gradients of all parameters that one tape has summed, laid out as the masters are.
 
-use super::parameters::{Block, ParameterId, Parameters, Place};
+use super::parameters::{Block, ParameterId, Parameters, Place, split};
 use super::values::Buffer;
 
 #[derive(Default)]
 pub(super) struct Gradients {
+    /// Of the parameters that have gradients.
+    places: Vec<Place>,
     matrices: Buffer,
     vectors: Buffer,
 }
@@ -12,6 +14,7 @@ pub(super) struct Gradients {
 impl Gradients {
     /// Makes sure that every parameter has its gradient; new ones are zero.
     pub(super) fn fit(&mut self, parameters: &Parameters) {
+        self.places.extend(parameters.places().skip(self.places.len()));
         let [matrices, vectors] = parameters.sizes();
         self.matrices.extend(matrices - self.matrices.as_slice().len());
         self.vectors.extend(vectors - self.vectors.as_slice().len());
@@ -22,8 +25,8 @@ impl Gradients {
         self.vectors.as_mut_slice().fill(0.0);
     }
 
-    pub(super) fn slice(&self, place: Place) -> &[f32] {
-        match place {
+    pub(super) fn of(&self, id: ParameterId) -> &[f32] {
+        match self.places[id.index()] {
             Place::Matrix { start, rows, cols } => {
                 &self.matrices.as_slice()[start..][..rows * cols]
             }
@@ -37,6 +40,11 @@ impl Gradients {
 
     pub(super) fn all_mut(&mut self) -> [&mut [f32]; 2] {
         [self.matrices.as_mut_slice(), self.vectors.as_mut_slice()]
+    }
+
+    pub(super) fn each_mut(&mut self) -> Vec<(ParameterId, &mut [f32])> {
+        let Self { places, matrices, vectors } = self;
+        split(places.iter().copied(), matrices.as_mut_slice(), vectors.as_mut_slice())
     }
 
     pub(super) fn block_mut(&mut self, block: Block) -> &mut [f32] {

@@ -160,7 +160,10 @@ impl Tape {
     /// model that was bound to one runs on all of them.
     #[must_use]
     pub fn lane(&self) -> Self {
-        Self::over(self.options, Arc::clone(&self.shared), self.rotaries.clone())
+        let rotaries = self.rotaries.clone();
+        let mut lane = Self::over(self.options, Arc::clone(&self.shared), rotaries);
+        lane.gradients.fit(&linear::read(&self.shared));
+        lane
     }
 
     /// The options.
@@ -223,33 +226,30 @@ impl Tape {
         self.values.data(self.values.check(value, Kind::Plain))
     }
 
-    /// What backward has summed for a parameter since `zero_gradients`, laid out as its master.
+    /// What backward has summed for a parameter since `zero_gradients`, laid out as its master;
+    /// zeros before the first backward. None of these looks at the shared parameters, so they may
+    /// be read while those are being changed.
     ///
     /// # Panics
-    /// No pass has trained yet.
+    /// The parameter was bound after this lane was made, and no pass has trained since.
     pub fn gradients(&self, id: ParameterId) -> &[f32] {
-        let place = linear::read(&self.shared).place(id);
-        self.gradients.slice(place)
+        self.gradients.of(id)
     }
 
     /// The gradients of all parameters, in the order of binding, to change: for clipping, and for
-    /// adding those of other lanes.
+    /// adding those of other lanes. None if nothing has trained on the tape that a model was bound
+    /// to.
     pub fn gradients_mut(&mut self) -> Vec<(ParameterId, &mut [f32])> {
-        let parameters = linear::read(&self.shared);
-        self.gradients.fit(&parameters);
-        let [matrices, vectors] = self.gradients.all_mut();
-        parameters::split(parameters.places(), matrices, vectors)
+        self.gradients.each_mut()
     }
 
     /// The same as two flat pieces, of all matrices and of all vectors: two lanes' have the same
     /// layout, so sums over lanes may be cut anywhere.
     pub fn gradients_flat_mut(&mut self) -> [&mut [f32]; 2] {
-        let parameters = linear::read(&self.shared);
-        self.gradients.fit(&parameters);
         self.gradients.all_mut()
     }
 
-    /// The two flat pieces for reading; empty if no pass has trained yet.
+    /// The two flat pieces for reading.
     pub fn gradients_flat(&self) -> [&[f32]; 2] {
         self.gradients.all()
     }
