@@ -15,9 +15,17 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar that says what is being done.
+    /// A bar of bytes that says what is being done.
     pub(crate) fn new(what: &'static str) -> Self {
-        let template = "{msg} {bar:30} {bytes} of {total_bytes}, {eta} left";
+        Self::with("{msg} {bar:30} {bytes} of {total_bytes}, {eta} left", what)
+    }
+
+    /// A bar of tokens.
+    pub(crate) fn of_tokens(what: &'static str) -> Self {
+        Self::with("{msg} {bar:30} {pos} of {len} tokens, {eta} left", what)
+    }
+
+    fn with(template: &str, what: &'static str) -> Self {
         let style = ProgressStyle::with_template(template).ok();
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0).with_message(what);
@@ -26,7 +34,7 @@ impl Bar {
         Self { bar, started: Instant::now() }
     }
 
-    /// `done` of `total` bytes.
+    /// `done` of `total` bytes or tokens.
     pub(crate) fn show(&mut self, done: u64, total: u64) {
         if let Some(bar) = &self.bar
             && self.started.elapsed() > PATIENCE

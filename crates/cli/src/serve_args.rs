@@ -147,7 +147,7 @@ fn adapter(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// A size: bytes, or with K, M, G or T (powers of 1024).
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no size: expected a number with K, M, G or T, such as 12G");
     let upper = text.trim().to_ascii_uppercase();
     let bare = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);

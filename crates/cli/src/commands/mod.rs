@@ -18,6 +18,7 @@ pub(crate) mod show;
 mod show_json;
 mod status;
 mod tokenize;
+pub(crate) mod tokenizer;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Dream(args) => dream::run(&args, environment),
         Command::Show(args) => show::run(&args, environment),
         Command::Tokenize(args) => tokenize::run(&args, environment),
+        Command::Tokenizer(args) => tokenizer::run(&args, environment),
         Command::Bench(args) => bench::run(&args, environment),
         Command::Logits(args) => logits::run(&args, environment),
         Command::Convert(args) => convert::run(&args, environment),
