@@ -66,7 +66,9 @@ fn main() {
     tapes[0].0.parameters_mut().repack(&pool);
     let repacking = repacking.elapsed().as_secs_f64();
     step(&mut tapes);
-    tapes.iter_mut().for_each(|(_, spent)| *spent = Spent::default());
+    for (_, spent) in &mut tapes {
+        *spent = Spent::default();
+    }
 
     let (start, mut steps) = (Instant::now(), 0);
     while start.elapsed() < limit {

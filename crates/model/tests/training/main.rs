@@ -1,6 +1,7 @@
 //! Whole models on the training executor.
 
 mod architectures;
+mod learning;
 mod serving;
 mod source;
 mod torch;

@@ -70,6 +70,8 @@ fn bf16_logits_are_those_of_serving_to_the_bit() {
     for kv in [KvDType::F16, KvDType::BF16] {
         check_bf16("llama", kv, &[70, 3]);
     }
+    // More than a run of chunks.
+    check_bf16("gemma3", KvDType::F32, &[600]);
 }
 
 #[test]
