@@ -1,6 +1,7 @@
 //! The one place where an instruction set is chosen, at run time. A level is a proof value: one
 //! that names AVX-512 exists only where detection found it. Nothing depends on compile flags.
 
+use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{avx2::Avx2, avx512::Avx512};
 
@@ -75,6 +76,27 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(_) => "avx512",
         }
+    }
+}
+
+/// A token that compiles a function for its instructions.
+pub(crate) trait Compiled: Simd {
+    fn compiled<R>(self, f: impl FnOnce() -> R) -> R;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Compiled for Avx2 {
+    #[inline(always)]
+    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
+        self.vectorize(f)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Compiled for Avx512 {
+    #[inline(always)]
+    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
+        self.vectorize(f)
     }
 }
 

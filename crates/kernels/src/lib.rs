@@ -17,6 +17,7 @@ mod gemm;
 mod math;
 mod matmul;
 mod norm;
+mod optimiser;
 mod packed;
 mod quant;
 mod rotary;
@@ -39,6 +40,7 @@ pub use elementwise::{add, exp_slice, gelu_tanh_mul, scale, silu_mul, soft_cap};
 pub use gemm::{Elements, GemmScratch, Matrix, Onto, Order, PackedRight, Products, Right, gemm};
 pub use matmul::{WeightRows, matmul};
 pub use norm::{layer_norm, rms_norm};
+pub use optimiser::{AdamW, adamw, sum_of_squares};
 pub use packed::{
     ACTIVATION_TILE, ActivationClass, Activations, PACKED_GROUP, PackedRows, activation_bytes,
     activation_class, pack_rows, packed_bytes, packed_kernel, packed_matmul, quantize_activations,

@@ -20,6 +20,26 @@ impl Elements<'_> {
     }
 }
 
+/// A number as it is stored.
+pub(super) trait Element: Copy {
+    /// The bits of the f32 that it is.
+    fn bits(self) -> u32;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.to_bits()
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        u32::from(self.to_bits()) << 16
+    }
+}
+
 /// Which elements are neighbours in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {

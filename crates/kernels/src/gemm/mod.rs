@@ -14,12 +14,20 @@
 //!
 //! The specification is `spec.rs`; every level gives its bits.
 
+mod blocks;
+mod engine;
 mod matrix;
+mod panel;
 mod spec;
 
 pub use matrix::{Elements, Matrix, Order};
 
 use crate::Level;
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::{avx512::Avx512, avx512_bf16::Avx512Bf16};
+use blocks::{Job, Panels, Source};
+use engine::Floats;
+use panel::{Pairs, Plain, Widened};
 
 /// How operands enter a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,8 +63,10 @@ pub struct PackedRight {
     packed_for: Option<(Level, Products)>,
     rows: usize,
     cols: usize,
-    /// One row per k, in the order of sums.
-    rows_in_order: Vec<f32>,
+    /// Of `Level::Scalar`: one row per k, in the order of sums.
+    in_order: Vec<f32>,
+    /// Of the others; of bfloat16 in pairs.
+    panels: Panels,
 }
 
 impl PackedRight {
@@ -73,7 +83,17 @@ impl PackedRight {
         right.check();
         (self.rows, self.cols) = (right.rows, right.cols);
         self.packed_for = Some((level, products));
-        spec::order_rows(products, right, &mut self.rows_in_order);
+        match (level, products) {
+            (Level::Scalar, _) => spec::order_rows(products, right, &mut self.in_order),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(s), Products::F32) => self.panels.pack::<_, Plain>(Floats(s), right),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2(s), Products::Bf16) => self.panels.pack::<_, Pairs>(Floats(s), right),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512(s), Products::F32) => self.panels.pack::<_, Plain>(Floats(s), right),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512(s), Products::Bf16) => self.panels.pack::<_, Pairs>(Floats(s), right),
+        }
     }
 
     /// k, the rows of the operand.
@@ -91,8 +111,9 @@ impl PackedRight {
 /// the largest product has needed, and then no longer.
 #[derive(Debug, Default)]
 pub struct GemmScratch {
-    left: Vec<f32>,
-    right: Vec<f32>,
+    row: Vec<f32>,
+    in_order: Vec<f32>,
+    blocks: blocks::Scratch,
 }
 
 impl GemmScratch {
@@ -130,20 +151,85 @@ pub fn gemm(
     }
     assert!(out_stride >= cols, "rows of {cols} at a stride of {out_stride}");
     assert!(out.len() >= (left.rows - 1) * out_stride + cols, "out ends before its last row");
-    let right = match right {
+    match right {
         Right::Packed(packed) => {
             let packed_for = Some((level, products));
             assert_eq!(packed.packed_for, packed_for, "what the right operand was packed for");
-            &packed.rows_in_order
         }
+        Right::Matrix(matrix) => matrix.check(),
+    }
+    let mut out = Out { elements: out, stride: out_stride, cols };
+    if left.cols == 0 {
+        if onto == Onto::Replace {
+            (0..left.rows).for_each(|m| out.row_mut(m).fill(0.0));
+        }
+        return;
+    }
+    match level {
+        Level::Scalar => plain(products, left, right, onto, &mut out, scratch),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(s) => floats(Floats(s), products, left, right, onto, &mut out, scratch),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(s) => match bf16_pairs(s).filter(|_| products == Products::Bf16) {
+            Some(pairs) => {
+                let right = match right {
+                    Right::Packed(packed) => Source::Panels(&packed.panels),
+                    Right::Matrix(matrix) => Source::Matrix(matrix),
+                };
+                let job = Job { e: pairs, left, right, cols, onto };
+                job.run::<Pairs>(&mut out, &mut scratch.blocks);
+            }
+            None => floats(Floats(s), products, left, right, onto, &mut out, scratch),
+        },
+    }
+}
+
+/// The instructions for pairs of bfloat16, where they are the faster ones.
+#[cfg(target_arch = "x86_64")]
+fn bf16_pairs(token: Avx512) -> Option<Avx512Bf16> {
+    Avx512Bf16::detect(token).filter(|pairs| pairs.outpaces_f32())
+}
+
+/// By the specification.
+fn plain(
+    products: Products,
+    left: Matrix<'_>,
+    right: Right<'_>,
+    onto: Onto,
+    out: &mut Out<'_>,
+    scratch: &mut GemmScratch,
+) {
+    let in_order = match right {
+        Right::Packed(packed) => &packed.in_order,
         Right::Matrix(matrix) => {
-            matrix.check();
-            spec::order_rows(products, matrix, &mut scratch.right);
-            &scratch.right
+            spec::order_rows(products, matrix, &mut scratch.in_order);
+            &scratch.in_order
         }
     };
-    let mut out = Out { elements: out, stride: out_stride, cols };
-    spec::multiply(products, left, right, onto, &mut out, &mut scratch.left);
+    spec::multiply(products, left, in_order, onto, out, &mut scratch.row);
+}
+
+/// By f32 multiply-adds.
+fn floats<T: engine::Tiles>(
+    e: T,
+    products: Products,
+    left: Matrix<'_>,
+    right: Right<'_>,
+    onto: Onto,
+    out: &mut Out<'_>,
+    scratch: &mut GemmScratch,
+) {
+    let (cols, blocks) = (out.cols, &mut scratch.blocks);
+    let right = match (right, products) {
+        (Right::Packed(packed), Products::F32) => Source::Panels(&packed.panels),
+        (Right::Packed(packed), Products::Bf16) => Source::Narrow(&packed.panels),
+        (Right::Matrix(matrix), _) => Source::Matrix(matrix),
+    };
+    let job = Job { e, left, right, cols, onto };
+    match products {
+        Products::F32 => job.run::<Plain>(out, blocks),
+        Products::Bf16 => job.run::<Widened>(out, blocks),
+    }
 }
 
 /// Where products go.
@@ -156,5 +242,52 @@ struct Out<'a> {
 impl Out<'_> {
     fn row_mut(&mut self, m: usize) -> &mut [f32] {
         &mut self.elements[m * self.stride..][..self.cols]
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// Numbers around `2^-exponent`, and zeros.
+    fn numbers(seed: u32, len: usize, exponent: i32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let unit = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+            if state >> 28 == 0 {
+                0.0
+            } else {
+                unit * 2f32.powi((state >> 24) as i32 % 7 - exponent)
+            }
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Also on CPUs that would be faster without them.
+    #[test]
+    fn instructions_for_pairs_give_the_bits_of_the_specification() {
+        let Some(pairs) = Avx512::detect().and_then(Avx512Bf16::detect) else { return };
+        for (m, n, k) in [(1, 1, 1), (5, 33, 7), (14, 64, 34), (31, 40, 600), (16, 530, 9)] {
+            for exponent in [0, 20, 63, 66] {
+                let (a, b) = (numbers(1, m * k, exponent), numbers(2, k * n, exponent));
+                let start = numbers(3, m * n, 2 * exponent);
+                let left = Matrix::row_major(&a, k, m).transposed();
+                for right in [Matrix::row_major(&b, k, n), Matrix::row_major(&b, n, k).transposed()]
+                {
+                    let (mut want, mut got) = (start.clone(), start.clone());
+                    let (level, products) = (Level::Scalar, Products::Bf16);
+                    let (onto, mut scratch) = (Onto::Add, GemmScratch::new());
+                    let whole = Right::Matrix(right);
+                    gemm(level, products, left, whole, onto, &mut want, n, &mut scratch);
+                    let job = Job { e: pairs, left, right: Source::Matrix(right), cols: n, onto };
+                    let mut out = Out { elements: &mut got, stride: n, cols: n };
+                    job.run::<Pairs>(&mut out, &mut scratch.blocks);
+                    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+                    let wrong = got.iter().zip(&want).position(differs);
+                    assert!(wrong.is_none(), "[{m}, {n}, {k}] 2^-{exponent}: element {wrong:?}");
+                }
+            }
+        }
     }
 }

@@ -24,8 +24,10 @@ pub(super) fn operand(products: Products, x: f32) -> f32 {
 }
 
 /// Numbers below 2^-126 become zero of their sign.
+#[inline(always)]
 pub(super) fn flush(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0f32.copysign(x) } else { x }
+    let keep = if x.to_bits() & 0x7f80_0000 == 0 { 0x8000_0000 } else { u32::MAX };
+    f32::from_bits(x.to_bits() & keep)
 }
 
 /// The rows of the right operand in the order of sums, one after the other.

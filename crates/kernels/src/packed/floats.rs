@@ -12,9 +12,8 @@
 use super::layout::Layout;
 use super::sweep::{BLOCK_GROUPS, CHUNK_TILES, Lanes, Shape, Sweep, opaque, prefetch};
 use super::{ACTIVATION_TILE, Activations, PackedRows, Sink, activation_bytes};
+use crate::dispatch::Compiled;
 use crate::simd::{LANES, Simd};
-#[cfg(target_arch = "x86_64")]
-use crate::x86_64::{avx2::Avx2, avx512::Avx512};
 use crate::{DType, Level};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -583,25 +582,4 @@ fn flush_lanes<S: Simd>(s: S, a: S::F) -> S::F {
     let mut lanes = [0.0; LANES];
     s.store(a, &mut lanes);
     s.load(&lanes.map(flush))
-}
-
-/// A token that compiles a function for its instructions.
-trait Compiled: Simd {
-    fn compiled<R>(self, f: impl FnOnce() -> R) -> R;
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Compiled for Avx2 {
-    #[inline(always)]
-    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
-        self.vectorize(f)
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Compiled for Avx512 {
-    #[inline(always)]
-    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
-        self.vectorize(f)
-    }
 }

@@ -18,8 +18,8 @@ mod blocks;
 mod floats;
 mod layout;
 mod spec;
-mod sweep;
-mod transpose;
+pub(crate) mod sweep;
+pub(crate) mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 

@@ -150,7 +150,7 @@ fn prefetch_share(
 /// instructions that read there, and each of those is two to the processor then.
 #[inline(always)]
 #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written in it")]
-pub(super) fn opaque(at: *const u8) -> *const u8 {
+pub(crate) fn opaque(at: *const u8) -> *const u8 {
     #[cfg(target_arch = "x86_64")]
     let at = {
         let mut at = at;
@@ -169,7 +169,7 @@ pub(super) fn opaque(at: *const u8) -> *const u8 {
 
 /// Asks for a line to come to the second-level cache.
 #[inline(always)]
-pub(super) fn prefetch(line: *const u8) {
+pub(crate) fn prefetch(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -3,7 +3,7 @@
 use super::PACKED_GROUP;
 
 /// Word w of row r, which begins at byte `r * stride` of `source`, becomes lane r of line w.
-pub(super) fn transpose(source: &[u8], stride: usize, lines: &mut [[u8; 64]]) {
+pub(crate) fn transpose(source: &[u8], stride: usize, lines: &mut [[u8; 64]]) {
     // All sixteen words of a line of the cache at once, of four rows: rows that lie a power of two
     // apart share few places in the first-level cache.
     for (index, lines) in lines.chunks_mut(16).enumerate() {

@@ -3,6 +3,7 @@
 use super::avx512::Avx512;
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics, all with a prefix")]
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 /// Proof that this CPU has AVX-512 BF16 beside what `Avx512` proves. Only detection makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,12 @@ impl Avx512Bf16 {
     /// Whether `dot` multiplies more per second than f32 multiply-adds: by the maker, Intel's do
     /// not. (A measurement would tell it of any CPU, but differently from run to run.)
     pub(crate) fn outpaces_f32(self) -> bool {
-        let leaf = __cpuid(0);
-        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
+        // Asked once: on a virtual machine the instruction takes ten thousands of cycles.
+        static OUTPACES: LazyLock<bool> = LazyLock::new(|| {
+            let leaf = __cpuid(0);
+            [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
+        });
+        *OUTPACES
     }
 
     #[inline(always)]

@@ -1,0 +1,313 @@
+//! How a product walks through its operands (Goto and van de Geijn, "Anatomy of High-Performance
+//! Matrix Multiplication"). A block of the right operand stays in the second-level cache; a tile
+//! of rows of the left one, packed when it is its turn, in the first-level cache, while the
+//! block's panels pass by it.
+
+use super::engine::{Tile, Tiles};
+use super::panel::{
+    ByRow, ByUnit, Form, Line, UNITS, ZERO, ask_for, least, least_of_pairs, left_lines, pack_left,
+    pack_right, widen,
+};
+use super::{Matrix, Onto, Order, Out};
+use std::ops::Range;
+
+/// Tiles of the left operand that are packed at once, and k of them at a time where rows lie
+/// across memory: so a line and its page serve several tiles.
+const GROUP: usize = 4;
+const SLICE: usize = 16;
+
+/// Columns of a block.
+const COLUMNS: usize = 512;
+
+/// The least sum of two biased exponents (the smallest of both operands) with which no sum of
+/// products of bfloat16 is subnormal: (a - 127) + (b - 127) - 14 >= -126. (See
+/// `packed/floats.rs`.)
+const SAFE_EXPONENTS: u32 = 142;
+/// What sums begin with must then be zero or a multiple of 2^-126: 2^-103 at least.
+const SAFE_START: u32 = 24 << 23;
+
+/// A right operand in panels: all units of the first columns, then of the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Panels {
+    lines: Vec<Line>,
+    /// The least magnitude of each panel.
+    least: Vec<u32>,
+}
+
+impl Panels {
+    pub(super) fn pack<T: Tiles, F: Form>(&mut self, e: T, right: Matrix<'_>) {
+        let (units, panels) = (F::units(right.rows), right.cols.div_ceil(16 * T::LINES));
+        let len = units * T::LINES;
+        self.lines.clear();
+        self.lines.resize(panels * len, ZERO);
+        self.least.clear();
+        for (index, panel) in self.lines.chunks_exact_mut(len.max(1)).enumerate() {
+            let first = index * 16 * T::LINES;
+            let columns = first..right.cols.min(first + 16 * T::LINES);
+            let least = e.compiled(
+                #[inline(always)]
+                || {
+                    pack_right::<F>(right, columns, 0..right.rows, panel, T::LINES);
+                    least_of_pairs(panel)
+                },
+            );
+            self.least.push(least);
+        }
+    }
+}
+
+/// The right operand.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// In the words that are multiplied.
+    Panels(&'a Panels),
+    /// In pairs of bfloat16, where the words are f32.
+    Narrow(&'a Panels),
+    Matrix(Matrix<'a>),
+}
+
+/// Working memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    left: Vec<Line>,
+    right: Vec<Line>,
+    least: Vec<u32>,
+}
+
+/// A product.
+pub(super) struct Job<'a, T> {
+    pub(super) e: T,
+    pub(super) left: Matrix<'a>,
+    pub(super) right: Source<'a>,
+    pub(super) cols: usize,
+    pub(super) onto: Onto,
+}
+
+/// A block's place.
+#[derive(Clone)]
+struct Block {
+    /// Panels of the right operand.
+    panels: Range<usize>,
+    units: Range<usize>,
+    /// k of the units.
+    within: Range<usize>,
+}
+
+impl<T: Tiles> Job<'_, T> {
+    const WIDTH: usize = 16 * T::LINES;
+
+    pub(super) fn run<F: Form>(&self, out: &mut Out<'_>, scratch: &mut Scratch) {
+        let units = F::units(self.left.cols);
+        let panels = self.cols.div_ceil(Self::WIDTH);
+        // As even parts as there are, of whole chunks.
+        let step = units.div_ceil(units.div_ceil(UNITS)).next_multiple_of(16);
+        for first in (0..panels).step_by(COLUMNS / Self::WIDTH) {
+            for start in (0..units).step_by(step) {
+                let end = units.min(start + step);
+                let within = start * F::LEN..self.left.cols.min(end * F::LEN);
+                let last = panels.min(first + COLUMNS / Self::WIDTH);
+                let block = Block { panels: first..last, units: start..end, within };
+                self.block::<F>(&block, out, scratch);
+            }
+        }
+    }
+
+    fn block<F: Form>(&self, block: &Block, out: &mut Out<'_>, scratch: &mut Scratch) {
+        let (count, total) = (block.units.len() * T::LINES, F::units(self.left.cols) * T::LINES);
+        self.fill::<F>(block, scratch);
+        let tile = left_lines(T::ROWS);
+        if scratch.left.len() < GROUP * tile {
+            scratch.left.resize(GROUP * tile, ZERO);
+        }
+        let Scratch { left, right, least } = scratch;
+        let (lines, stride, least) = match self.right {
+            Source::Panels(panels) => {
+                let at = block.panels.start * total + block.units.start * T::LINES;
+                (&panels.lines[at..], total, &panels.least[block.panels.clone()])
+            }
+            Source::Narrow(panels) => (&right[..], count, &panels.least[block.panels.clone()]),
+            Source::Matrix(_) => (&right[..], count, &least[..]),
+        };
+        let onto = if block.units.start > 0 { Onto::Add } else { self.onto };
+        let mut tiles = Rows { all: self.left.rows, step: T::ROWS, next: 0 };
+        loop {
+            let group: [_; GROUP] = std::array::from_fn(|_| tiles.following());
+            let Some(first) = &group[0] else { break };
+            let len = group.iter().flatten().map(Range::len).sum::<usize>();
+            let later = first.start + len..self.left.rows.min(first.start + 2 * len);
+            let count_of_group = group.iter().flatten().count();
+            let left_least = self.pack_group::<F>(&group, &block.within, left, tile);
+            for (place, rows) in group.into_iter().flatten().enumerate() {
+                let left = &left[place * tile..][..tile];
+                for (index, right_least) in least.iter().enumerate() {
+                    let (parts, part) = (count_of_group * least.len(), place * least.len() + index);
+                    ask_for(self.left, later.clone(), block.within.clone(), part, parts);
+                    let sum = (left_least[place] >> 23) + (right_least >> 23);
+                    let part = Part {
+                        left,
+                        right: &lines[index * stride..][..count],
+                        rows: rows.clone(),
+                        column: (block.panels.start + index) * Self::WIDTH,
+                        units: block.units.len(),
+                        onto,
+                        flushes: F::ROUNDED && sum < SAFE_EXPONENTS,
+                        checks: F::ROUNDED,
+                    };
+                    match self.left.order {
+                        Order::RowMajor => self.part::<ByRow>(part, out),
+                        Order::Transposed => self.part::<ByUnit>(part, out),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Packs the tiles of a group, some k of all at a time where that is how they lie in memory.
+    fn pack_group<F: Form>(
+        &self,
+        group: &[Option<Range<usize>>; GROUP],
+        within: &Range<usize>,
+        left: &mut [Line],
+        tile: usize,
+    ) -> [u32; GROUP] {
+        let mut least = [u32::MAX; GROUP];
+        let step = if self.left.order == Order::RowMajor { within.len() } else { SLICE };
+        self.e.compiled(
+            #[inline(always)]
+            || {
+                for start in within.clone().step_by(step.max(1)) {
+                    let slice = start..within.end.min(start + step);
+                    let at = (start - within.start) / F::LEN;
+                    let tiles = group.iter().flatten().zip(left.chunks_mut(tile));
+                    for ((rows, tile), least) in tiles.zip(&mut least) {
+                        let tile = &mut tile[at..];
+                        *least = pack_left::<F>(self.left, rows.clone(), slice.clone(), tile)
+                            .min(*least);
+                    }
+                }
+            },
+        );
+        least
+    }
+
+    /// Packs or widens the block.
+    fn fill<F: Form>(&self, block: &Block, scratch: &mut Scratch) {
+        let count = block.units.len() * T::LINES;
+        if matches!(self.right, Source::Panels(_)) {
+            return;
+        }
+        let lines = block.panels.len() * count;
+        if scratch.right.len() < lines {
+            scratch.right.resize(lines, ZERO);
+        }
+        scratch.least.clear();
+        let total = F::units(self.left.cols) * T::LINES / 2;
+        let panels = block.panels.clone().zip(scratch.right.chunks_exact_mut(count));
+        match self.right {
+            Source::Panels(_) => {}
+            Source::Narrow(narrow) => {
+                for (index, out) in panels {
+                    let at = index * total + block.units.start * T::LINES / 2;
+                    let pairs = &narrow.lines[at..][..count / 2];
+                    self.e.compiled(
+                        #[inline(always)]
+                        || widen(pairs, T::LINES, out),
+                    );
+                }
+            }
+            Source::Matrix(matrix) => {
+                scratch.least.resize(block.panels.len(), u32::MAX);
+                let within = block.within.clone();
+                let step = if matrix.order == Order::RowMajor { SLICE } else { within.len() };
+                for start in within.clone().step_by(step.max(1)) {
+                    let slice = start..within.end.min(start + step);
+                    let at = (start - within.start) / F::LEN * T::LINES;
+                    let panels = block.panels.clone().zip(scratch.right.chunks_exact_mut(count));
+                    for ((index, out), least) in panels.zip(&mut scratch.least) {
+                        let first = index * Self::WIDTH;
+                        let columns = first..self.cols.min(first + Self::WIDTH);
+                        let (slice, out) = (slice.clone(), &mut out[at..]);
+                        *least = (*least).min(self.e.compiled(
+                            #[inline(always)]
+                            || pack_right::<F>(matrix, columns, slice, out, T::LINES),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile, to `out` or, where the panel is wider than what is left, by way of a copy.
+    fn part<L: super::panel::Layout>(&self, part: Part<'_>, out: &mut Out<'_>) {
+        let Part { left, right, rows, column, units, onto, mut flushes, checks } = part;
+        let width = (self.cols - column).min(Self::WIDTH);
+        let (at, stride) = (rows.start * out.stride + column, out.stride);
+        let count = rows.len();
+        if checks && onto == Onto::Add {
+            flushes |= !self.e.compiled(
+                #[inline(always)]
+                || safe(&out.elements[at..], stride, count, width),
+            );
+        }
+        if width == Self::WIDTH {
+            let out = &mut out.elements[at..];
+            let tile = Tile { left, first: 0, rows: count, right, units, onto, out, stride };
+            return if flushes { self.e.tile_flushed::<L>(tile) } else { self.e.tile::<L>(tile) };
+        }
+        let mut copy = [[0.0; 32]; 16];
+        let copy = copy.as_flattened_mut();
+        if onto == Onto::Add {
+            for m in 0..count {
+                copy[m * 32..][..width].copy_from_slice(&out.elements[at + m * stride..][..width]);
+            }
+        }
+        let tile = Tile { left, first: 0, rows: count, right, units, onto, out: copy, stride: 32 };
+        if flushes {
+            self.e.tile_flushed::<L>(tile);
+        } else {
+            self.e.tile::<L>(tile);
+        }
+        for m in 0..count {
+            out.elements[at + m * stride..][..width].copy_from_slice(&copy[m * 32..][..width]);
+        }
+    }
+}
+
+/// A tile of a block.
+struct Part<'a> {
+    left: &'a [Line],
+    right: &'a [Line],
+    rows: Range<usize>,
+    column: usize,
+    units: usize,
+    onto: Onto,
+    /// Whether sums are flushed, and whether that depends on what they begin with.
+    flushes: bool,
+    checks: bool,
+}
+
+/// Whether sums that begin with these numbers need no flushing on their account.
+#[inline(always)]
+fn safe(out: &[f32], stride: usize, rows: usize, width: usize) -> bool {
+    let row = |m: usize| least(&out[m * stride..][..width]);
+    (0..rows).map(row).fold(u32::MAX, u32::min) >= SAFE_START - 1
+}
+
+/// Row tiles, as even as there are.
+struct Rows {
+    all: usize,
+    step: usize,
+    next: usize,
+}
+
+impl Rows {
+    fn following(&mut self) -> Option<Range<usize>> {
+        let left = self.all - self.next;
+        if left == 0 {
+            return None;
+        }
+        let start = self.next;
+        self.next += left.div_ceil(left.div_ceil(self.step));
+        Some(start..self.next)
+    }
+}
