@@ -80,6 +80,7 @@ impl Lines {
                 }
             }
             Delta::Finished { stop, usage, .. } => {
+                self.forget_cut_call(&stop);
                 self.tell_calls(now, &mut lines);
                 lines.push(self.end(&stop, usage, now));
             }
@@ -129,6 +130,16 @@ impl Lines {
         }
         line["done"] = false.into();
         line
+    }
+
+    /// A call whose arguments a limit has cut off is none: told with those that are missing, a
+    /// client would run it.
+    fn forget_cut_call(&mut self, stop: &Stop) {
+        let cut = matches!(stop, Stop::Length | Stop::ContextFull | Stop::Cancelled);
+        let last = self.calls.get(self.told_calls..).and_then(<[Call]>::last);
+        if cut && last.is_some_and(|call| !call.parsed().arguments.is_object()) {
+            self.calls.pop();
+        }
     }
 
     /// Tells the calls that are whole: those that nothing can be added to any more.

@@ -208,7 +208,11 @@ fn script() -> Vec<Delta> {
 
 /// The lines of the script; each piece takes a millisecond.
 fn lines(shape: Shape) -> Vec<Value> {
-    let provider = Scripted::new("m").then(script().into_iter().map(Ok).collect());
+    lines_of(script(), shape)
+}
+
+fn lines_of(script: Vec<Delta>, shape: Shape) -> Vec<Value> {
+    let provider = Scripted::new("m").then(script.into_iter().map(Ok).collect());
     let mut answers = provider.generate(Turn::default()).unwrap();
     let mut lines = Lines::new(shape, "m", Duration::from_millis(1)).with_note(Some("careful"));
     let mut told = Vec::new();
@@ -248,6 +252,22 @@ fn lines_of_a_conversation() {
     assert_eq!(end["total_duration"], 10_000_000);
     assert_eq!(end["prompt_eval_duration"], 2_000_000);
     assert_eq!(end["eval_duration"], 7_000_000);
+}
+
+#[test]
+fn a_call_that_a_limit_cut_off_is_none() {
+    let calls = |json: &str, stop: Stop| {
+        let mut script = script();
+        script.truncate(5);
+        script.push(Delta::CallArguments { sample: 0, index: 0, json: json.to_owned() });
+        script.push(Delta::Finished { sample: 0, stop, usage: Usage::default() });
+        let answer = whole(lines_of(script, Shape::Chat));
+        answer["message"]["tool_calls"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(calls("{\"a\":", Stop::Length), 0);
+    assert_eq!(calls("", Stop::ContextFull), 0);
+    assert_eq!(calls("{\"a\":2}", Stop::Length), 1);
+    assert_eq!(calls("", Stop::ToolCalls), 1, "a tool without parameters");
 }
 
 #[test]
