@@ -78,6 +78,10 @@ impl AddedSet {
     ) -> Option<Match> {
         let mut at = from;
         while at < text.len() {
+            if !self.trie.begins(text[at]) {
+                at += 1;
+                continue;
+            }
             let limit = literal.next_edge(at).min(text.len());
             let inside = literal.contains(at);
             // The longest that is allowed here; candidates arrive shortest first.

@@ -1,5 +1,5 @@
-//! Bytes to token ids and back, and chat templates. Knows nothing about weights, files on disk or
-//! the network.
+//! Bytes to token ids and back, training of vocabularies, and chat templates. Knows nothing about
+//! weights, files on disk or the network.
 #![forbid(unsafe_code)]
 
 mod added;

@@ -80,6 +80,7 @@ impl Scanner {
     }
 
     /// End of the word that begins at `at` (`at < text.len()`, on a character boundary).
+    #[inline]
     pub(crate) fn next(self, text: &str, at: usize, classes: Classes) -> usize {
         let view = View { text, classes };
         match self {
@@ -102,7 +103,7 @@ impl View<'_> {
     fn at(self, at: usize) -> (u16, usize) {
         match self.text.as_bytes().get(at) {
             None => (0, 0),
-            Some(&byte) if byte < 0x80 => (self.classes.of(char::from(byte)), 1),
+            Some(&byte) if byte < 0x80 => (self.classes.of_ascii(byte), 1),
             Some(_) => match self.text[at..].chars().next() {
                 Some(c) => (self.classes.of(c), c.len_utf8()),
                 None => (0, 0),
@@ -114,6 +115,12 @@ impl View<'_> {
     #[inline]
     fn run(self, mut at: usize, wanted: u16) -> usize {
         loop {
+            let rest = &self.text.as_bytes()[at..];
+            let other = rest.iter().position(|&byte| self.classes.of_ascii(byte) & wanted == 0);
+            at += other.unwrap_or(rest.len());
+            if self.text.as_bytes().get(at).is_none_or(u8::is_ascii) {
+                return at;
+            }
             let (flags, len) = self.at(at);
             if flags & wanted == 0 {
                 return at;

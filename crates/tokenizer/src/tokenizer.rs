@@ -14,9 +14,11 @@ use crate::budget::Budget;
 use crate::index::TokenIndex;
 use crate::model::{Model, Scratch};
 use crate::normalize::Normalizer;
+use crate::pattern::Pattern;
+use crate::scan::Scanner;
 use crate::spaces::SpaceCut;
 use crate::spelling::Spelling;
-use crate::split::{Splitter, Step, Word};
+use crate::split::{Behavior, Splitter, Step, Word};
 use crate::unicode::{Classes, escape, unescape};
 use crate::{Encoder, StreamDecoder, TokenId, TokenKind, TokenizerError, Vocabulary};
 
@@ -350,6 +352,25 @@ impl Pipeline {
         self.words(&text[at..], escaped, first && at == 0, scratch, out);
     }
 
+    /// The one scanner that cuts text into words, where nothing else does.
+    fn scanner(&self) -> Option<Scanner> {
+        let (cut, rest) = self.steps.split_first()?;
+        match cut {
+            Step::Split {
+                pattern: Pattern::Scan(scanner),
+                behavior: Behavior::Isolated,
+                invert: false,
+            } => match rest {
+                [] | [Step::ByteLevel { add_prefix_space: false, words: false }] => Some(*scanner),
+                _ => None,
+            },
+            Step::ByteLevel { add_prefix_space: false, words: true } if rest.is_empty() => {
+                Some(Scanner::Gpt2)
+            }
+            _ => None,
+        }
+    }
+
     fn words(
         &self,
         text: &str,
@@ -358,7 +379,17 @@ impl Pipeline {
         scratch: &mut Scratch,
         out: &mut Vec<TokenId>,
     ) {
-        let splitter = Splitter { steps: &self.steps, escaped, classes: Classes::new() };
+        let classes = Classes::new();
+        if let Some(scanner) = self.scanner().filter(|_| !escaped && self.cut.is_none()) {
+            let mut at = 0;
+            while at < text.len() {
+                let end = scanner.next(text, at, classes).max(at + 1);
+                self.model.encode(&text.as_bytes()[at..end], scratch, out);
+                at = end;
+            }
+            return;
+        }
+        let splitter = Splitter { steps: &self.steps, escaped, classes };
         let mut buffer = Vec::new();
         splitter.run(text, first, &mut |word| {
             let bytes = match word {

@@ -90,6 +90,12 @@ impl Trie {
         self.labels.len() < 2
     }
 
+    /// Whether a key begins with this byte.
+    #[inline]
+    pub(crate) fn begins(&self, byte: u8) -> bool {
+        self.root.get(byte as usize).is_some_and(|&node| node != NONE)
+    }
+
     /// Calls `found(length, key)` for each key that `text` starts with, shortest first.
     #[inline]
     pub(crate) fn prefixes(&self, text: &[u8], mut found: impl FnMut(usize, u32)) {

@@ -29,6 +29,8 @@ pub(crate) const WORD: u16 = 256;
 pub(crate) const MARK: u16 = 512;
 
 struct Table {
+    /// Flags of the first 128, which most text is made of.
+    ascii: [u16; 128],
     blocks: Vec<u16>,
     flags: Vec<[u16; 256]>,
 }
@@ -61,7 +63,9 @@ fn build() -> Table {
             }
         }
     }
-    let mut result = Table { blocks: Vec::with_capacity(0x1100), flags: Vec::new() };
+    let mut ascii = [0; 128];
+    ascii.copy_from_slice(&all[..128]);
+    let mut result = Table { ascii, blocks: Vec::with_capacity(0x1100), flags: Vec::new() };
     for block in all.chunks_exact(256) {
         let known = result.flags.iter().position(|known| known == block);
         let index = known.unwrap_or_else(|| {
@@ -82,6 +86,12 @@ pub(crate) struct Classes(&'static Table);
 impl Classes {
     pub(crate) fn new() -> Self {
         Self(table())
+    }
+
+    /// Flags of an ASCII character; 0 for any other byte.
+    #[inline]
+    pub(crate) fn of_ascii(self, byte: u8) -> u16 {
+        self.0.ascii.get(byte as usize).copied().unwrap_or(0)
     }
 
     /// Flags of a character.

@@ -73,6 +73,22 @@ impl Default for TrainOptions {
     }
 }
 
+impl TrainOptions {
+    /// Whether a vocabulary can be made so, before anything is counted.
+    ///
+    /// # Errors
+    /// `VocabSize` where all bytes and the special tokens do not fit; `BadEntry` for a special
+    /// token that cannot be one.
+    pub fn check(&self) -> Result<(), TokenizerError> {
+        let special = special_tokens(&self.special)?.len();
+        let bytes = if self.alphabet == Alphabet::All { 256 } else { 0 };
+        if self.vocab_size < special + bytes {
+            return Err(TokenizerError::VocabSize { found: self.vocab_size, special, bytes });
+        }
+        Ok(())
+    }
+}
+
 /// Makes a vocabulary of what was counted. `watch` is told the number of tokens so far.
 ///
 /// # Errors
