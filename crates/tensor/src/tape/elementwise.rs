@@ -305,6 +305,20 @@ pub(super) fn exponentials(level: Level, x: &mut [f32], factor: f32) -> (f32, f3
     (max, total)
 }
 
+/// `x *= factor`, and what is then smaller than `least` becomes 0.
+pub(super) fn scale_and_clear(level: Level, x: &mut [f32], factor: f32, least: f32) {
+    level.vectorize(
+        #[inline(always)]
+        || {
+            for x in x {
+                let y = *x * factor;
+                // NaN stays.
+                *x = if y.abs() < least { 0.0 } else { y };
+            }
+        },
+    );
+}
+
 /// `x *= factor`, and the sum of `x * y` afterwards.
 pub(super) fn scale_and_dot(level: Level, x: &mut [f32], factor: f32, y: &[f32]) -> f32 {
     level.vectorize(

@@ -25,6 +25,10 @@ const CHUNK_ELEMENTS: usize = 1 << 20;
 /// Rows of a chunk, at least and at most.
 const CHUNK_ROWS: Range<usize> = 64..256;
 
+/// 2^-40: probabilities below it count as 0 in the gradient. Beside a whole they are nothing, and
+/// numbers so small that their products are subnormal are multiplied many times slower.
+const LEAST_PROBABILITY: f32 = 9.094_947e-13;
+
 /// Logits that were not computed yet.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
@@ -245,7 +249,8 @@ fn row_loss(level: Level, task: Task, row: usize, logits: &mut [f32], capped: &m
     let wanted = logits[target];
     let (max, sum) = elementwise::exponentials(level, logits, 1.0);
     if task.wanted == Wanted::Gradients {
-        kernels::scale(level, logits, weight / sum);
+        let least = weight.abs() * LEAST_PROBABILITY;
+        elementwise::scale_and_clear(level, logits, weight / sum, least);
         logits[target] -= weight;
         if let Some(cap) = task.cap {
             elementwise::soft_cap(level, capped.as_slice(), cap, logits);
