@@ -104,7 +104,7 @@ def texts(arguments):
 
 def is_utf8(path):
     try:
-        path.read_text(encoding="utf-8", newline="")
+        path.read_bytes().decode("utf-8")
         return True
     except UnicodeDecodeError:
         return False

@@ -16,3 +16,4 @@ mod support;
 mod targets;
 mod terminal;
 mod tiny;
+mod tokenizer;

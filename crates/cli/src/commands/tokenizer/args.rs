@@ -19,6 +19,7 @@ pub(crate) enum TokenizerCommand {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(after_help = "Examples:
   lucid tokenizer train books/ --vocab-size 8192
   lucid tokenizer train a.txt b.txt --output tokenizer.json --gguf vocabulary.gguf

@@ -56,7 +56,7 @@ pub(super) fn find(inputs: &[PathBuf], binary: Binary) -> Result<Vec<Text>> {
     }
     if let Some(first) = left_out.first() {
         output::warn(format_args!(
-            "{} of the files are no text and were left out ({} for one); --binary counts them",
+            "files that are no text were left out: {} ({} for one); --binary counts them",
             left_out.len(),
             first.display()
         ));
@@ -171,7 +171,7 @@ impl Iterator for Documents<'_> {
 pub(super) fn warn_of_broken(broken: &[&Path]) {
     if let Some(first) = broken.first() {
         output::warn(format_args!(
-            "{} of the texts are not UTF-8 ({} for one); bytes that are no character are taken as \
+            "texts that are not UTF-8: {} ({} for one); bytes that are no character are taken as \
              they are",
             broken.len(),
             first.display()

@@ -24,6 +24,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<i32> {
         }
     }
     let options = options(args);
+    options.check()?;
     let pattern = SplitPattern::parse(&args.pattern).context("--pattern")?;
     // Ctrl-C ends the program; outputs are whole or not there.
     interrupt::install();
@@ -41,7 +42,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<i32> {
     });
     bar.clear();
     let trained = trained.with_context(|| format!("cannot train on {}", named(args)))?;
-    let merged = started.elapsed() - counted;
+    let merged = started.elapsed().saturating_sub(counted);
     write_atomic(&args.output, |out| trained.write_json(out))
         .with_context(|| format!("cannot write {}", args.output.display()))?;
     if let Some(path) = &args.gguf {
