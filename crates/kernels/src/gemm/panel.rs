@@ -25,7 +25,7 @@ pub(super) trait Layout {
 }
 
 /// Units of a panel at most.
-pub(super) const UNITS: usize = 256;
+pub(super) const UNITS: usize = 512;
 
 pub(super) struct ByRow;
 
