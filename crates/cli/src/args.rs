@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Logits(LogitsArgs),
     /// Make a GGUF file from safetensors or a llama2.c checkpoint
     Convert(ConvertArgs),
+    /// Look into text to train on
+    Data(crate::data_args::DataArgs),
     /// Fetch a model from Hugging Face
     Pull(PullArgs),
     /// Models on this machine, also those of other programs

@@ -10,6 +10,7 @@ mod args;
 mod bar;
 mod clock;
 mod commands;
+mod data_args;
 mod env;
 mod generate;
 mod input;

@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod completions;
 mod convert;
+mod data;
 mod dream;
 mod key;
 mod list;
@@ -40,6 +41,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Bench(args) => bench::run(&args, environment),
         Command::Logits(args) => logits::run(&args, environment),
         Command::Convert(args) => convert::run(&args, environment),
+        Command::Data(args) => data::run(&args, environment),
         Command::Pull(args) => pull::run(&args, environment),
         Command::List(args) => list::run(&args, environment),
         Command::Rm(args) => rm::run(&args, environment),

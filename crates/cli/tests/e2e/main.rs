@@ -4,6 +4,7 @@
 
 mod chat;
 mod convert;
+mod data;
 mod formats;
 mod golden;
 mod hostile;
