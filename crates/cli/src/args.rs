@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Text as the model sees it: ids and pieces
     Tokenize(TokenizeArgs),
+    /// Make a language model from text
+    Pretrain(Box<crate::commands::pretrain::args::PretrainArgs>),
     /// Make a vocabulary from text, or see how well one suits it
     Tokenizer(crate::commands::tokenizer::args::TokenizerArgs),
     /// Measure this machine's ceilings, and how near the model comes to them

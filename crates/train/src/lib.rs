@@ -6,12 +6,22 @@
 
 pub mod data;
 mod error;
+mod guard;
 mod network;
+mod optimiser;
 mod plan;
 mod random;
+pub mod record;
+mod run;
+mod saved;
 mod schedule;
+mod trainer;
 
 pub use error::TrainError;
+pub use guard::Verdict;
 pub use network::{Architecture, First, Network, Planned, Weights};
 pub use plan::{Dial, Overrides, Plan, Precision, Reason, Rule};
+pub use run::{Cadence, Decode, Ended, Run, Surroundings, Watch, checkpoints};
+pub use saved::{Saved, save};
 pub use schedule::{Course, LrSchedule};
+pub use trainer::{Setup, StepReport, Trainer, Validation};

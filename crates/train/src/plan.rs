@@ -2,9 +2,9 @@
 //! rule it came from, and each to be overridden.
 //!
 //! Sources: Hoffmann et al., arXiv:2203.15556 (twenty tokens a parameter); Bi et al. (DeepSeek),
-//! arXiv:2401.02954 (batch and learning rate by compute); Muennighoff et al., arXiv:2305.16264 (four
-//! passes over the same text are nearly as good as new text); Hägele et al., arXiv:2405.18392 (decay
-//! at the end); Liu et al., arXiv:2502.16982 (Muon with AdamW's rate).
+//! arXiv:2401.02954 (batch and learning rate by compute); Muennighoff et al., arXiv:2305.16264
+//! (four passes over the same text are nearly as good as new text); Hägele et al.,
+//! arXiv:2405.18392 (decay at the end); Liu et al., arXiv:2502.16982 (Muon with AdamW's rate).
 
 use serde::{Deserialize, Serialize};
 
@@ -101,10 +101,10 @@ pub struct Plan {
 }
 
 /// A line of the printed plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// What was decided.
-    pub name: &'static str,
+    pub name: String,
     /// Its value, for a person.
     pub value: String,
     /// Where it comes from.
@@ -201,9 +201,9 @@ impl Plan {
 struct Reasons(Vec<Reason>);
 
 impl Reasons {
-    fn put(&mut self, name: &'static str, value: &impl ToString, set: bool, rule: &str) {
+    fn put(&mut self, name: &str, value: &impl ToString, set: bool, rule: &str) {
         let from = if set { "set".to_owned() } else { rule.to_owned() };
-        self.0.push(Reason { name, value: value.to_string(), from });
+        self.0.push(Reason { name: name.to_owned(), value: value.to_string(), from });
     }
 }
 

@@ -3,7 +3,7 @@
 //! The flags are those of llama.cpp's llama-bench where it has them. Every share is against the
 //! ceilings of the same run, because a shared machine's change from hour to hour.
 
-mod ceilings;
+pub(crate) mod ceilings;
 mod cost;
 mod measure;
 

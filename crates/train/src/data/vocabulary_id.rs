@@ -78,6 +78,13 @@ pub(super) fn digits(fingerprint: &[u8]) -> String {
 #[derive(Clone, Debug)]
 pub struct TokenBytes(Vec<u32>);
 
+impl From<Vec<u32>> for TokenBytes {
+    /// Bytes by token.
+    fn from(bytes: Vec<u32>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl TokenBytes {
     /// Those of a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> Self {

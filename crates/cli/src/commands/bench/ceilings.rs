@@ -119,6 +119,12 @@ fn read_ceiling(
     Ok(best)
 }
 
+/// Operations per second of f32 multiply-adds on so many threads: a quick look.
+pub(crate) fn multiply_peak(threads: usize) -> f64 {
+    let pool = ThreadPool::new(threads);
+    multiply_ceiling(&pool, Level::detect(), Multiplier::F32).unwrap_or(0.0)
+}
+
 /// Less than usual where memory is short.
 fn read_bytes() -> usize {
     let room = Memory::detect().map_or(usize::MAX, |memory| memory.available_bytes as usize / 2);

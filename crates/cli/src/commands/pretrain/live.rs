@@ -1,0 +1,162 @@
+//! What a person sees of a run while it goes: a line that changes, and lines that stay.
+
+use std::io::IsTerminal as _;
+use std::time::Instant;
+
+use anyhow::Result;
+use lucid_train::record::Event;
+use lucid_train::{Plan, Reason, Verdict};
+
+use crate::{output, style};
+
+/// Steps over which pace and loss are averaged, about.
+const MEMORY: f64 = 20.0;
+
+/// The plan as a table.
+pub(super) fn print_plan(reasons: &[Reason], json: bool) -> Result<()> {
+    if json {
+        return output::line(serde_json::to_string(&serde_json::json!({"plan": reasons}))?);
+    }
+    let width = |of: fn(&Reason) -> usize| reasons.iter().map(of).max().unwrap_or(0);
+    let (names, values) = (width(|r| r.name.len()), width(|r| r.value.len()));
+    for Reason { name, value, from } in reasons {
+        output::note(format_args!("{name:names$}  {value:values$}  {from}"));
+    }
+    Ok(())
+}
+
+/// The live line.
+pub(super) struct Live {
+    json: bool,
+    screen: bool,
+    steps: u64,
+    flops_per_token: f64,
+    /// Multiply-adds that this machine can do, as floating-point operations per second.
+    peak: Option<f64>,
+    loss: Option<f64>,
+    pace: Option<f64>,
+    begun: Instant,
+    first: u64,
+    shown: bool,
+}
+
+impl Live {
+    pub(super) fn new(plan: &Plan, step: u64, threads: usize, json: bool) -> Self {
+        Self {
+            json,
+            screen: std::io::stderr().is_terminal() && !json,
+            steps: plan.schedule.steps,
+            flops_per_token: plan.network.flops_per_token(),
+            peak: (!json).then(|| super::report::peak(threads)),
+            loss: None,
+            pace: None,
+            begun: Instant::now(),
+            first: step,
+            shown: false,
+        }
+    }
+
+    /// Shows an event.
+    pub(super) fn tell(&mut self, event: &Event) -> Result<()> {
+        if self.json {
+            return output::line(serde_json::to_string(event)?);
+        }
+        match event {
+            Event::Step { step, loss, rate, tokens_per_second, verdict, .. } => {
+                self.average(*loss, *tokens_per_second);
+                self.step(*step, *rate, *verdict);
+            }
+            Event::Validation { step, loss, bits_per_byte, .. } => self.stays(&format!(
+                "step {step}: held-out text {bits_per_byte:.4} bits a byte, loss {loss:.4}"
+            )),
+            Event::Sample { step, text } => {
+                let text = style::harmless(text).replace('\n', " ");
+                self.stays(&format!("step {step} writes: {text}"));
+            }
+            Event::Checkpoint { step, .. } => self.stays(&format!("step {step}: checkpoint")),
+            Event::Horizon { steps, .. } => self.steps = *steps,
+            Event::Resumed { step } => self.stays(&format!("goes on after step {step}")),
+            Event::RolledBack { step, to } => {
+                self.clear();
+                output::warn(format_args!("step {step}: back to the weights of step {to}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn average(&mut self, loss: f64, pace: f64) {
+        let mix = |old: Option<f64>, new: f64| match old {
+            Some(old) if new.is_finite() => Some(old + (new - old) / MEMORY),
+            None if new.is_finite() => Some(new),
+            old => old,
+        };
+        (self.loss, self.pace) = (mix(self.loss, loss), mix(self.pace, pace));
+    }
+
+    fn step(&mut self, step: u64, rate: f64, verdict: Verdict) {
+        if verdict != Verdict::Taken {
+            self.clear();
+            let why = match verdict {
+                Verdict::NotFinite => "its loss or gradient is no number",
+                _ => "its gradient is far larger than of late",
+            };
+            output::warn(format_args!("step {step} is left out: {why}"));
+        }
+        // Without a screen, one line in a hundred is enough.
+        if !self.screen && !step.is_multiple_of(100) && step != self.first + 1 {
+            return;
+        }
+        let (loss, pace) = (self.loss.unwrap_or(f64::NAN), self.pace.unwrap_or(0.0));
+        let flops = pace * self.flops_per_token;
+        let share = self.peak.map(|peak| format!(", {:.0} % of peak", 100.0 * flops / peak));
+        let each = self.begun.elapsed().as_secs_f64() / (step - self.first).max(1) as f64;
+        let left = each * self.steps.saturating_sub(step) as f64;
+        let line = format!(
+            "step {step}/{}  loss {loss:.4}  rate {rate:.5}  {pace:.0} tok/s  {:.0} GFLOP/s{}  {} left",
+            self.steps,
+            flops / 1e9,
+            share.unwrap_or_default(),
+            time(left)
+        );
+        if self.screen {
+            output::replace_line(&line);
+            self.shown = true;
+        } else {
+            output::note(line);
+        }
+    }
+
+    /// A line that stays above the live one.
+    fn stays(&mut self, line: &str) {
+        self.clear();
+        output::note(line);
+    }
+
+    /// Takes the live line away.
+    pub(super) fn clear(&mut self) {
+        if self.shown {
+            output::replace_line("");
+            self.shown = false;
+        }
+    }
+}
+
+/// `1h 05m`, `3m 07s`, `12s`.
+pub(super) fn time(seconds: f64) -> String {
+    let seconds = seconds.round().clamp(0.0, 1e9) as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m {s:02}s"),
+        (h, m, _) => format!("{h}h {m:02}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_short() {
+        let shown = [0.4, 12.0, 187.0, 3900.0].map(super::time);
+        assert_eq!(shown, ["0s", "12s", "3m 07s", "1h 05m"]);
+        assert_eq!(super::time(f64::NAN), "0s");
+    }
+}

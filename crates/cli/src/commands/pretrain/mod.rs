@@ -1,0 +1,220 @@
+//! `lucid pretrain`: a language model from a folder of text.
+//!
+//! The run's folder holds all that it needs to go on: `run.json` (what was asked for), the
+//! vocabulary, the tokens, checkpoints and events; and at the end `model.gguf` and the report.
+
+pub(crate) mod args;
+mod live;
+mod prepare;
+mod report;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use lucid_kernels::Level;
+use lucid_provider::local;
+use lucid_sys::Topology;
+use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
+use lucid_train::data::{
+    Check, Leftover, PackOptions, Packing, Prepared, Side, TokenBytes, VocabularyId,
+};
+use lucid_train::{
+    Cadence, Ended, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, checkpoints,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{interrupt, output, style};
+use args::PretrainArgs;
+use live::Live;
+
+const ASKED: &str = "run.json";
+const TOKENIZER: &str = "tokenizer.json";
+const DATA: &str = "data";
+const MODEL: &str = "model.gguf";
+
+/// What was asked for, kept so that a run can go on without being told again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Asked {
+    version: u32,
+    files: Vec<PathBuf>,
+    seed: u64,
+    time: Option<f64>,
+    prompt: String,
+    reasons: Vec<Reason>,
+}
+
+pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
+    let threads = match args.threads {
+        Some(threads) => usize::from(threads),
+        None => Topology::detect().default_threads(),
+    };
+    let folder = &args.output;
+    let (asked, plan, saved) = if args.resume {
+        let (asked, saved) = resumed(folder)?;
+        (asked, None, Some(saved))
+    } else {
+        begin(folder)?;
+        let Some((asked, plan)) = begun(args, threads)? else { return Ok(0) };
+        (asked, Some(plan), None)
+    };
+    let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
+    let vocabulary = VocabularyId::of(&tokenizer);
+    let data = Prepared::read(&folder.join(DATA))?;
+    let setup = Setup {
+        threads,
+        level: Level::detect(),
+        shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
+        packing: packing(&tokenizer, asked.seed),
+        bytes: TokenBytes::of(&tokenizer),
+    };
+    let held_out = Arc::new(data.open(Side::Validation, &vocabulary, Check::All)?);
+    let trainer = match (&saved, plan) {
+        (Some(saved), _) => saved.resume(setup)?,
+        (None, Some(plan)) => Trainer::new(plan, setup)?,
+        (None, None) => unreachable!("a run begins or goes on"),
+    };
+    let around = Surroundings {
+        folder: folder.clone(),
+        vocabulary: local::to_metadata(tokenizer.vocabulary()),
+        held_out,
+        prompt: prompt(&tokenizer, &asked.prompt),
+        end: tokenizer.bos(),
+        decode: Box::new(|tokens| {
+            String::from_utf8_lossy(&tokenizer.decode(tokens, ShowSpecial::No)).into_owned()
+        }),
+    };
+    let cadence = Cadence {
+        validate_every: args.cadence.validate_every,
+        sample_every: args.cadence.sample_every,
+        save_every: args.cadence.save_every,
+        kept: args.cadence.keep,
+        time: args.time.or(asked.time.map(Duration::from_secs_f64)),
+    };
+    let mut run = Run::new(trainer, saved, around, cadence)?;
+    let ended = watched(&mut run, args, threads)?;
+    finish(&ended, args, &asked, &data)
+}
+
+/// Runs to the end or to Ctrl-C, with a line that tells where it stands.
+fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize) -> Result<Ended> {
+    let listening = interrupt::listen();
+    let mut live = Live::new(run.trainer().plan(), run.trainer().steps_done(), threads, args.json);
+    let mut trouble = None;
+    let ended = run.go(&mut |event| {
+        if let Err(error) = live.tell(event) {
+            trouble = Some(error);
+            return ControlFlow::Break(());
+        }
+        if listening.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    live.clear();
+    match trouble {
+        Some(error) => Err(error),
+        None => Ok(ended?),
+    }
+}
+
+fn finish(ended: &Ended, args: &PretrainArgs, asked: &Asked, data: &Prepared) -> Result<i32> {
+    let folder = &args.output;
+    let saved = match ended {
+        Ended::Finished { saved, .. } | Ended::Stopped { saved } => saved,
+    };
+    report::write(folder, &asked.reasons, data, ended)?;
+    if let Ended::Stopped { .. } = ended {
+        output::note(format_args!(
+            "stopped after step {}; lucid pretrain --resume -o {} goes on",
+            saved.step(),
+            folder.display()
+        ));
+        return Ok(interrupt::EXIT_INTERRUPTED);
+    }
+    let model = folder.join(MODEL);
+    copy(&saved.model(), &model)?;
+    let size = std::fs::metadata(&model).map_or(0, |info| info.len());
+    output::note(format_args!("wrote {} ({})", model.display(), style::bytes(size)));
+    output::note(format_args!("report: {}", folder.join("report.md").display()));
+    Ok(0)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut file = std::fs::File::open(from)?;
+    lucid_sys::write_atomic(to, |out| std::io::copy(&mut file, out).map(|_| ()))
+        .with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// A folder in which a run may begin.
+fn begin(folder: &Path) -> Result<()> {
+    if folder.join(ASKED).exists() {
+        bail!(
+            "{} holds a run already; --resume goes on with it, another --output begins a new one",
+            folder.display()
+        );
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Prepares the text and plans the run. None where only the plan was wanted.
+fn begun(args: &PretrainArgs, threads: usize) -> Result<Option<(Asked, Plan)>> {
+    let folder = &args.output;
+    let overrides = args.overrides();
+    let seed = overrides.seed.unwrap_or(1);
+    prepare::vocabulary(args, &folder.join(TOKENIZER), threads)?;
+    let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
+    let data = prepare::data(args, &tokenizer, &folder.join(DATA), seed, threads)?;
+    let tokens = data.entries(Side::Training).iter().map(|entry| entry.tokens).sum();
+    let (plan, reasons) = Plan::new(args.dial(), tokenizer.len(), tokens, &overrides)?;
+    live::print_plan(&reasons, args.json)?;
+    if args.dry_run {
+        return Ok(None);
+    }
+    let asked = Asked {
+        version: 1,
+        files: args.files.clone(),
+        seed,
+        time: args.time.map(|time| time.as_secs_f64()),
+        prompt: args.cadence.prompt.clone(),
+        reasons,
+    };
+    let path = folder.join(ASKED);
+    let text = serde_json::to_vec_pretty(&asked)?;
+    lucid_sys::write_atomic(&path, |out| out.write_all(&text))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some((asked, plan)))
+}
+
+fn resumed(folder: &Path) -> Result<(Asked, Saved)> {
+    let path = folder.join(ASKED);
+    let text = std::fs::read(&path)
+        .with_context(|| format!("{} holds no run to go on with", folder.display()))?;
+    let asked: Asked = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not what was written", path.display()))?;
+    let (saved, wrong) = Saved::newest(&checkpoints(folder))?;
+    for error in wrong {
+        output::warn(format_args!("{error}"));
+    }
+    let saved = saved.with_context(|| {
+        format!(
+            "{} has no whole checkpoint; remove the folder and begin anew",
+            checkpoints(folder).display()
+        )
+    })?;
+    Ok((asked, saved))
+}
+
+/// How documents become rows: as nanochat packs them, with nothing thrown away.
+fn packing(tokenizer: &Tokenizer, seed: u64) -> PackOptions {
+    let packing = match tokenizer.bos() {
+        Some(_) => Packing::BestFit(Leftover::Keep),
+        None => Packing::InOrder,
+    };
+    PackOptions { row_tokens: 2, packing, seed, end: tokenizer.bos() }
+}
+
+fn prompt(tokenizer: &Tokenizer, text: &str) -> Vec<lucid_tokenizer::TokenId> {
+    let mut tokens = tokenizer.bos().map_or_else(Vec::new, |begin| vec![begin]);
+    tokens.extend(tokenizer.encode(text.as_bytes(), &[], AddSpecial::No, ParseSpecial::No));
+    tokens
+}

@@ -1,0 +1,73 @@
+//! The report of a run, written into its folder.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use lucid_train::data::{Prepared, Side};
+use lucid_train::record::{Event, Summary, events, report};
+use lucid_train::{Ended, Reason};
+
+use super::live::time;
+use crate::style;
+
+/// Floating-point operations per second of f32 multiply-adds on all threads.
+pub(super) fn peak(threads: usize) -> f64 {
+    crate::commands::bench::ceilings::multiply_peak(threads)
+}
+
+/// Writes `report.md` and `curves.svg`.
+pub(super) fn write(
+    folder: &Path,
+    reasons: &[Reason],
+    data: &Prepared,
+    ended: &Ended,
+) -> Result<()> {
+    let events = events(folder)?;
+    let summary =
+        Summary { plan: reasons.to_vec(), data: sides(data), outcome: outcome(&events, ended) };
+    let (text, picture) = report(&summary, &events);
+    for (name, content) in [("report.md", text), ("curves.svg", picture)] {
+        let path = folder.join(name);
+        lucid_sys::write_atomic(&path, |out| out.write_all(content.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn sides(data: &Prepared) -> Vec<(String, String)> {
+    let sides = [("to learn from", Side::Training), ("held out", Side::Validation)];
+    let lines = sides.map(|(name, side)| {
+        let entries = data.entries(side);
+        let sum = |of: fn(&lucid_train::data::ShardEntry) -> u64| entries.iter().map(of).sum();
+        let (documents, tokens): (u64, u64) = (sum(|e| e.documents), sum(|e| e.tokens));
+        let bytes = style::bytes(sum(|e| e.text_bytes));
+        let documents = style::count(documents);
+        let tokens = style::count(tokens);
+        (name.to_owned(), format!("{documents} documents, {bytes}, {tokens} tokens"))
+    });
+    lines.to_vec()
+}
+
+fn outcome(events: &[Event], ended: &Ended) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let mut put = |name: &str, value: String| lines.push((name.to_owned(), value));
+    if let Ended::Finished { validation, .. } = ended {
+        let bits = format!("{:.4} bits a byte", validation.bits_per_byte);
+        put("held-out text", format!("{bits}, {:.4} nats a token", validation.loss));
+    } else {
+        put("held-out text", "stopped before the end".to_owned());
+    }
+    let steps = events.iter().filter_map(|event| match event {
+        Event::Step { step, tokens, seconds, .. } => Some((*step, *tokens, *seconds)),
+        _ => None,
+    });
+    let (mut last, mut all, mut took) = (0, 0, 0.0_f64);
+    for (step, tokens, seconds) in steps {
+        (last, all, took) = (step, all + tokens, took.max(seconds));
+    }
+    put("steps", style::count(last));
+    put("tokens", style::count(all));
+    put("time", time(took));
+    put("tokens a second", format!("{:.0}, looks and checkpoints included", all as f64 / took));
+    lines
+}

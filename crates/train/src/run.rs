@@ -1,0 +1,283 @@
+//! A run from where it stands to its end: steps, looks at held-out text, samples, checkpoints, and
+//! a horizon that ends in time.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use lucid_tensor::{Metadata, TokenId};
+
+use crate::TrainError;
+use crate::data::Shards;
+use crate::guard::Verdict;
+use crate::record::{Event, Record, events};
+use crate::saved::{Saved, save};
+use crate::trainer::{Trainer, Validation};
+
+/// When what happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cadence {
+    /// Steps between looks at held-out text, which is also looked at at the end.
+    pub validate_every: u64,
+    /// Steps between samples; 0: none.
+    pub sample_every: u64,
+    /// Time between checkpoints; one is also written at the end and when the run is stopped.
+    pub save_every: Duration,
+    /// Checkpoints that are kept besides the newest.
+    pub kept: usize,
+    /// The time that the whole run may take: its horizon is planned to end within it.
+    pub time: Option<Duration>,
+}
+
+/// Makes text of tokens.
+pub type Decode<'a> = Box<dyn Fn(&[TokenId]) -> String + 'a>;
+
+/// What a run needs besides its trainer.
+pub struct Surroundings<'a> {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// The tokenizer's part of GGUF's metadata, for checkpoints.
+    pub vocabulary: Metadata,
+    /// Text that is not learned from.
+    pub held_out: Arc<Shards>,
+    /// What samples begin with.
+    pub prompt: Vec<TokenId>,
+    /// Where a text ends.
+    pub end: Option<TokenId>,
+    /// Tokens as text.
+    pub decode: Decode<'a>,
+}
+
+/// How a run came to an end.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// It took all its steps.
+    Finished {
+        /// The last checkpoint.
+        saved: Saved,
+        /// The last look at held-out text.
+        validation: Validation,
+    },
+    /// Whoever watches stopped it; it can go on from its last checkpoint.
+    Stopped {
+        /// That checkpoint.
+        saved: Saved,
+    },
+}
+
+/// Tokens of a sample, and the temperature at which they are drawn.
+const SAMPLE_TOKENS: usize = 64;
+const SAMPLE_TEMPERATURE: f64 = 0.8;
+
+/// Steps before the pace is known well enough to plan by it.
+const PACE_STEPS: u64 = 5;
+
+/// Tokens that are predicted in a look along the way; at the end it is all of the held-out text.
+const LOOK_TARGETS: u64 = 65_536;
+
+/// How often a horizon is planned anew until the way down begins, over the whole run.
+const PLANS: u64 = 50;
+
+/// Where the checkpoints of a run's folder lie.
+pub fn checkpoints(folder: &Path) -> PathBuf {
+    folder.join("checkpoints")
+}
+
+/// A run that goes.
+pub struct Run<'a> {
+    trainer: Trainer,
+    around: Surroundings<'a>,
+    cadence: Cadence,
+    record: Record,
+    /// When this part of the run began, and what it took before.
+    started: Instant,
+    before: Duration,
+    first_step: u64,
+    saved: Option<Saved>,
+    saved_at: Instant,
+}
+
+/// Told of what happens; whoever breaks stops the run after the step.
+pub type Watch<'a> = dyn FnMut(&Event) -> ControlFlow<()> + 'a;
+
+impl<'a> Run<'a> {
+    /// A run that begins, or goes on from `saved`.
+    ///
+    /// # Errors
+    /// Its record cannot be written.
+    pub fn new(
+        trainer: Trainer,
+        saved: Option<Saved>,
+        around: Surroundings<'a>,
+        cadence: Cadence,
+    ) -> Result<Self, TrainError> {
+        let step = trainer.steps_done();
+        let record = Record::open(&around.folder, step, wall_time())?;
+        let before = if step == 0 { 0.0 } else { seconds_of(&events(&around.folder)?) };
+        let now = Instant::now();
+        Ok(Self {
+            first_step: step,
+            trainer,
+            around,
+            cadence,
+            record,
+            started: now,
+            before: Duration::from_secs_f64(before),
+            saved,
+            saved_at: now,
+        })
+    }
+
+    /// The run's trainer.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// Goes on to the end.
+    ///
+    /// # Errors
+    /// Data cannot be read, a checkpoint cannot be written, or the run went wrong before its first
+    /// checkpoint. The last good checkpoint stays.
+    pub fn go(&mut self, watch: &mut Watch<'_>) -> Result<Ended, TrainError> {
+        let mut flow = ControlFlow::Continue(());
+        if self.trainer.steps_done() > 0 {
+            flow = self.tell(&Event::Resumed { step: self.trainer.steps_done() }, watch)?;
+        }
+        while flow.is_continue() && self.trainer.steps_done() < self.steps() {
+            flow = self.step(watch)?;
+            let step = self.trainer.steps_done();
+            if step.is_multiple_of(self.cadence.validate_every.max(1)) && step < self.steps() {
+                self.validate(Some(LOOK_TARGETS), watch)?;
+            }
+            if self.cadence.sample_every > 0 && step.is_multiple_of(self.cadence.sample_every) {
+                self.sample(watch)?;
+            }
+            if self.saved_at.elapsed() >= self.cadence.save_every {
+                self.save(watch)?;
+            }
+        }
+        let step = self.trainer.steps_done();
+        if flow.is_break() && step < self.steps() {
+            return Ok(Ended::Stopped { saved: self.saved_now(watch)? });
+        }
+        let validation = self.validate(None, watch)?;
+        let sampled = |every: u64| every == 0 || step.is_multiple_of(every);
+        if !sampled(self.cadence.sample_every) {
+            self.sample(watch)?;
+        }
+        Ok(Ended::Finished { saved: self.saved_now(watch)?, validation })
+    }
+
+    fn steps(&self) -> u64 {
+        self.trainer.plan().schedule.steps
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.before + self.started.elapsed()).as_secs_f64()
+    }
+
+    fn tell(
+        &mut self,
+        event: &Event,
+        watch: &mut Watch<'_>,
+    ) -> Result<ControlFlow<()>, TrainError> {
+        self.record.put(event, wall_time())?;
+        Ok(watch(event))
+    }
+
+    fn step(&mut self, watch: &mut Watch<'_>) -> Result<ControlFlow<()>, TrainError> {
+        let begun = Instant::now();
+        let report = self.trainer.step()?;
+        let pace = report.tokens as f64 / begun.elapsed().as_secs_f64();
+        let event = Event::step(&report, pace, self.seconds());
+        let flow = self.tell(&event, watch)?;
+        if report.verdict == Verdict::RollBack {
+            let Some(saved) = self.saved.clone() else { return Err(TrainError::GoneWrong) };
+            saved.roll_back(&mut self.trainer)?;
+            let back = Event::RolledBack { step: report.step, to: saved.step() };
+            let _ = self.tell(&back, watch)?;
+        }
+        self.plan_horizon(watch)?;
+        Ok(flow)
+    }
+
+    /// Chooses the number of steps so that the run ends in time. Not once the way down has begun:
+    /// its slope is then fixed.
+    fn plan_horizon(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
+        let Some(limit) = self.cadence.time else { return Ok(()) };
+        let done = self.trainer.steps_done();
+        let taken = done - self.first_step;
+        let schedule = self.trainer.plan().schedule;
+        let due = done.is_multiple_of((schedule.steps / PLANS).max(1)) || taken == PACE_STEPS;
+        let falling = schedule.steps.saturating_sub(done) <= schedule.decay;
+        if taken < PACE_STEPS || !due || (falling && taken > PACE_STEPS) {
+            return Ok(());
+        }
+        let pace = self.started.elapsed().as_secs_f64() / taken as f64;
+        let left = (limit.as_secs_f64() - self.seconds()).max(0.0);
+        let steps = done + ((left / pace) as u64).max(1);
+        if steps != schedule.steps {
+            self.trainer.set_steps(steps);
+            let _ = self.tell(&Event::Horizon { step: done, steps }, watch)?;
+        }
+        Ok(())
+    }
+
+    fn validate(
+        &mut self,
+        targets_max: Option<u64>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Validation, TrainError> {
+        let held_out = Arc::clone(&self.around.held_out);
+        let validation = self.trainer.validate(&held_out, targets_max)?;
+        let event = Event::validation(self.trainer.steps_done(), validation, self.seconds());
+        let _ = self.tell(&event, watch)?;
+        Ok(validation)
+    }
+
+    fn sample(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
+        let Surroundings { prompt, end, .. } = &self.around;
+        let tokens = self.trainer.sample(prompt, SAMPLE_TOKENS, SAMPLE_TEMPERATURE, *end);
+        let text = (self.around.decode)(&tokens);
+        let _ = self.tell(&Event::Sample { step: self.trainer.steps_done(), text }, watch)?;
+        Ok(())
+    }
+
+    fn save(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
+        let folder = checkpoints(&self.around.folder);
+        let saved = save(&self.trainer, &folder, &self.around.vocabulary, self.cadence.kept)?;
+        let told = saved.folder().display().to_string();
+        self.saved = Some(saved);
+        self.saved_at = Instant::now();
+        let step = self.trainer.steps_done();
+        let _ = self.tell(&Event::Checkpoint { step, folder: told }, watch)?;
+        Ok(())
+    }
+
+    /// The checkpoint of where the run stands, written if it is not there yet.
+    fn saved_now(&mut self, watch: &mut Watch<'_>) -> Result<Saved, TrainError> {
+        loop {
+            match &self.saved {
+                Some(saved) if saved.step() == self.trainer.steps_done() => {
+                    return Ok(saved.clone());
+                }
+                _ => self.save(watch)?,
+            }
+        }
+    }
+}
+
+fn wall_time() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// What the steps of a record took.
+fn seconds_of(events: &[Event]) -> f64 {
+    let seconds = events.iter().filter_map(|event| match event {
+        Event::Step { seconds, .. } | Event::Validation { seconds, .. } => Some(*seconds),
+        _ => None,
+    });
+    seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0).fold(0.0, f64::max)
+}
