@@ -1,5 +1,5 @@
-//! A run learns, gives the same bits with any number of threads, and goes on from a checkpoint as if
-//! nothing had happened.
+//! A run learns, gives the same bits with any number of threads, and goes on from a checkpoint as
+//! if nothing had happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;

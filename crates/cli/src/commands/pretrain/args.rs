@@ -28,7 +28,8 @@ pub(crate) struct PretrainArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Layers; width, heads, batch, rates and horizon follow [default: 4]
-    #[arg(long, conflicts_with_all = ["size", "resume"], value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, conflicts_with_all = ["size", "resume"])]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) depth: Option<u16>,
     /// Parameters, about: 7m, 120m, 1b; the nearest depth is taken
     #[arg(long, value_parser = count, conflicts_with = "resume")]
@@ -40,7 +41,8 @@ pub(crate) struct PretrainArgs {
     #[arg(long, conflicts_with_all = ["vocab_size", "resume"])]
     pub(crate) tokenizer: Option<PathBuf>,
     /// Tokens of the vocabulary that is trained [default: 4096]
-    #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(300..=262_144))]
+    #[arg(long, conflicts_with = "resume")]
+    #[arg(value_parser = clap::value_parser!(u32).range(300..=262_144))]
     pub(crate) vocab_size: Option<u32>,
     /// Share of the documents that is held out, to measure on
     #[arg(long, default_value_t = 0.01, conflicts_with = "resume")]

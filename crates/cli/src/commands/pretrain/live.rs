@@ -112,7 +112,8 @@ impl Live {
         let each = self.begun.elapsed().as_secs_f64() / (step - self.first).max(1) as f64;
         let left = each * self.steps.saturating_sub(step) as f64;
         let line = format!(
-            "step {step}/{}  loss {loss:.4}  rate {rate:.5}  {pace:.0} tok/s  {:.0} GFLOP/s{}  {} left",
+            "step {step}/{}  loss {loss:.4}  rate {rate:.5}  {pace:.0} tok/s  \
+             {:.0} GFLOP/s{}  {} left",
             self.steps,
             flops / 1e9,
             share.unwrap_or_default(),
