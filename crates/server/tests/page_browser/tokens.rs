@@ -68,6 +68,9 @@ fn the_card_stays_beside_its_token(browser: &mut Browser) {
 }
 
 fn another_token_begins_a_branch(browser: &mut Browser) {
+    // What scrolls takes a card with it that is then out of sight: let it come to rest.
+    browser.evaluate("scroller.scrollTop = 0");
+    browser.evaluate("new Promise((done) => setTimeout(done, 200))");
     browser.evaluate("document.querySelector('.tokens .token[data-at=\"2\"]').click()");
     browser.evaluate("document.querySelector('.tokens').focus()");
     browser.press("Enter", 0);

@@ -193,10 +193,14 @@ const card = {
   leave() {
     if (!this.pinned) setTimeout(() => !this.pinned && !byId("token-card").matches(":hover") && this.hide(), 150);
   },
+  /** Goes; the keyboard, if it was in the card, returns to the tokens. */
   hide() {
+    const element = byId("token-card");
+    const view = element.contains(document.activeElement) ? this.view : null;
     this.open = this.pinned = false;
     this.view = this.span = null;
-    byId("token-card").hidden = true;
+    element.hidden = true;
+    view?.back();
   },
 };
 
@@ -211,9 +215,7 @@ export function watchCard(scroller) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && card.open) {
       event.stopImmediatePropagation();
-      const view = element.contains(document.activeElement) ? card.view : null;
       card.hide();
-      view?.back();
     }
   }, true);
 }
