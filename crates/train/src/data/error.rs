@@ -42,7 +42,7 @@ pub enum DataError {
     /// The split left one side empty.
     #[error(
         "of {documents} documents none is left for {side}; more documents, another share to hold \
-         out, or passages instead of whole files (--split) give both sides something"
+         out, or files cut into several (`--separator`) give both sides something"
     )]
     EmptySide {
         /// Documents in all.

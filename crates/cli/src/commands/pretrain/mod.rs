@@ -56,6 +56,9 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
         let (asked, saved) = resumed(folder)?;
         (asked, None, Some(saved))
     } else {
+        if args.held_out <= 0.0 || args.held_out >= 1.0 || args.held_out.is_nan() {
+            bail!("--held-out {}: expected a share above 0 and below 1", args.held_out);
+        }
         begin(folder)?;
         let Some((asked, plan)) = begun(args, threads)? else { return Ok(0) };
         (asked, Some(plan), None)

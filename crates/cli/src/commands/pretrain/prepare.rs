@@ -55,6 +55,14 @@ pub(super) fn vocabulary(args: &PretrainArgs, to: &Path, threads: usize) -> Resu
     });
     let Ok(()) = counts.count(texts, &mut |bytes| bar.show(bytes, total));
     bar.clear();
+    if counts.summary().words == 0 {
+        let named: Vec<_> = args.files.iter().map(|file| file.display().to_string()).collect();
+        bail!(
+            "no text in {} (refused: {}); `lucid data report` shows each reason",
+            named.join(", "),
+            documents.tally().refusals()
+        );
+    }
     let size = args.vocab_size.unwrap_or(VOCABULARY) as usize;
     let options = TrainOptions { vocab_size: size, ..TrainOptions::default() };
     let mut bar = Bar::of_tokens("merging");
@@ -82,9 +90,6 @@ pub(super) fn data(
     seed: u64,
     threads: usize,
 ) -> Result<Prepared> {
-    if !(0.0..1.0).contains(&args.held_out) || args.held_out == 0.0 {
-        bail!("--held-out {}: expected a share above 0 and below 1", args.held_out);
-    }
     let usual = Recipe::default();
     let choose = lucid_train::data::ChooseOptions { read: read_options(args), ..usual.choose };
     let recipe = Recipe { choose, held_out: args.held_out, seed, ..usual };
