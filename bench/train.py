@@ -71,7 +71,7 @@ def lucid(args, shape, precision, texts, tokenizer):
             "--batch-tokens", str(shape["rows"] * shape["length"]),
             "--steps", str(args.steps + args.warm_up), "--tokenizer", str(tokenizer),
             "--validate-every", "100000", "--sample-every", "0", "--save-every", "10h",
-            "--held-out", "0.005", "--threads", str(args.threads),
+            "--held-out", "0.05", "--threads", str(args.threads),
         ]
         out, peak = peak_of(command, args.threads)
     steps = [json.loads(line) for line in out.splitlines() if b'"event":"step"' in line]
