@@ -3,7 +3,7 @@
 
     python3 bench/nanochat.py corpus --text ../shared/data/text    passages for both sides
     python3 bench/nanochat.py pace --depth 4                       seconds a step of these settings
-    python3 bench/nanochat.py train --depth 4 --minutes 30         steps that fit, then evaluate
+    python3 bench/nanochat.py train --minutes 30                   steps that fit, then evaluate
     python3 bench/nanochat.py evaluate --tag NAME                  a checkpoint once more
     python3 bench/nanochat.py lucid --lucid BIN --minutes 30       Lucid on the same passages
 
@@ -21,6 +21,8 @@ nanochat's side is its own `scripts.tok_train` and `scripts.base_train`. A short
 median seconds of a step once all is compiled; the steps are as many as fit into `--minutes` at that
 pace, so compiling, evaluating and saving cost it no time. `--rates` multiplies nanochat's default
 learning rates of matrices, embeddings and unembeddings, which it scales by batch and width itself.
+The defaults here are what short runs spoke for, for half an hour on two cores; `runcpu.sh` itself
+has depth 6, a vocabulary of 32,768, batches of 16,384 and the default rates.
 Options that this script does not know are handed on to `base_train`, for instance
 `--warmup-steps=100`.
 
@@ -67,14 +69,14 @@ def parse_arguments():
     corpus.add_argument("--held-out", type=int, default=1_500_000, help="bytes at least")
     corpus.add_argument("--seed", type=int, default=1)
     recipe = parser.add_argument_group("recipe of nanochat")
-    recipe.add_argument("--vocab-size", type=int, default=8192)
-    recipe.add_argument("--depth", type=int, default=4)
+    recipe.add_argument("--vocab-size", type=int, default=4096)
+    recipe.add_argument("--depth", type=int, default=3)
     recipe.add_argument("--aspect-ratio", type=int, default=64)
     recipe.add_argument("--head-dim", type=int, default=64)
     recipe.add_argument("--max-seq-len", type=int, default=512)
-    recipe.add_argument("--device-batch-size", type=int, default=16)
-    recipe.add_argument("--total-batch-size", type=int, default=8192)
-    recipe.add_argument("--rates", type=float, default=1, help="of nanochat's learning rates")
+    recipe.add_argument("--device-batch-size", type=int, default=8)
+    recipe.add_argument("--total-batch-size", type=int, default=4096)
+    recipe.add_argument("--rates", type=float, default=4, help="of nanochat's learning rates")
     recipe.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     recipe.add_argument("--tag", help="name of the checkpoint [default: from the settings]")
     horizon = parser.add_argument_group("horizon")
