@@ -166,7 +166,9 @@ impl<'a> Run<'a> {
         if !sampled(self.cadence.sample_every) {
             self.sample(watch)?;
         }
-        Ok(Ended::Finished { saved: self.saved_now(watch)?, validation })
+        let saved = self.saved_now(watch)?;
+        let _ = self.tell(&Event::finished(step, validation, self.seconds()), watch)?;
+        Ok(Ended::Finished { saved, validation })
     }
 
     fn steps(&self) -> u64 {

@@ -66,6 +66,8 @@ pub struct Validation {
     pub bits_per_byte: f64,
     /// Targets that were predicted.
     pub targets: u64,
+    /// Bytes of the text that they stand for.
+    pub bytes: u64,
 }
 
 /// Sums over targets.
@@ -82,6 +84,7 @@ impl Sums {
             loss: self.nats / self.targets as f64,
             bits_per_byte: self.nats / (std::f64::consts::LN_2 * self.bytes as f64),
             targets: self.targets,
+            bytes: self.bytes,
         }
     }
 }
@@ -368,8 +371,13 @@ impl Trainer {
         parts.iter().map(|(_, sum)| sum).sum::<f64>().sqrt()
     }
 
-    /// How well the network predicts text that it does not learn from: all of it, or from its
-    /// beginning until about `targets_max` tokens were predicted.
+    /// How well the network predicts text that it does not learn from: all of it, or about
+    /// `targets_max` tokens that are spread over it, always the same ones.
+    ///
+    /// Each document is cut into rows from its beginning, so each token of the text (but the first
+    /// of a document, where the vocabulary has no token that begins one) is predicted once, from
+    /// what stands before it in its row. Bits per byte are the nats of all these tokens, divided by
+    /// ln 2 and by the bytes that they stand for; ends of documents are not predicted.
     ///
     /// # Errors
     /// The text cannot be read, or holds nothing to predict.
@@ -386,8 +394,14 @@ impl Trainer {
             end: None,
         };
         let mut batches = Batches::once(Arc::clone(shards), packing, rows, Share::ALL)?;
+        if let Some(most) = targets_max {
+            let tokens = batches.epoch_rows().saturating_mul(u64::from(packing.row_tokens));
+            let ranks = u32::try_from(tokens / most.max(1)).unwrap_or(u32::MAX).max(1);
+            let share = Share { rank: 0, ranks };
+            batches = Batches::once(Arc::clone(shards), packing, rows, share)?;
+        }
         let mut sums = Sums::default();
-        while targets_max.is_none_or(|most| sums.targets < most) {
+        loop {
             let mut count = 0;
             self.micro.resize_with(self.lanes.len().max(self.micro.len()), Batch::default);
             for batch in &mut self.micro[..self.lanes.len()] {

@@ -4,7 +4,7 @@
 //! portion by all threads, what concerns several is decided in order. So the number of threads
 //! changes nothing but the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,6 +85,8 @@ pub(super) struct Examiner<'files> {
     index: Index,
     /// File and number of each document that stayed.
     kept: Vec<(Arc<PathBuf>, u64)>,
+    /// Contents of texts to measure with: what equals one is dropped.
+    held_out: HashSet<[u8; 32]>,
     pub(super) tally: ChoiceTally,
 }
 
@@ -96,8 +98,14 @@ impl<'files> Examiner<'files> {
             minhash: MinHash::new(),
             index: Index::default(),
             kept: Vec::new(),
+            held_out: HashSet::new(),
             tally: ChoiceTally::default(),
         }
+    }
+
+    /// Drops what has one of these contents.
+    pub(super) fn without(self, held_out: HashSet<[u8; 32]>) -> Self {
+        Self { held_out, ..self }
     }
 
     /// The next documents, those that are dropped too; none at the end.
@@ -117,6 +125,9 @@ impl<'files> Examiner<'files> {
 
     fn decide(&mut self, examined: &mut Examined) {
         *self.tally.languages.entry(examined.language).or_default() += 1;
+        if self.held_out.contains(&examined.content) {
+            examined.dropped = Some((Rule::HeldOut, "also among them".to_owned()));
+        }
         if examined.dropped.is_none() {
             let signature = examined.signature.take();
             let earlier =

@@ -113,6 +113,8 @@ pub enum Rule {
     ExactDuplicate,
     /// Nearly the same text as an earlier document.
     NearDuplicate,
+    /// The same text as one to measure with.
+    HeldOut,
 }
 
 impl fmt::Display for Rule {
@@ -128,6 +130,7 @@ impl fmt::Display for Rule {
             Self::Language => "another language",
             Self::ExactDuplicate => "exact duplicate",
             Self::NearDuplicate => "near duplicate",
+            Self::HeldOut => "in the text to measure with",
         })
     }
 }

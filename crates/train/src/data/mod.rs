@@ -24,7 +24,7 @@ pub use examine::{ChoiceTally, ChooseOptions, Observer, Progress};
 pub use filter::{Filler, FilterOptions, Rule, language};
 pub use pack::{Batch, Batches, Lead, Leftover, PackOptions, Packing, Position, Share, Span};
 pub use poison::{Alarm, PoisonOptions, PoisonScan, Shift};
-pub use prepare::{Preparation, Prepared, Recipe, prepare};
+pub use prepare::{Inputs, Preparation, Prepared, Recipe, prepare};
 pub use read::{
     Count, Document, Documents, Files, Kind, ReadOptions, ReadTally, Refusal, SourceFile, Split,
     main_text,

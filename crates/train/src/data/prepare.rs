@@ -3,6 +3,7 @@
 //! Invariant: the list `data.json` is written last and replaced in one step. A folder with it holds
 //! all that it lists; one without it was not finished, and is prepared again from the beginning.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,17 +15,31 @@ use super::examine::{ChoiceTally, ChooseOptions, Examined, Examiner, Observer, t
 use super::read::{Files, ReadTally};
 use super::shard::hexadecimal;
 use super::split::{Side, side};
-use super::{Check, DataError, ShardEntry, ShardWriter, Shards, VocabularyId};
+use super::{
+    Check, DataError, DedupOptions, Duplicates, FilterOptions, ShardEntry, ShardWriter, Shards,
+    VocabularyId,
+};
 
 const LIST: &str = "data.json";
 const VERSION: u32 = 1;
+
+/// The files of a run, and folders of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// To learn from.
+    pub training: &'a [PathBuf],
+    /// To measure with. They are read as they are: nothing of them is filtered, and what equals
+    /// one of their documents is not learned from. Where there are none, a share of the documents
+    /// to learn from is held out.
+    pub validation: &'a [PathBuf],
+}
 
 /// What prepared data depend on, besides files and tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// How documents are chosen.
     pub choose: ChooseOptions,
-    /// The share of documents for validation.
+    /// The share of documents for validation, where it has no files of its own.
     pub held_out: f64,
     /// Of the split.
     pub seed: u64,
@@ -129,12 +144,13 @@ impl Prepared {
 
 /// Prepares files in `folder`, which is made if it is not there. Where the same files (by path,
 /// length and time of change) were prepared there in the same way, that is all that is found out.
+/// The tally of what was read is that of the files to learn from.
 ///
 /// # Errors
 /// Files or folder cannot be read or written; there are no documents, or none for one side; the
 /// observer stopped it. What `folder` held before is then gone unless it was these data.
 pub fn prepare(
-    inputs: &[PathBuf],
+    inputs: &Inputs<'_>,
     recipe: &Recipe,
     tokenizer: &Tokenizer,
     folder: &Path,
@@ -142,9 +158,13 @@ pub fn prepare(
     observer: &mut Observer<'_>,
 ) -> Result<Preparation, DataError> {
     check_recipe(recipe)?;
-    let files = Files::find(inputs, recipe.choose.read.clone())?;
+    let files = Files::find(inputs.training, recipe.choose.read.clone())?;
+    let measured = match inputs.validation {
+        [] => None,
+        inputs => Some(Files::find(inputs, recipe.choose.read.clone())?),
+    };
     let vocabulary = VocabularyId::of(tokenizer);
-    let identity = identity(&files, recipe, &vocabulary)?;
+    let identity = identity([Some(&files), measured.as_ref()], recipe, &vocabulary)?;
     if let Ok(prepared) = Prepared::read(folder)
         && prepared.list.identity == identity
         && is_whole(&prepared)
@@ -154,7 +174,11 @@ pub fn prepare(
     clear(folder)?;
     let writer = |name| ShardWriter::new(folder, name, vocabulary, recipe.shard_tokens);
     let mut sides = Sides { training: writer("training"), validation: writer("validation") };
-    let mut examiner = Examiner::new(&files, &recipe.choose);
+    let held_out = match &measured {
+        Some(files) => hold_out(files, recipe, tokenizer, &mut sides.validation, pool, observer)?,
+        None => HashSet::new(),
+    };
+    let mut examiner = Examiner::new(&files, &recipe.choose).without(held_out);
     loop {
         tell(observer, "reading", examiner.documents().bytes_done(), files.bytes())?;
         let portion = examiner.portion(pool);
@@ -162,7 +186,10 @@ pub fn prepare(
             break;
         }
         for (document, tokens) in encode(portion, tokenizer, pool) {
-            let side = side(&document.content, recipe.seed, recipe.held_out);
+            let side = match measured {
+                Some(_) => Side::Training,
+                None => side(&document.content, recipe.seed, recipe.held_out),
+            };
             let bytes = document.document.text.len() as u64;
             sides.writer(side).push(&tokens, bytes)?;
         }
@@ -185,6 +212,42 @@ pub fn prepare(
     .map_err(|source| DataError::Write { path, source })?;
     let prepared = Prepared { folder: folder.to_owned(), list };
     Ok(Preparation { prepared, read: Some(read), choice: Some(choice) })
+}
+
+/// Writes the text to measure with, all of it; returns the contents of its documents.
+fn hold_out(
+    files: &Files,
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    writer: &mut ShardWriter,
+    pool: &ThreadPool,
+    observer: &mut Observer<'_>,
+) -> Result<HashSet<[u8; 32]>, DataError> {
+    let (exact, near) = (Duplicates::Keep, Duplicates::Keep);
+    let all = ChooseOptions {
+        filter: FilterOptions::none(),
+        dedup: DedupOptions { exact, near, ..recipe.choose.dedup },
+        ..recipe.choose.clone()
+    };
+    let mut examiner = Examiner::new(files, &all);
+    let mut contents = HashSet::new();
+    loop {
+        let done = examiner.documents().bytes_done();
+        tell(observer, "reading what is held out", done, files.bytes())?;
+        let portion = examiner.portion(pool);
+        if portion.is_empty() {
+            break;
+        }
+        for (document, tokens) in encode(portion, tokenizer, pool) {
+            contents.insert(document.content);
+            writer.push(&tokens, document.document.text.len() as u64)?;
+        }
+    }
+    if contents.is_empty() {
+        let read = examiner.documents().tally();
+        return Err(DataError::NoDocuments { files: read.files as usize, why: read.refusals() });
+    }
+    Ok(contents)
 }
 
 struct Sides {
@@ -262,14 +325,22 @@ fn encode(
 }
 
 fn identity(
-    files: &Files,
+    sides: [Option<&Files>; 2],
     recipe: &Recipe,
     vocabulary: &VocabularyId,
 ) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new_derive_key("lucid prepared data identity 1");
     hasher.update(&vocabulary.fingerprint);
     hasher.update(format!("{recipe:?}").as_bytes());
-    for file in files.list() {
+    let listed = sides.into_iter().flat_map(|files| {
+        let files = files.map_or(&[][..], Files::list);
+        files.iter().map(Some).chain([None])
+    });
+    for file in listed {
+        let Some(file) = file else {
+            hasher.update(b"end of a side\n");
+            continue;
+        };
         let failed = |source| DataError::Read { path: file.path.clone(), source };
         let info = fs::metadata(&file.path).map_err(failed)?;
         let time = info.modified().ok().and_then(|time| {
@@ -377,6 +448,7 @@ mod tests {
         threads: usize,
     ) -> Result<Preparation, DataError> {
         let go_on = &mut |_: super::super::Progress| ControlFlow::Continue(());
+        let inputs = &Inputs { training: inputs, validation: &[] };
         prepare(inputs, recipe, &tokenizer(), folder, &ThreadPool::new(threads), go_on)
     }
 
@@ -409,6 +481,48 @@ mod tests {
         assert_eq!(tokens[0], 1);
         let text = tokenizer().decode(&tokens[1..], lucid_tokenizer::ShowSpecial::Yes);
         assert!(text.starts_with(b"Document"));
+    }
+
+    #[test]
+    fn files_to_measure_with_are_held_out_whole_and_not_learned_from() {
+        let folder = Folder::new("validation");
+        let training = corpus(&folder);
+        // Two of the documents to learn from, the second with other white space, one twice, and
+        // what a filter would drop.
+        let measured = folder.0.join("measured");
+        fs::create_dir_all(&measured).unwrap();
+        let texts = [document(3), document(4).replace(' ', "\n"), document(500), document(500)];
+        for (number, text) in texts.iter().enumerate() {
+            fs::write(measured.join(format!("{number}.txt")), text).unwrap();
+        }
+        fs::write(measured.join("short.txt"), "One word").unwrap();
+        let go_on = &mut |_: super::super::Progress| ControlFlow::Continue(());
+        let out = folder.0.join("out");
+        let validation = vec![measured];
+        let inputs = Inputs { training: &training, validation: &validation };
+        let mut make = |inputs: &Inputs<'_>| {
+            let recipe = Recipe::default();
+            prepare(inputs, &recipe, &tokenizer(), &out, &ThreadPool::new(2), go_on)
+        };
+        let made = make(&inputs).unwrap();
+        let choice = made.choice.unwrap();
+        assert_eq!(choice.dropped[&super::super::Rule::HeldOut].count, 2);
+        assert_eq!(choice.kept, 198);
+        let sum = |side, of: fn(&ShardEntry) -> u64| -> u64 {
+            made.prepared.entries(side).iter().map(of).sum()
+        };
+        assert_eq!(sum(Side::Training, |entry| entry.documents), 198);
+        assert_eq!(sum(Side::Validation, |entry| entry.documents), 5);
+        let bytes = texts.iter().map(String::len).sum::<usize>() as u64 + 8;
+        assert_eq!(sum(Side::Validation, |entry| entry.text_bytes), bytes);
+        // The same again is found; the files to measure with are part of what tells it.
+        assert!(make(&inputs).unwrap().read.is_none());
+        fs::write(validation[0].join("short.txt"), "Two words").unwrap();
+        assert!(make(&inputs).unwrap().read.is_some());
+        let nothing = vec![folder.0.join("nothing")];
+        fs::write(&nothing[0], b"").unwrap();
+        let error = make(&Inputs { training: &training, validation: &nothing }).unwrap_err();
+        assert!(error.to_string().contains("1 empty"), "{error}");
     }
 
     #[test]
@@ -460,13 +574,14 @@ mod tests {
             if calls > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let recipe = Recipe { shard_tokens: 1024, ..Recipe::default() };
-        let stopped = prepare(&inputs, &recipe, &tokenizer(), &out, &ThreadPool::new(1), stop);
+        let inputs = &Inputs { training: &inputs, validation: &[] };
+        let stopped = prepare(inputs, &recipe, &tokenizer(), &out, &ThreadPool::new(1), stop);
         assert!(matches!(stopped, Err(DataError::Stopped)));
         assert!(Prepared::read(&out).is_err());
         // What was written before is whole, and goes when it is made again.
         assert!(fs::read_dir(&out).unwrap().count() > 3);
         let whole = Recipe { held_out: 0.1, ..Recipe::default() };
-        run(&inputs, &whole, &out, 1).unwrap();
+        run(inputs.training, &whole, &out, 1).unwrap();
         assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
     }
 

@@ -37,13 +37,16 @@ pub enum Event {
         seconds: f64,
         verdict: Verdict,
     },
-    /// A look at held-out text.
+    /// A look at held-out text: a part of it along the way, all of it at the end.
     Validation {
         step: u64,
         #[serde(deserialize_with = "number")]
         loss: f64,
         #[serde(deserialize_with = "number")]
         bits_per_byte: f64,
+        /// Bytes of the text that was predicted.
+        #[serde(default)]
+        bytes: u64,
         seconds: f64,
     },
     /// A text that the network wrote.
@@ -56,6 +59,17 @@ pub enum Event {
     Resumed { step: u64 },
     /// Weights went back to a checkpoint.
     RolledBack { step: u64, to: u64 },
+    /// The run took all its steps: the last event. The numbers are those of all held-out text.
+    Finished {
+        step: u64,
+        #[serde(deserialize_with = "number")]
+        loss: f64,
+        #[serde(deserialize_with = "number")]
+        bits_per_byte: f64,
+        targets: u64,
+        bytes: u64,
+        seconds: f64,
+    },
 }
 
 /// JSON has no NaN: it is written as null.
@@ -82,8 +96,14 @@ impl Event {
 
     /// Of a validation after so many seconds of the run.
     pub fn validation(step: u64, of: Validation, seconds: f64) -> Self {
-        let Validation { loss, bits_per_byte, .. } = of;
-        Self::Validation { step, loss, bits_per_byte, seconds }
+        let Validation { loss, bits_per_byte, bytes, .. } = of;
+        Self::Validation { step, loss, bits_per_byte, bytes, seconds }
+    }
+
+    /// Of a run that took all its steps, and what all held-out text came to.
+    pub fn finished(step: u64, of: Validation, seconds: f64) -> Self {
+        let Validation { loss, bits_per_byte, targets, bytes } = of;
+        Self::Finished { step, loss, bits_per_byte, targets, bytes, seconds }
     }
 }
 
@@ -172,7 +192,8 @@ fn step_of(event: &Event) -> u64 {
         | Event::Checkpoint { step, .. }
         | Event::Horizon { step, .. }
         | Event::Resumed { step }
-        | Event::RolledBack { step, .. } => step,
+        | Event::RolledBack { step, .. }
+        | Event::Finished { step, .. } => step,
     }
 }
 
@@ -232,7 +253,7 @@ mod tests {
     fn a_loss_that_is_no_number_is_kept() {
         let line = serde_json::to_string(&Event::validation(
             3,
-            Validation { loss: f64::NAN, bits_per_byte: 1.0, targets: 1 },
+            Validation { loss: f64::NAN, bits_per_byte: 1.0, targets: 1, bytes: 4 },
             2.0,
         ));
         let event = serde_json::from_str(&line.unwrap()).unwrap();

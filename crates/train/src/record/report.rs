@@ -49,12 +49,17 @@ pub fn report(summary: &Summary, events: &[Event]) -> (String, String) {
     }
     table(&mut text, "Data", &summary.data);
     let validations = events.iter().filter_map(|event| match event {
-        Event::Validation { step, loss, bits_per_byte, .. } => Some((step, loss, bits_per_byte)),
+        Event::Validation { step, loss, bits_per_byte, bytes, .. } => {
+            Some((step, loss, bits_per_byte, bytes))
+        }
         _ => None,
     });
-    text.push_str("\n## Held-out text\n\n| step | nats a token | bits a byte |\n|---|---|---|\n");
-    for (step, loss, bits) in validations {
-        let _ = writeln!(text, "| {step} | {loss:.4} | {bits:.4} |");
+    text.push_str(
+        "\n## Held-out text\n\nAlong the way a part of it is looked at, at the end all.\n",
+    );
+    text.push_str("\n| step | nats a token | bits a byte | bytes |\n|---|---|---|---|\n");
+    for (step, loss, bits, bytes) in validations {
+        let _ = writeln!(text, "| {step} | {loss:.4} | {bits:.4} | {bytes} |");
     }
     let samples = events.iter().rev().filter_map(|event| match event {
         Event::Sample { step, text } => Some((step, text)),
@@ -169,7 +174,9 @@ mod tests {
             Event::step(&report, 1.0, 1.0)
         };
         let mut events: Vec<Event> = (1..=count).map(step).collect();
-        events.push(Event::Validation { step: 7, loss: 6.5, bits_per_byte: 1.9, seconds: 3.0 });
+        let look =
+            Event::Validation { step: 7, loss: 6.5, bits_per_byte: 1.9, bytes: 900, seconds: 3.0 };
+        events.push(look);
         events.push(Event::Sample { step: 7, text: "Once | there\nwas".to_owned() });
         events
     }
@@ -181,7 +188,7 @@ mod tests {
         let data = vec![("files".to_owned(), "a|b".to_owned())];
         let summary = Summary { plan: vec![reason], data, outcome: Vec::new() };
         let (text, picture) = report(&summary, &events(5000));
-        for part in ["| width | 64 | set |", "| files | a\\|b |", "| 7 | 6.5000 | 1.9000 |"] {
+        for part in ["| width | 64 | set |", "| files | a\\|b |", "| 7 | 6.5000 | 1.9000 | 900 |"] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         assert!(text.contains("> Once | there  \n> was  \n"), "{text}");
@@ -192,7 +199,13 @@ mod tests {
     #[test]
     fn nothing_and_no_numbers_are_drawn_as_nothing() {
         let none = Summary { plan: Vec::new(), data: Vec::new(), outcome: Vec::new() };
-        let nan = Event::Validation { step: 1, loss: f64::NAN, bits_per_byte: 0.0, seconds: 0.0 };
+        let nan = Event::Validation {
+            step: 1,
+            loss: f64::NAN,
+            bits_per_byte: 0.0,
+            bytes: 0,
+            seconds: 0.0,
+        };
         for events in [vec![], vec![nan]] {
             assert!(report(&none, &events).1.starts_with("<svg"));
         }

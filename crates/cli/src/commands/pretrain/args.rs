@@ -47,6 +47,9 @@ pub(crate) struct PretrainArgs {
     /// Share of the documents that is held out, to measure on
     #[arg(long, default_value_t = 0.01, conflicts_with = "resume")]
     pub(crate) held_out: f64,
+    /// Text to measure on instead of a share: files and folders, read whole
+    #[arg(long, value_name = "FILES", num_args = 1.., conflicts_with_all = ["held_out", "resume"])]
+    pub(crate) validation: Vec<PathBuf>,
     /// Text files become several documents at lines like this
     #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
     pub(crate) separator: Option<String>,

@@ -76,6 +76,10 @@ impl Live {
             Event::Checkpoint { step, .. } => self.stays(&format!("step {step}: checkpoint")),
             Event::Horizon { steps, .. } => self.steps = *steps,
             Event::Resumed { step } => self.stays(&format!("goes on after step {step}")),
+            Event::Finished { step, bits_per_byte, bytes, .. } => self.stays(&format!(
+                "step {step}, the last: {bits_per_byte:.4} bits a byte over all {} of held-out text",
+                style::bytes(*bytes)
+            )),
             Event::RolledBack { step, to } => {
                 self.clear();
                 output::warn(format_args!("step {step}: back to the weights of step {to}"));

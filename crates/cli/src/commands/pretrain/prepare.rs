@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use lucid_sys::{ThreadPool, write_atomic};
 use lucid_tokenizer::Tokenizer;
 use lucid_tokenizer::train::{Input, SplitPattern, TrainOptions, Unit, WordCounts, train};
-use lucid_train::data::{Files, Prepared, ReadOptions, Recipe, Split, prepare};
+use lucid_train::data::{
+    Files, Inputs, Prepared, ReadOptions, Recipe, ShardEntry, Side, Split, prepare,
+};
 
 use super::args::PretrainArgs;
 use crate::bar::Bar;
@@ -96,7 +98,8 @@ pub(super) fn data(
     let listening = interrupt::listen();
     let mut bar = Bar::new("reading text");
     let pool = ThreadPool::new(threads);
-    let prepared = prepare(&args.files, &recipe, tokenizer, folder, &pool, &mut |progress| {
+    let inputs = Inputs { training: &args.files, validation: &args.validation };
+    let prepared = prepare(&inputs, &recipe, tokenizer, folder, &pool, &mut |progress| {
         bar.show(progress.done, progress.total);
         if listening.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -108,5 +111,16 @@ pub(super) fn data(
             output::note(format_args!("left out: {dropped}"));
         }
     }
-    Ok(preparation.prepared)
+    let prepared = preparation.prepared;
+    let sides = [Side::Training, Side::Validation].map(|side| {
+        let entries = prepared.entries(side);
+        let sum = |of: fn(&ShardEntry) -> u64| entries.iter().map(of).sum::<u64>();
+        let documents = match sum(|entry| entry.documents) {
+            1 => "1 document".to_owned(),
+            count => format!("{} documents", style::count(count)),
+        };
+        format!("{documents}, {}", style::bytes(sum(|entry| entry.text_bytes)))
+    });
+    output::note(format_args!("text: {} to learn from; {} held out", sides[0], sides[1]));
+    Ok(prepared)
 }

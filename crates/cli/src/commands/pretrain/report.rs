@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use lucid_train::data::{Prepared, Side};
 use lucid_train::record::{Event, Summary, events, report};
-use lucid_train::{Ended, Reason};
+use lucid_train::{Ended, Reason, Validation};
 
 use super::live::time;
 use crate::style;
@@ -52,8 +52,9 @@ fn outcome(events: &[Event], ended: &Ended) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut put = |name: &str, value: String| lines.push((name.to_owned(), value));
     if let Ended::Finished { validation, .. } = ended {
-        let bits = format!("{:.4} bits a byte", validation.bits_per_byte);
-        put("held-out text", format!("{bits}, {:.4} nats a token", validation.loss));
+        let Validation { loss, bits_per_byte, targets, bytes } = *validation;
+        put("held-out text", format!("{bits_per_byte:.4} bits a byte, {loss:.4} nats a token"));
+        put("measured on", format!("all of it: {bytes} bytes in {targets} tokens"));
     } else {
         put("held-out text", "stopped before the end".to_owned());
     }

@@ -17,9 +17,8 @@ pub(super) struct InOrder {
     /// Tokens of the first row.
     first: u64,
     row_tokens: u64,
-    /// The order of the rows; empty where they come as they are.
+    /// The order of the rows.
     rows: Vec<u32>,
-    row_count: u64,
 }
 
 impl InOrder {
@@ -29,19 +28,6 @@ impl InOrder {
         let mut documents: Vec<u32> = (0..lens.len() as u32).collect();
         random.shuffle(&mut documents);
         let first = 1 + random.below(u64::from(row_tokens));
-        let mut plan = Self::new(lens, documents, row_tokens, first);
-        plan.rows = (0..plan.row_count as u32).collect();
-        random.shuffle(&mut plan.rows);
-        plan
-    }
-
-    /// All documents as they come, rows as they come: for measuring.
-    pub(super) fn as_they_come(lens: &[u32], row_tokens: u32) -> Self {
-        let documents = (0..lens.len() as u32).collect();
-        Self::new(lens, documents, row_tokens, u64::from(row_tokens))
-    }
-
-    fn new(lens: &[u32], documents: Vec<u32>, row_tokens: u32, first: u64) -> Self {
         let mut total = 0;
         let ends = documents.iter().map(|&document| {
             total += u64::from(lens[document as usize]);
@@ -53,15 +39,17 @@ impl InOrder {
             0 => 0,
             _ => 1 + total.saturating_sub(first).div_ceil(row_tokens),
         };
-        Self { documents, ends, first, row_tokens, rows: Vec::new(), row_count }
+        let mut rows: Vec<u32> = (0..row_count as u32).collect();
+        random.shuffle(&mut rows);
+        Self { documents, ends, first, row_tokens, rows }
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.row_count
+        self.rows.len() as u64
     }
 
     pub(super) fn row(&self, row: u64, out: &mut Vec<Span>) {
-        let row = self.rows.get(row as usize).map_or(row, |&row| u64::from(row));
+        let row = u64::from(self.rows[row as usize]);
         let total = self.ends.last().copied().unwrap_or(0);
         let end = (self.first + row * self.row_tokens).min(total);
         let mut at = if row == 0 { 0 } else { self.first + (row - 1) * self.row_tokens };

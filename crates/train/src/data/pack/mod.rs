@@ -10,6 +10,7 @@
 //! each but a document's first is a target once, as is the document's end; [`Leftover::Discard`]
 //! leaves some out.
 
+mod apart;
 mod batch;
 mod best_fit;
 mod in_order;
@@ -120,6 +121,7 @@ impl Span {
 enum Plan {
     InOrder(in_order::InOrder),
     BestFit(best_fit::BestFit),
+    Apart(apart::Apart),
 }
 
 impl Plan {
@@ -127,6 +129,7 @@ impl Plan {
         match self {
             Self::InOrder(plan) => plan.rows(),
             Self::BestFit(plan) => plan.rows(),
+            Self::Apart(plan) => plan.rows(),
         }
     }
 
@@ -135,6 +138,7 @@ impl Plan {
         match self {
             Self::InOrder(plan) => plan.row(row, out),
             Self::BestFit(plan) => plan.row(row, out),
+            Self::Apart(plan) => plan.row(row, out),
         }
     }
 }

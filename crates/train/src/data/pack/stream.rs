@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::apart::Apart;
 use super::best_fit::BestFit;
 use super::in_order::InOrder;
-use super::{Batch, PackOptions, Packing, Plan, Span};
+use super::{Batch, Lead, PackOptions, Packing, Plan, Span};
 use crate::data::shard::hexadecimal;
 use crate::data::{DataError, Shards};
 
@@ -73,8 +74,8 @@ impl Batches {
         Self::start(shards, options, rows, share, Endless::Yes)
     }
 
-    /// One pass over all documents as they come, packed in order: for validation. The last batch
-    /// may have fewer rows, and its last row fewer tokens.
+    /// One pass over all documents as they come, for validation: each is cut into rows from its
+    /// beginning, and `packing` is of no account. The last batch may have fewer rows.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -110,7 +111,7 @@ impl Batches {
         if lens.is_empty() {
             return Err(DataError::EmptySide { documents: 0, side: "this pass" });
         }
-        let plan = plan(&lens, &options, 0, endless)?;
+        let plan = plan(&lens, &options, 0, endless, lead(&shards))?;
         let spans = Vec::new();
         Ok(Self { shards, options, rows, share, lens, epoch: 0, row: 0, plan, spans, endless })
     }
@@ -127,7 +128,7 @@ impl Batches {
             return Err(DataError::ForeignPosition { expected: short(&expected), found });
         }
         if position.epoch != self.epoch {
-            self.plan = plan(&self.lens, &self.options, position.epoch, self.endless)?;
+            self.plan = self.plan(position.epoch)?;
             self.epoch = position.epoch;
         }
         if position.row > self.plan.rows() {
@@ -161,7 +162,7 @@ impl Batches {
         let outcome = self.next_round(batch);
         if outcome.is_err() {
             if before.0 != self.epoch {
-                self.plan = plan(&self.lens, &self.options, before.0, self.endless)?;
+                self.plan = self.plan(before.0)?;
             }
             (self.epoch, self.row) = before;
         }
@@ -204,11 +205,15 @@ impl Batches {
             if self.endless == Endless::No {
                 return Ok(false);
             }
-            self.plan = plan(&self.lens, &self.options, self.epoch + 1, self.endless)?;
+            self.plan = self.plan(self.epoch + 1)?;
             self.epoch += 1;
             self.row = 0;
         }
         Ok(true)
+    }
+
+    fn plan(&self, epoch: u64) -> Result<Plan, DataError> {
+        plan(&self.lens, &self.options, epoch, self.endless, lead(&self.shards))
     }
 
     /// Over the documents and all that the rows' order depends on.
@@ -222,11 +227,17 @@ impl Batches {
     }
 }
 
+/// What pieces that continue a document can begin with.
+fn lead(shards: &Shards) -> Lead {
+    if shards.vocabulary().begin.is_some() { Lead::Begin } else { Lead::None }
+}
+
 fn plan(
     lens: &[u32],
     options: &PackOptions,
     epoch: u64,
     endless: Endless,
+    lead: Lead,
 ) -> Result<Plan, DataError> {
     let PackOptions { row_tokens, packing, seed, .. } = *options;
     // Pieces and rows are counted in u32, and cropping adds less than a piece for each row.
@@ -237,7 +248,7 @@ fn plan(
         return Err(DataError::Limit { what: "rows of an epoch", found, limit });
     }
     Ok(match (endless, packing) {
-        (Endless::No, _) => Plan::InOrder(InOrder::as_they_come(lens, row_tokens)),
+        (Endless::No, _) => Plan::Apart(Apart::new(lens, row_tokens, lead)),
         (Endless::Yes, Packing::InOrder) => {
             Plan::InOrder(InOrder::shuffled(lens, row_tokens, seed, epoch))
         }

@@ -187,9 +187,19 @@ fn epochs_differ_and_a_seed_decides() {
 #[test]
 fn a_pass_for_measuring_takes_all_in_order_and_ends() {
     let lens = [5, 1, 30, 7];
-    let all: Vec<TokenId> = documents(&lens).concat();
+    // Pieces of a long document begin anew: 8 tokens, then 7 and the token that begins.
+    let rows: [&[u32]; 7] = [
+        &[0, 10, 11, 12, 13, 0],
+        &[0, 16, 17, 18, 19, 20, 21, 22],
+        &[0, 23, 24, 25, 26, 27, 28, 29],
+        &[0, 30, 31, 32, 33, 34, 35, 36],
+        &[0, 37, 38, 39, 40, 41, 42, 43],
+        &[0, 44],
+        &[0, 46, 47, 48, 49, 50, 51],
+    ];
+    let all: Vec<TokenId> = rows.concat();
     for ranks in [1, 2, 3] {
-        let mut found = Vec::new();
+        let (mut found, mut targets) = (Vec::new(), Vec::new());
         let mut sharing: Vec<_> = (0..ranks)
             .map(|rank| {
                 let options = options(8, Packing::BestFit(Leftover::Keep));
@@ -202,9 +212,14 @@ fn a_pass_for_measuring_takes_all_in_order_and_ends() {
                 let more = rank.next_batch(&mut batch).unwrap();
                 assert!(more || turn > 0);
                 found.extend_from_slice(&batch.tokens);
+                let counted = batch.targets.iter().zip(&batch.weights);
+                targets.extend(counted.filter(|pair| *pair.1 > 0.0).map(|pair| *pair.0));
             }
         }
         assert_eq!(found, all, "{ranks} ranks");
+        targets.retain(|&target| target != END);
+        let text = documents(&lens).into_iter().flat_map(|document| document[1..].to_vec());
+        assert_eq!(targets, text.collect::<Vec<_>>(), "each token of text once");
     }
 }
 
