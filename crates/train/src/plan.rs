@@ -67,6 +67,8 @@ pub struct Overrides {
     pub precision: Option<Precision>,
     pub clip: Option<f64>,
     pub lanes: Option<usize>,
+    /// Cores that the run is planned for, if lanes are to follow from them.
+    pub cores: Option<usize>,
     pub seed: Option<u64>,
 }
 
@@ -121,8 +123,12 @@ const PASSES_MAX: f64 = 4.0;
 /// activations to stay in the second-level cache.
 const MICRO_BATCH_TOKENS: usize = 512;
 
-/// Above so many parameters there is one lane only, and its products are split among the threads.
-const LANES_PARAMETERS_MAX: usize = 100_000_000;
+/// Lanes at most: each holds gradients of all parameters.
+const LANES_MAX: usize = 16;
+
+/// Above so many parameters there are no more than four: a lane takes as much memory as the
+/// weights.
+const FEW_LANES_PARAMETERS: usize = 100_000_000;
 
 impl Plan {
     /// The run of a dial, for a vocabulary and a corpus of so many tokens.
@@ -149,7 +155,7 @@ impl Plan {
         let rows_per_micro_batch =
             (MICRO_BATCH_TOKENS / network.context_length).clamp(1, rows_per_step);
         let lanes = lanes(&network, rows_per_step, rows_per_micro_batch, overrides);
-        reasons.put("lanes", &lanes, overrides.lanes.is_some(), "sums of gradients; by size");
+        reasons.put("lanes", &lanes, overrides.lanes.is_some(), "a sum of gradients a core");
         let learning_rate = learning_rate(compute, overrides, &mut reasons)?;
         let weight_decay = overrides.weight_decay.unwrap_or(0.1);
         range("weight decay", weight_decay, 0.0..=10.0)?;
@@ -362,12 +368,9 @@ fn rows(
 
 fn lanes(network: &Network, rows: usize, micro: usize, overrides: &Overrides) -> usize {
     let most = rows.div_ceil(micro);
-    let by_size = match network.parameter_count() {
-        0..20_000_000 => 8,
-        20_000_000..LANES_PARAMETERS_MAX => 4,
-        _ => 1,
-    };
-    overrides.lanes.unwrap_or(by_size).clamp(1, most.max(1))
+    let many = if network.parameter_count() > FEW_LANES_PARAMETERS { 4 } else { LANES_MAX };
+    let by_cores = overrides.cores.unwrap_or(2).next_power_of_two().clamp(2, many);
+    overrides.lanes.unwrap_or(by_cores).clamp(1, most.max(1))
 }
 
 fn learning_rate(

@@ -295,7 +295,11 @@ impl Trainer {
         let scale = (1.0 / targets.max(1) as f64) as f32;
         let (model, micro, stride) = (&self.model, &self.micro, self.lanes.len());
         self.pool.for_each(&mut self.lanes, |index, lane| {
-            lane.tape.zero_gradients();
+            if index < micro.len() {
+                lane.tape.forget_gradients();
+            } else {
+                lane.tape.zero_gradients();
+            }
             lane.nats.clear();
             for batch in micro.iter().skip(index).step_by(stride) {
                 lane.compute(model, batch, Some(scale));

@@ -49,6 +49,7 @@ impl Tape {
         (self.records, self.segments) = (records, segments);
         self.records.clear();
         self.segments.clear();
+        self.gradients.settle();
     }
 
     /// Computes what a scope made once more.
@@ -140,7 +141,7 @@ impl Tape {
         let dx_rows = RowsMut { data: dx.as_mut_slice(), stride: block.cols };
         machine.input_gradient(&parameters, rows, block, onto(exists), dx_rows);
         let x_rows = Rows::dense(self.values.data(x), block.cols);
-        machine.weight_gradient(rows, x_rows, self.gradients.block_mut(block));
+        machine.weight_gradient(rows, x_rows, self.gradients.product_mut(block));
         if let Some(bias) = linear.bias {
             elementwise::add_rows(level, rows, self.gradients.vector_mut(&parameters, bias));
         }
@@ -236,7 +237,7 @@ impl Tape {
         }
         self.values.recycle(working);
         let hidden_rows = Rows::dense(hidden.as_slice(), width);
-        machine.weight_gradient(dy_rows, hidden_rows, self.gradients.block_mut(down));
+        machine.weight_gradient(dy_rows, hidden_rows, self.gradients.product_mut(down));
         if let Some(bias) = gated.down.bias {
             elementwise::add_rows(level, dy_rows, self.gradients.vector_mut(&parameters, bias));
         }
@@ -255,7 +256,7 @@ impl Tape {
             let out = RowsMut { data: dx.as_mut_slice(), stride: cols };
             machine.input_gradient(&parameters, dy, block, onto(exists), out);
             exists = true;
-            machine.weight_gradient(dy, x_rows, self.gradients.block_mut(block));
+            machine.weight_gradient(dy, x_rows, self.gradients.product_mut(block));
         }
         for (linear, first) in [(gated.gate, 0), (gated.up, width)] {
             if let Some(bias) = linear.bias {

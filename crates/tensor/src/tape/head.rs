@@ -20,10 +20,10 @@ use crate::ops::Linear;
 
 /// Logits of a chunk, about: large enough that the gradient of the matrix, which is read and
 /// written once for each chunk, costs less than the products.
-const CHUNK_ELEMENTS: usize = 1 << 20;
+const CHUNK_ELEMENTS: usize = 1 << 22;
 
 /// Rows of a chunk, at least and at most.
-const CHUNK_ROWS: Range<usize> = 64..256;
+const CHUNK_ROWS: Range<usize> = 64..512;
 
 /// 2^-40: probabilities below it count as 0 in the gradient. Beside a whole they are nothing, and
 /// numbers so small that their products are subnormal are multiplied many times slower.
@@ -219,7 +219,7 @@ impl Tape {
                     elementwise::add_scaled(level, part, 1.0, dx);
                 }
             }
-            machine.weight_gradient(dy, x, self.gradients.block_mut(block));
+            machine.weight_gradient(dy, x, self.gradients.product_mut(block));
             if let Some(bias) = head.linear.bias {
                 elementwise::add_rows(level, dy, self.gradients.vector_mut(&parameters, bias));
             }

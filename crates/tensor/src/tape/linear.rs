@@ -121,10 +121,15 @@ impl Machine<'_> {
         self.multiply(dy.matrix(), right, onto, dx);
     }
 
-    /// `dW += dy^T x`.
-    pub(super) fn weight_gradient(&mut self, dy: Rows, x: Rows, gradient: &mut [f32]) {
+    /// `dW (+)= dy^T x`.
+    pub(super) fn weight_gradient(
+        &mut self,
+        dy: Rows,
+        x: Rows,
+        (gradient, onto): (&mut [f32], Onto),
+    ) {
         let out = RowsMut { data: gradient, stride: x.width };
-        self.multiply(dy.transposed(), Right::Matrix(x.matrix()), Onto::Add, out);
+        self.multiply(dy.transposed(), Right::Matrix(x.matrix()), onto, out);
     }
 }
 

@@ -137,7 +137,8 @@ pub(crate) struct TrainingArgs {
     /// Norm of the gradient at most
     #[arg(long)]
     pub(crate) clip: Option<f64>,
-    /// Accumulators of gradients: results depend on their number, and not on the threads
+    /// Accumulators of gradients [default: the machine's cores]: results depend on their number,
+    /// and not on the threads
     #[arg(long)]
     pub(crate) lanes: Option<u32>,
     /// Of weights, data order and samples
@@ -251,6 +252,7 @@ impl PretrainArgs {
             }),
             clip: training.clip,
             lanes: size(training.lanes),
+            cores: Some(lucid_sys::Topology::detect().default_threads()),
             seed: training.seed,
         }
     }
