@@ -1,11 +1,13 @@
 """Tokens per second and peak memory of training, Lucid beside PyTorch, in one alternating run.
 
     python3 bench/train.py [--lucid BIN] [--python PYTHON] [--shape small|medium] [--turns 3]
-        [--steps 12] [--threads 2] [--precision bf16 f32] [--json FILE]
+        [--steps 12] [--threads 2] [--precision bf16 f32] [--avx2] [--json FILE]
 
 Lucid's side is `lucid pretrain` itself, on a text of made-up words: reading, forward, backward,
 clipping, AdamW and repacking. PyTorch's side is `train_torch.py` with `torch.compile`, in a virtual
 environment that is made beside this file's target folder unless `--python` names one with torch.
+With `--avx2` neither side uses more than AVX2: PyTorch's own switches for its kernels, oneDNN, MKL
+and the compiler's vectors.
 """
 
 import argparse
@@ -48,9 +50,16 @@ def text(path, vocab):
         (path / f"{number:03}.txt").write_text(content)
 
 
-def peak_of(command, threads):
+AVX2 = dict(
+    ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", DNNL_MAX_CPU_ISA="AVX2",
+    MKL_ENABLE_INSTRUCTIONS="AVX2",
+)
+
+
+def peak_of(command, threads, **variables):
     """Standard output of a command, and its peak resident memory in bytes."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    environment.update(variables)
     child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     out = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
@@ -89,7 +98,7 @@ def torch(args, shape, precision):
         "--precision", precision, "--compile", "--threads", str(args.threads),
         "--steps", str(args.steps), "--warm-up", str(args.warm_up),
     ]
-    out, peak = peak_of(command, args.threads)
+    out, peak = peak_of(command, args.threads, **(AVX2 if args.avx2 else {}))
     return dict(json.loads(out.splitlines()[-1]), peak_bytes=peak)
 
 
@@ -105,6 +114,7 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--avx2", action="store_true", help="AVX2 on both sides")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.python is None:

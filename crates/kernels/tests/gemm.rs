@@ -180,6 +180,53 @@ fn long_sums_and_many_blocks() {
 }
 
 #[test]
+fn a_part_of_what_is_packed_is_that_part_of_the_matrix() {
+    let mut random = Random(0x9a27);
+    let (rows, cols, m) = (151, 200, 17);
+    let numbers = Numbers::Mixed;
+    let elements: Vec<f32> = (0..rows * cols).map(|_| numbers.draw(&mut random)).collect();
+    let left: Vec<f32> = (0..m * rows).map(|_| numbers.draw(&mut random)).collect();
+    let onto = Onto::Replace;
+    for (name, level) in Level::variants() {
+        for products in [Products::F32, Products::Bf16] {
+            let (mut packed, mut scratch) = (PackedRight::new(), GemmScratch::new());
+            packed.pack(level, products, Matrix::row_major(&elements, rows, cols));
+            for k in [0..64, 0..151, 64..128, 64..151, 128..128] {
+                for n in [0..37, 64..200, 128..130, 0..200] {
+                    let left = Matrix { stride: rows, ..Matrix::row_major(&left, m, k.len()) };
+                    let at = &elements[k.start * cols + n.start..];
+                    let whole = Matrix { stride: cols, ..Matrix::row_major(at, k.len(), n.len()) };
+                    let [expected, found] =
+                        [Right::Matrix(whole), packed.part(k.clone(), n.clone())].map(|right| {
+                            let mut out = vec![0.0; m * n.len()];
+                            gemm(
+                                level,
+                                products,
+                                left,
+                                right,
+                                onto,
+                                &mut out,
+                                n.len(),
+                                &mut scratch,
+                            );
+                            bits(&out)
+                        });
+                    assert_eq!(found, expected, "{name} {products:?} {k:?} {n:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a part from")]
+fn parts_that_begin_within_a_panel_are_refused() {
+    let mut packed = PackedRight::new();
+    packed.pack(Level::Scalar, Products::F32, Matrix::row_major(&[1.0; 200], 100, 2));
+    packed.part(32..100, 0..2);
+}
+
+#[test]
 fn empty_products() {
     let mut random = Random(3);
     for products in [Products::F32, Products::Bf16] {

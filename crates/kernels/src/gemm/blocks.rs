@@ -56,13 +56,34 @@ impl Panels {
     }
 }
 
+/// Panels from one of them on, and of each its units from one of them on.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub(super) panels: &'a Panels,
+    pub(super) panel: usize,
+    pub(super) unit: usize,
+    /// Lines of a whole panel.
+    pub(super) len: usize,
+}
+
+impl Window<'_> {
+    /// The lines of a panel from a unit of `lines` lines on.
+    fn lines(&self, panel: usize, unit: usize, lines: usize) -> &[Line] {
+        &self.panels.lines[(self.panel + panel) * self.len + (self.unit + unit) * lines..]
+    }
+
+    fn least(&self, panels: &Range<usize>) -> &[u32] {
+        &self.panels.least[self.panel..][panels.clone()]
+    }
+}
+
 /// The right operand.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
     /// In the words that are multiplied.
-    Panels(&'a Panels),
+    Panels(Window<'a>),
     /// In pairs of bfloat16, where the words are f32.
-    Narrow(&'a Panels),
+    Narrow(Window<'a>),
     Matrix(Matrix<'a>),
 }
 
@@ -113,19 +134,19 @@ impl<T: Tiles> Job<'_, T> {
     }
 
     fn block<F: Form>(&self, block: &Block, out: &mut Out<'_>, scratch: &mut Scratch) {
-        let (count, total) = (block.units.len() * T::LINES, F::units(self.left.cols) * T::LINES);
+        let count = block.units.len() * T::LINES;
         self.fill::<F>(block, scratch);
         let tile = left_lines(T::ROWS);
         if scratch.left.len() < GROUP * tile {
             scratch.left.resize(GROUP * tile, ZERO);
         }
         let Scratch { left, right, least } = scratch;
-        let (lines, stride, least) = match self.right {
-            Source::Panels(panels) => {
-                let at = block.panels.start * total + block.units.start * T::LINES;
-                (&panels.lines[at..], total, &panels.least[block.panels.clone()])
+        let (lines, stride, least) = match &self.right {
+            Source::Panels(window) => {
+                let lines = window.lines(block.panels.start, block.units.start, T::LINES);
+                (lines, window.len, window.least(&block.panels))
             }
-            Source::Narrow(panels) => (&right[..], count, &panels.least[block.panels.clone()]),
+            Source::Narrow(window) => (&right[..], count, window.least(&block.panels)),
             Source::Matrix(_) => (&right[..], count, &least[..]),
         };
         let onto = if block.units.start > 0 { Onto::Add } else { self.onto };
@@ -201,14 +222,14 @@ impl<T: Tiles> Job<'_, T> {
             scratch.right.resize(lines, ZERO);
         }
         scratch.least.clear();
-        let total = F::units(self.left.cols) * T::LINES / 2;
         let panels = block.panels.clone().zip(scratch.right.chunks_exact_mut(count));
         match self.right {
             Source::Panels(_) => {}
-            Source::Narrow(narrow) => {
+            Source::Narrow(window) => {
                 for (index, out) in panels {
-                    let at = index * total + block.units.start * T::LINES / 2;
-                    let pairs = &narrow.lines[at..][..count / 2];
+                    // Units are single k here, pairs there.
+                    let pairs = window.lines(index, block.units.start / 2, T::LINES);
+                    let pairs = &pairs[..count / 2];
                     self.e.compiled(
                         #[inline(always)]
                         || widen(pairs, T::LINES, out),

@@ -25,7 +25,7 @@ pub use matrix::{Elements, Matrix, Order};
 use crate::Level;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{avx512::Avx512, avx512_bf16::Avx512Bf16};
-use blocks::{Job, Panels, Source};
+use blocks::{Job, Panels, Source, Window};
 use engine::Floats;
 use panel::{Pairs, Plain, Widened};
 
@@ -52,6 +52,8 @@ pub enum Onto {
 pub enum Right<'a> {
     /// Packed before, for the level and the products of the call.
     Packed(&'a PackedRight),
+    /// A part of what was packed.
+    Part(PackedPart<'a>),
     /// To be packed in passing.
     Matrix(Matrix<'a>),
 }
@@ -107,6 +109,61 @@ impl PackedRight {
     }
 }
 
+/// Some rows and columns of a packed operand.
+#[derive(Clone, Debug, Copy)]
+pub struct PackedPart<'a> {
+    packed: &'a PackedRight,
+    first: [usize; 2],
+    len: [usize; 2],
+}
+
+impl PackedRight {
+    /// Where parts may begin, and end but at the operand's own end: at multiples of this.
+    pub const PART: usize = 64;
+
+    /// These rows (k) and columns (n) of it.
+    ///
+    /// # Panics
+    /// They begin elsewhere than at a multiple of `PART`, or end outside; or rows end elsewhere.
+    pub fn part(&self, rows: std::ops::Range<usize>, cols: std::ops::Range<usize>) -> Right<'_> {
+        let starts = rows.start % Self::PART == 0 && cols.start % Self::PART == 0;
+        let ends = rows.end % Self::PART == 0 || rows.end == self.rows;
+        assert!(starts && ends, "a part from {rows:?} and {cols:?}");
+        assert!(rows.end <= self.rows && cols.end <= self.cols, "a part that ends outside");
+        let first = [rows.start, cols.start];
+        Right::Part(PackedPart { packed: self, first, len: [rows.len(), cols.len()] })
+    }
+
+    fn whole(&self) -> PackedPart<'_> {
+        PackedPart { packed: self, first: [0; 2], len: [self.rows, self.cols] }
+    }
+}
+
+impl<'a> PackedPart<'a> {
+    /// The panels of the part, whose units are of this form.
+    fn panels<T: engine::Tiles, F: panel::Form>(self, _: T) -> Window<'a> {
+        let [row, col] = self.first;
+        Window {
+            panels: &self.packed.panels,
+            // Parts begin at pairs.
+            unit: row / F::LEN,
+            panel: col / (16 * T::LINES),
+            len: F::units(self.packed.rows) * T::LINES,
+        }
+    }
+}
+
+impl<'a> Right<'a> {
+    /// What was packed before, or else a matrix.
+    fn known(self) -> Result<PackedPart<'a>, Matrix<'a>> {
+        match self {
+            Right::Packed(packed) => Ok(packed.whole()),
+            Right::Part(part) => Ok(part),
+            Right::Matrix(matrix) => Err(matrix),
+        }
+    }
+}
+
 /// Working memory of `gemm`, to reuse between calls; its content means nothing. It grows to what
 /// the largest product has needed, and then no longer.
 #[derive(Debug, Default)]
@@ -140,9 +197,9 @@ pub fn gemm(
     out_stride: usize,
     scratch: &mut GemmScratch,
 ) {
-    let (rows, cols) = match right {
-        Right::Packed(packed) => (packed.rows, packed.cols),
-        Right::Matrix(matrix) => (matrix.rows, matrix.cols),
+    let [rows, cols] = match right.known() {
+        Ok(part) => part.len,
+        Err(matrix) => [matrix.rows, matrix.cols],
     };
     left.check();
     assert_eq!(left.cols, rows, "k of the left and of the right operand");
@@ -151,12 +208,12 @@ pub fn gemm(
     }
     assert!(out_stride >= cols, "rows of {cols} at a stride of {out_stride}");
     assert!(out.len() >= (left.rows - 1) * out_stride + cols, "out ends before its last row");
-    match right {
-        Right::Packed(packed) => {
+    match right.known() {
+        Ok(PackedPart { packed, .. }) => {
             let packed_for = Some((level, products));
             assert_eq!(packed.packed_for, packed_for, "what the right operand was packed for");
         }
-        Right::Matrix(matrix) => matrix.check(),
+        Err(matrix) => matrix.check(),
     }
     let mut out = Out { elements: out, stride: out_stride, cols };
     if left.cols == 0 {
@@ -172,9 +229,9 @@ pub fn gemm(
         #[cfg(target_arch = "x86_64")]
         Level::Avx512(s) => match bf16_pairs(s).filter(|_| products == Products::Bf16) {
             Some(pairs) => {
-                let right = match right {
-                    Right::Packed(packed) => Source::Panels(&packed.panels),
-                    Right::Matrix(matrix) => Source::Matrix(matrix),
+                let right = match right.known() {
+                    Ok(part) => Source::Panels(part.panels::<_, Pairs>(pairs)),
+                    Err(matrix) => Source::Matrix(matrix),
                 };
                 let job = Job { e: pairs, left, right, cols, onto };
                 job.run::<Pairs>(&mut out, &mut scratch.blocks);
@@ -201,6 +258,15 @@ fn plain(
 ) {
     let in_order = match right {
         Right::Packed(packed) => &packed.in_order,
+        Right::Part(PackedPart { packed, first, len }) => {
+            scratch.in_order.clear();
+            let rows = packed.in_order.chunks_exact(packed.cols).skip(first[0]);
+            // Bfloat16 has a row more where their number is odd.
+            for row in rows.take(len[0].next_multiple_of(2)) {
+                scratch.in_order.extend_from_slice(&row[first[1]..][..len[1]]);
+            }
+            &scratch.in_order
+        }
         Right::Matrix(matrix) => {
             spec::order_rows(products, matrix, &mut scratch.in_order);
             &scratch.in_order
@@ -220,10 +286,10 @@ fn floats<T: engine::Tiles>(
     scratch: &mut GemmScratch,
 ) {
     let (cols, blocks) = (out.cols, &mut scratch.blocks);
-    let right = match (right, products) {
-        (Right::Packed(packed), Products::F32) => Source::Panels(&packed.panels),
-        (Right::Packed(packed), Products::Bf16) => Source::Narrow(&packed.panels),
-        (Right::Matrix(matrix), _) => Source::Matrix(matrix),
+    let right = match (right.known(), products) {
+        (Ok(part), Products::F32) => Source::Panels(part.panels::<_, Plain>(e)),
+        (Ok(part), Products::Bf16) => Source::Narrow(part.panels::<_, Pairs>(e)),
+        (Err(matrix), _) => Source::Matrix(matrix),
     };
     let job = Job { e, left, right, cols, onto };
     match products {

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use lucid_kernels::{
     self as kernels, AttentionRows, AttentionScratch, AttentionShape, GemmScratch, KV_CHUNK,
-    KvDType, Level, Onto, Products, Right,
+    KvDType, Level, Onto, PackedRight, Products, Right,
 };
 
 use super::elementwise;
@@ -28,7 +28,7 @@ use crate::ops::AttentionSpec;
 const FORWARD_TILE_HEADS: usize = 64;
 
 /// Rows of a backward tile. More waste half of a tile's positions, fewer pack keys too often.
-const BACKWARD_TILE: usize = 64;
+const BACKWARD_TILE: usize = PackedRight::PART;
 
 /// Working memory of both directions.
 #[derive(Default)]
@@ -38,6 +38,31 @@ pub(super) struct Scratch {
     chunks: Aligned<u8>,
     /// `[tile, positions]` each: probabilities, their gradients, capped scores.
     tiles: [Aligned<f32>; 3],
+    packed: Packed,
+}
+
+/// The keys and values of one head of one document, as the products of all tiles read them.
+#[derive(Default)]
+struct Packed {
+    /// `[positions, head_dim]`, and transposed.
+    k: PackedRight,
+    k_transposed: PackedRight,
+    /// `[value_dim, positions]`.
+    v_transposed: PackedRight,
+}
+
+impl Packed {
+    fn pack(&mut self, level: Level, operands: Operands, document: &Range<usize>, head: usize) {
+        let AttentionSpec { head_dim, value_dim, .. } = *operands.spec;
+        let [_, k_width, v_width, _] = operands.widths();
+        let k = &operands.k[document.start * k_width + head * head_dim..];
+        let v = &operands.v[document.start * v_width + head * value_dim..];
+        let k = Rows { data: k, count: document.len(), width: head_dim, stride: k_width };
+        let v = Rows { data: v, count: document.len(), width: value_dim, stride: v_width };
+        self.k.pack(level, Products::F32, k.matrix());
+        self.k_transposed.pack(level, Products::F32, k.transposed());
+        self.v_transposed.pack(level, Products::F32, v.transposed());
+    }
 }
 
 /// The operands of a layer's attention, `[rows, heads * dim]` each.
@@ -148,12 +173,18 @@ pub(super) fn backward(
     mut gradients: Gradients,
 ) {
     let mut machine = Machine { level, products: Products::F32, scratch: gemm };
+    let Scratch { tiles, packed, .. } = scratch;
+    let AttentionSpec { head_count, kv_head_count, .. } = *operands.spec;
+    let group = head_count / kv_head_count;
     for document in documents {
-        for head in 0..operands.spec.head_count {
-            for first in (0..document.len()).step_by(BACKWARD_TILE) {
-                let count = BACKWARD_TILE.min(document.len() - first);
-                let tile = Tile { operands, document: document.start, head, first, count };
-                tile.backward(&mut machine, dout, &mut scratch.tiles, &mut gradients);
+        for kv_head in 0..kv_head_count {
+            packed.pack(level, operands, document, kv_head);
+            for head in kv_head * group..(kv_head + 1) * group {
+                for first in (0..document.len()).step_by(BACKWARD_TILE) {
+                    let count = BACKWARD_TILE.min(document.len() - first);
+                    let tile = Tile { operands, document: document.start, head, first, count };
+                    tile.backward(&mut machine, dout, packed, tiles, &mut gradients);
+                }
             }
         }
     }
@@ -175,6 +206,7 @@ impl Tile<'_> {
         &self,
         machine: &mut Machine,
         dout: &[f32],
+        packed: &Packed,
         [p, dp, capped]: &mut [Aligned<f32>; 3],
         gradients: &mut Gradients,
     ) {
@@ -188,18 +220,15 @@ impl Tile<'_> {
         let k_at = kv_row * k_width + kv_head * head_dim;
         let v_at = kv_row * v_width + kv_head * value_dim;
         let out_at = row * out_width + self.head * value_dim;
-        let (q, k) = (&self.operands.q[q_at..], &self.operands.k[k_at..]);
-        let (v, dout) = (&self.operands.v[v_at..], &dout[out_at..]);
+        let (q, dout) = (&self.operands.q[q_at..], &dout[out_at..]);
         let q = Rows { data: q, count: self.count, width: head_dim, stride: q_width };
-        let k = Rows { data: k, count: n, width: head_dim, stride: k_width };
-        let v = Rows { data: v, count: n, width: value_dim, stride: v_width };
         let dout = Rows { data: dout, count: self.count, width: value_dim, stride: out_width };
         p.resize(self.count * n);
         dp.resize(self.count * n);
         let (p, dp) = (p.as_mut_slice(), dp.as_mut_slice());
-        let right = Right::Matrix(k.transposed());
+        let right = packed.k_transposed.part(0..head_dim, seen.clone());
         machine.multiply(q.matrix(), right, Onto::Replace, RowsMut { data: p, stride: n });
-        let right = Right::Matrix(v.transposed());
+        let right = packed.v_transposed.part(0..value_dim, seen.clone());
         machine.multiply(dout.matrix(), right, Onto::Replace, RowsMut { data: dp, stride: n });
         self.softmax(machine.level, &seen, p, dp, capped);
 
@@ -208,14 +237,17 @@ impl Tile<'_> {
         machine.multiply(p.transposed(), Right::Matrix(dout.matrix()), Onto::Add, dv);
         let ds = Rows::dense(dp, n);
         let dq = RowsMut { data: &mut gradients.dq[q_at..], stride: q_width };
-        machine.multiply(ds.matrix(), Right::Matrix(k.matrix()), Onto::Replace, dq);
+        let right = packed.k.part(seen.clone(), 0..head_dim);
+        machine.multiply(ds.matrix(), right, Onto::Replace, dq);
         let dk = RowsMut { data: &mut gradients.dk[k_at..], stride: k_width };
         machine.multiply(ds.transposed(), Right::Matrix(q.matrix()), Onto::Add, dk);
     }
 
-    /// Positions that some row of the tile sees.
+    /// Positions that some row of the tile sees, and before them as many as parts of what is packed
+    /// begin with.
     fn seen(&self) -> Range<usize> {
-        self.seen_by(0).start..self.first + self.count
+        let start = self.seen_by(0).start;
+        start - start % PackedRight::PART..self.first + self.count
     }
 
     /// Positions that a row of the tile sees.

@@ -62,6 +62,9 @@ pub(crate) struct PretrainArgs {
     /// Threads to compute with [default: physical cores, within the quota]
     #[arg(long, short = 't', value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Instruction set [default: the best there is]; results do not depend on it
+    #[arg(long)]
+    pub(crate) simd: Option<crate::args::SimdChoice>,
     /// Events as lines of JSON on standard output, nothing else
     #[arg(long)]
     pub(crate) json: bool,

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
     let data = Prepared::read(&folder.join(DATA))?;
     let setup = Setup {
         threads,
-        level: Level::detect(),
+        level: crate::load::level(args.simd)?,
         shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
         packing: packing(&tokenizer, asked.seed),
         bytes: TokenBytes::of(&tokenizer),
