@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lucid_kernels::Level;
 use lucid_provider::local;
 use lucid_sys::Topology;
 use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
