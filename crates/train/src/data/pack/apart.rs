@@ -1,5 +1,5 @@
 //! One pass over documents as they come, for measuring: each is cut into rows from its beginning,
-//! every piece begins with the token that begins documents, and short ones share a row in order.
+//! every row predicts from the token that begins documents on, and short ones share a row in order.
 //!
 //! Invariant: each token of a document but its first is a target once. So what is measured depends
 //! on the documents and the length of a row, and not on which documents stand next to each other.
@@ -15,25 +15,30 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    /// `lens` are the documents' tokens, the one that begins them included; `lead` is what pieces
-    /// that continue a document begin with.
+    /// `lens` are the documents' tokens, the one that begins them included. `lead` is what pieces
+    /// that continue a document begin with; where there is nothing, it is the last token before.
     pub(super) fn new(lens: &[u32], row_tokens: u32, lead: Lead) -> Self {
         let mut plan = Self::default();
         let mut room = row_tokens;
         for (document, &len) in lens.iter().enumerate() {
-            let mut start = 0;
-            while start < len {
-                let lead = if start == 0 { Lead::None } else { lead };
-                let most = row_tokens - u32::from(lead == Lead::Begin);
-                let document = document as u32;
-                let piece = Span { document, start, len: most.min(len - start), lead };
-                if piece.width() > room {
+            // The next token to predict.
+            let mut target = 1;
+            while target < len {
+                let targets = row_tokens.min(len - target);
+                let (start, lead) = match lead {
+                    _ if target == 1 => (0, Lead::None),
+                    Lead::None => (target - 1, Lead::None),
+                    lead => (target, lead),
+                };
+                if targets > room {
                     plan.close_row();
                     room = row_tokens;
                 }
-                room -= piece.width();
-                start += piece.len;
-                plan.spans.push(piece);
+                room -= targets;
+                target += targets;
+                // The last token is predicted, and nothing from it.
+                let len = target - 1 - start;
+                plan.spans.push(Span { document: document as u32, start, len, lead });
             }
         }
         if !plan.spans.is_empty() {

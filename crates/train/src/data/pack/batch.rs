@@ -76,11 +76,11 @@ impl Batch {
         end: Option<TokenId>,
     ) -> Result<(), DataError> {
         let first = self.tokens.len();
-        if span.lead == Lead::Begin
+        if span.lead != Lead::None
             && let Some(begin) = shards.vocabulary().begin
         {
             self.tokens.push(begin);
-            self.weights.push(0.0);
+            self.weights.push(if span.lead == Lead::Counted { 1.0 } else { 0.0 });
         }
         let stop = span.start + span.len;
         shards.read(span.document, span.start..stop, &mut self.tokens)?;

@@ -107,12 +107,14 @@ pub enum Lead {
     None,
     /// The token that begins documents, whose target has no weight.
     Begin,
+    /// The same, with a target that counts: for measuring.
+    Counted,
 }
 
 impl Span {
     /// Tokens that it takes in a row.
     fn width(&self) -> u32 {
-        self.len + u32::from(self.lead == Lead::Begin)
+        self.len + u32::from(self.lead != Lead::None)
     }
 }
 

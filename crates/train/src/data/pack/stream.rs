@@ -229,7 +229,7 @@ impl Batches {
 
 /// What pieces that continue a document can begin with.
 fn lead(shards: &Shards) -> Lead {
-    if shards.vocabulary().begin.is_some() { Lead::Begin } else { Lead::None }
+    if shards.vocabulary().begin.is_some() { Lead::Counted } else { Lead::None }
 }
 
 fn plan(
