@@ -31,5 +31,5 @@ pub use read::{
 };
 pub use report::{Long, Report, report};
 pub use shard::{Check, ShardEntry, ShardWriter, Shards};
-pub use split::{Side, side};
+pub use split::{Side, side, usual_share};
 pub use vocabulary_id::{TokenBytes, VocabularyId};

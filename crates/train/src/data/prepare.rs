@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::examine::{ChoiceTally, ChooseOptions, Examined, Examiner, Observer, tell};
 use super::read::{Files, ReadTally};
 use super::shard::hexadecimal;
-use super::split::{Side, side};
+use super::split::{HoldOut, Side, usual_share};
 use super::{
     Check, DataError, DedupOptions, Duplicates, FilterOptions, ShardEntry, ShardWriter, Shards,
     VocabularyId,
@@ -39,8 +39,9 @@ pub struct Inputs<'a> {
 pub struct Recipe {
     /// How documents are chosen.
     pub choose: ChooseOptions,
-    /// The share of documents for validation, where it has no files of its own.
-    pub held_out: f64,
+    /// The share of the text for validation, where it has no files of its own; by its size, where
+    /// there is none: see [`usual_share`].
+    pub held_out: Option<f64>,
     /// Of the split.
     pub seed: u64,
     /// Tokens of a shard.
@@ -50,7 +51,7 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         let shard_tokens = ShardWriter::TOKENS_MAX;
-        Self { choose: ChooseOptions::default(), held_out: 0.01, seed: 0, shard_tokens }
+        Self { choose: ChooseOptions::default(), held_out: None, seed: 0, shard_tokens }
     }
 }
 
@@ -75,6 +76,17 @@ struct List {
     recipe: Recipe,
     training: Vec<ShardEntry>,
     validation: Vec<ShardEntry>,
+}
+
+impl List {
+    fn write(&self, folder: &Path) -> Result<(), DataError> {
+        let path = folder.join(LIST);
+        write_atomic(&path, |writer| {
+            serde_json::to_writer_pretty(&mut *writer, self)?;
+            writer.write_all(b"\n")
+        })
+        .map_err(|source| DataError::Write { path, source })
+    }
 }
 
 /// A folder with prepared data.
@@ -179,23 +191,31 @@ pub fn prepare(
         None => HashSet::new(),
     };
     let mut examiner = Examiner::new(&files, &recipe.choose).without(held_out);
+    let share = match measured {
+        Some(_) => 0.0,
+        None => recipe.held_out.unwrap_or_else(|| usual_share(files.bytes())),
+    };
+    let mut split = HoldOut::new(share, recipe.seed, files.bytes());
     loop {
         tell(observer, "reading", examiner.documents().bytes_done(), files.bytes())?;
         let portion = examiner.portion(pool);
         if portion.is_empty() {
             break;
         }
-        for (document, tokens) in encode(portion, tokenizer, pool) {
-            let side = match measured {
-                Some(_) => Side::Training,
-                None => side(&document.content, recipe.seed, recipe.held_out),
-            };
-            let bytes = document.document.text.len() as u64;
-            sides.writer(side).push(&tokens, bytes)?;
+        let kept = kept(portion);
+        let mut pieces = Vec::new();
+        for examined in &kept {
+            let text = &examined.document.text;
+            let parts = split.parts(&examined.content, text);
+            pieces.extend(parts.into_iter().map(|(side, part)| Piece::of(side, &text[part])));
+        }
+        encode(&mut pieces, tokenizer, pool);
+        for Piece { side, text, tokens } in &pieces {
+            sides.writer(*side).push(tokens, text.len() as u64)?;
         }
     }
     let (read, choice) = (examiner.documents().tally().clone(), examiner.tally.clone());
-    sides.check(&read, &choice, recipe)?;
+    sides.check(&read, &choice, share)?;
     let list = List {
         version: VERSION,
         identity,
@@ -204,12 +224,7 @@ pub fn prepare(
         training: sides.training.finish()?,
         validation: sides.validation.finish()?,
     };
-    let path = folder.join(LIST);
-    write_atomic(&path, |writer| {
-        serde_json::to_writer_pretty(&mut *writer, &list)?;
-        writer.write_all(b"\n")
-    })
-    .map_err(|source| DataError::Write { path, source })?;
+    list.write(folder)?;
     let prepared = Prepared { folder: folder.to_owned(), list };
     Ok(Preparation { prepared, read: Some(read), choice: Some(choice) })
 }
@@ -238,10 +253,14 @@ fn hold_out(
         if portion.is_empty() {
             break;
         }
-        for (document, tokens) in encode(portion, tokenizer, pool) {
-            contents.insert(document.content);
-            writer.push(&tokens, document.document.text.len() as u64)?;
+        let kept = kept(portion);
+        let texts = kept.iter().map(|examined| &examined.document.text);
+        let mut pieces: Vec<_> = texts.map(|text| Piece::of(Side::Validation, text)).collect();
+        encode(&mut pieces, tokenizer, pool);
+        for Piece { text, tokens, .. } in &pieces {
+            writer.push(tokens, text.len() as u64)?;
         }
+        contents.extend(kept.iter().map(|examined| examined.content));
     }
     if contents.is_empty() {
         let read = examiner.documents().tally();
@@ -263,12 +282,7 @@ impl Sides {
         }
     }
 
-    fn check(
-        &self,
-        read: &ReadTally,
-        choice: &ChoiceTally,
-        recipe: &Recipe,
-    ) -> Result<(), DataError> {
+    fn check(&self, read: &ReadTally, choice: &ChoiceTally, share: f64) -> Result<(), DataError> {
         let (training, validation) = (self.training.documents(), self.validation.documents());
         let documents = training + validation;
         if documents == 0 {
@@ -281,7 +295,7 @@ impl Sides {
         if training == 0 {
             return Err(DataError::EmptySide { documents, side: "training" });
         }
-        if validation == 0 && recipe.held_out > 0.0 {
+        if validation == 0 && share > 0.0 {
             return Err(DataError::EmptySide { documents, side: "validation" });
         }
         Ok(())
@@ -292,8 +306,10 @@ fn check_recipe(recipe: &Recipe) -> Result<(), DataError> {
     recipe.choose.filter.check()?;
     let wrong =
         |option, found: String, expected| Err(DataError::Option { option, found, expected });
-    if !(0.0..=0.5).contains(&recipe.held_out) {
-        return wrong("the share held out", recipe.held_out.to_string(), "0 to 0.5");
+    if let Some(share) = recipe.held_out
+        && !(0.0..=0.5).contains(&share)
+    {
+        return wrong("the share held out", share.to_string(), "0 to 0.5");
     }
     if !(1 << 10..=1 << 32).contains(&recipe.shard_tokens) {
         let found = recipe.shard_tokens.to_string();
@@ -306,22 +322,32 @@ fn check_recipe(recipe: &Recipe) -> Result<(), DataError> {
     Ok(())
 }
 
-/// The documents that stay, with their tokens.
-fn encode(
-    portion: Vec<Examined>,
-    tokenizer: &Tokenizer,
-    pool: &ThreadPool,
-) -> Vec<(Examined, Vec<TokenId>)> {
-    let kept = portion.into_iter().filter(|examined| examined.dropped.is_none());
-    let mut kept: Vec<_> = kept.map(|examined| (examined, Vec::new())).collect();
+/// The documents that stay.
+fn kept(portion: Vec<Examined>) -> Vec<Examined> {
+    portion.into_iter().filter(|examined| examined.dropped.is_none()).collect()
+}
+
+/// A document, or a part of one that is one for itself.
+struct Piece<'text> {
+    side: Side,
+    text: &'text str,
+    tokens: Vec<TokenId>,
+}
+
+impl<'text> Piece<'text> {
+    fn of(side: Side, text: &'text str) -> Self {
+        Self { side, text, tokens: Vec::new() }
+    }
+}
+
+fn encode(pieces: &mut [Piece<'_>], tokenizer: &Tokenizer, pool: &ThreadPool) {
     let begin = tokenizer.bos();
-    pool.for_each(&mut kept, |_, (examined, tokens)| {
-        let text = examined.document.text.as_bytes();
+    pool.for_each(pieces, |_, piece| {
         // Whatever a document spells, no part of it becomes a control token.
+        let text = piece.text.as_bytes();
         let encoded = tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No);
-        *tokens = begin.into_iter().chain(encoded).collect();
+        piece.tokens = begin.into_iter().chain(encoded).collect();
     });
-    kept
 }
 
 fn identity(
@@ -456,7 +482,7 @@ mod tests {
     fn documents_become_shards_whatever_the_threads() {
         let folder = Folder::new("threads");
         let inputs = corpus(&folder);
-        let recipe = Recipe { held_out: 0.1, shard_tokens: 4096, ..Recipe::default() };
+        let recipe = Recipe { held_out: Some(0.1), shard_tokens: 4096, ..Recipe::default() };
         let mut found = Vec::new();
         for threads in [1, 3] {
             let out = folder.0.join(format!("out{threads}"));
@@ -481,6 +507,23 @@ mod tests {
         assert_eq!(tokens[0], 1);
         let text = tokenizer().decode(&tokens[1..], lucid_tokenizer::ShowSpecial::Yes);
         assert!(text.starts_with(b"Document"));
+    }
+
+    #[test]
+    fn one_long_file_gives_text_to_learn_and_to_measure_with() {
+        let folder = Folder::new("book");
+        let input = folder.0.join("in/book.txt");
+        let book = (0..3000).map(document).collect::<Vec<_>>().join("\n\n");
+        fs::write(&input, &book).unwrap();
+        let out = folder.0.join("out");
+        let made = run(&[input], &Recipe::default(), &out, 2).unwrap();
+        let bytes = |side| made.prepared.entries(side).iter().map(|e| e.text_bytes).sum::<u64>();
+        let (learned, held) = (bytes(Side::Training), bytes(Side::Validation));
+        assert_eq!(learned + held, book.len() as u64);
+        let share = usual_share(book.len() as u64);
+        let expected = book.len() as f64 * share;
+        assert!((held as f64 - expected).abs() < 1000.0, "{held}, expected {expected}");
+        assert_eq!(made.prepared.entries(Side::Validation)[0].documents, 1);
     }
 
     #[test]
@@ -530,7 +573,7 @@ mod tests {
         let folder = Folder::new("again");
         let inputs = corpus(&folder);
         let out = folder.0.join("out");
-        let recipe = Recipe { held_out: 0.1, ..Recipe::default() };
+        let recipe = Recipe { held_out: Some(0.1), ..Recipe::default() };
         let first = run(&inputs, &recipe, &out, 1).unwrap();
         assert!(run(&inputs, &recipe, &out, 1).unwrap().read.is_none());
         // Another recipe, another file, a shard that is gone, a list that was not written.
@@ -554,7 +597,7 @@ mod tests {
         let folder = Folder::new("list");
         let inputs = corpus(&folder);
         let out = folder.0.join("out");
-        run(&inputs, &Recipe { held_out: 0.1, ..Recipe::default() }, &out, 1).unwrap();
+        run(&inputs, &Recipe { held_out: Some(0.1), ..Recipe::default() }, &out, 1).unwrap();
         let list = fs::read_to_string(out.join(LIST)).unwrap();
         for name in ["../../secret", "/etc/passwd", ""] {
             fs::write(out.join(LIST), list.replace("training-00000.tokens", name)).unwrap();
@@ -580,7 +623,7 @@ mod tests {
         assert!(Prepared::read(&out).is_err());
         // What was written before is whole, and goes when it is made again.
         assert!(fs::read_dir(&out).unwrap().count() > 3);
-        let whole = Recipe { held_out: 0.1, ..Recipe::default() };
+        let whole = Recipe { held_out: Some(0.1), ..Recipe::default() };
         run(inputs.training, &whole, &out, 1).unwrap();
         assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
     }
@@ -599,7 +642,7 @@ mod tests {
         check("binary", b"\x7fELF\0\0\0", "1 binary");
         check("short.txt", b"a word", "1 too short");
         check("one.txt", document(1).as_bytes(), "of 1 documents none is left for validation");
-        let wrong = Recipe { held_out: 0.9, ..Recipe::default() };
+        let wrong = Recipe { held_out: Some(0.9), ..Recipe::default() };
         let error = run(&[input], &wrong, &out, 1).unwrap_err();
         assert!(error.to_string().contains("the share held out is 0.9"));
     }
