@@ -8,9 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
 use crate::network::{Architecture, Network};
 use crate::schedule::{Course, LrSchedule};
+use crate::{TrainError, scaling};
 
 /// The one number that a person gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,26 @@ pub enum Dial {
     Depth(usize),
     /// Parameters in all, about.
     Parameters(usize),
+    /// The depth that should end at the lowest loss in the time of [`Limits`].
+    Time,
+}
+
+/// What a run has to make do with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Tokens of the text to learn from.
+    pub corpus_tokens: u64,
+    /// The time that it may take; as long as it wants, where there is none.
+    pub time: Option<Time>,
+}
+
+/// Time, and how fast this machine is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Time {
+    /// Seconds of steps.
+    pub seconds: f64,
+    /// Floating-point operations per second of steps of about this network.
+    pub operations_per_second: f64,
 }
 
 /// Who updates the hidden matrices; AdamW updates everything else.
@@ -131,19 +151,19 @@ const LANES_MAX: usize = 16;
 const FEW_LANES_PARAMETERS: usize = 100_000_000;
 
 impl Plan {
-    /// The run of a dial, for a vocabulary and a corpus of so many tokens.
+    /// The run of a dial, for a vocabulary of so many tokens, within limits.
     ///
     /// # Errors
     /// `Network` and `Setting`: what is out of range, and what it may be.
     pub fn new(
         dial: Dial,
         vocab_size: usize,
-        corpus_tokens: u64,
+        limits: &Limits,
         overrides: &Overrides,
     ) -> Result<(Self, Vec<Reason>), TrainError> {
         let mut reasons = Reasons(Vec::new());
-        let network = network(dial, vocab_size, overrides, &mut reasons)?;
-        let tokens = tokens(&network, corpus_tokens, overrides, &mut reasons)?;
+        let network = network(dial, vocab_size, limits, overrides, &mut reasons)?;
+        let tokens = tokens(&network, limits, overrides, &mut reasons)?;
         let compute = 6.0 * network.multiplied_count() as f64 * tokens as f64;
         let rows_per_step = rows(&network, compute, overrides, &mut reasons)?;
         let batch_tokens = rows_per_step * network.context_length;
@@ -191,6 +211,12 @@ impl Plan {
     /// Tokens of the whole run.
     pub fn tokens(&self) -> u64 {
         self.schedule.steps * self.batch_tokens() as u64
+    }
+
+    /// Steps at most, unless a person asks for more: after so many the text was seen four times.
+    pub fn steps_max(&self, corpus_tokens: u64) -> u64 {
+        let steps = PASSES_MAX * corpus_tokens as f64 / self.batch_tokens() as f64;
+        steps.round().max(1.0) as u64
     }
 
     /// Gives the run another number of steps; warm-up and decay keep their shares.
@@ -243,23 +269,46 @@ fn of_depth(depth: usize, vocab_size: usize) -> Network {
     }
 }
 
+/// Nats a token that a deeper network must be better by: where text is short, the law goes on
+/// promising less and less from parameters that the text cannot fill.
+const GAIN_MIN: f64 = 0.005;
+
+/// The depth whose predicted loss is lowest after what the time, or four passes over the text,
+/// allow; the smallest of those that come near.
+fn best_depth(vocab_size: usize, corpus_tokens: u64, time: &Time) -> usize {
+    let operations = time.seconds * time.operations_per_second;
+    let predicted = |depth: usize| {
+        let network = of_depth(depth, vocab_size);
+        let most = PASSES_MAX * corpus_tokens as f64;
+        let tokens = (operations / network.flops_per_token()).min(most);
+        scaling::loss(network.multiplied_count() as f64, tokens, corpus_tokens as f64)
+    };
+    let lowest = (1..=96).map(predicted).fold(f64::INFINITY, f64::min);
+    (1..=96).find(|&depth| predicted(depth) <= lowest + GAIN_MIN).unwrap_or(1)
+}
+
+fn depth(dial: Dial, vocab_size: usize, limits: &Limits) -> Result<usize, TrainError> {
+    let depth = match (dial, &limits.time) {
+        (Dial::Depth(depth), _) => Some(depth),
+        (Dial::Parameters(wanted), _) => Some(nearest_depth(wanted, vocab_size)),
+        (Dial::Time, Some(time)) => Some(best_depth(vocab_size, limits.corpus_tokens, time)),
+        (Dial::Time, None) => None,
+    };
+    depth.filter(|depth| (1..=256).contains(depth)).ok_or_else(|| TrainError::Setting {
+        what: "depth".to_owned(),
+        found: depth.map_or("none".to_owned(), |depth| depth.to_string()),
+        expected: "1 to 256, or a time that it follows from".to_owned(),
+    })
+}
+
 fn network(
     dial: Dial,
     vocab_size: usize,
+    limits: &Limits,
     overrides: &Overrides,
     reasons: &mut Reasons,
 ) -> Result<Network, TrainError> {
-    let depth = match dial {
-        Dial::Depth(depth) => depth,
-        Dial::Parameters(wanted) => nearest_depth(wanted, vocab_size),
-    };
-    if !(1..=256).contains(&depth) {
-        return Err(TrainError::Setting {
-            what: "depth".to_owned(),
-            found: depth.to_string(),
-            expected: "1 to 256".to_owned(),
-        });
-    }
+    let depth = depth(dial, vocab_size, limits)?;
     let base = of_depth(depth, vocab_size);
     let width = overrides.width.unwrap_or(base.width);
     let head_dim = overrides.head_dim.unwrap_or_else(|| match overrides.head_count {
@@ -285,6 +334,7 @@ fn network(
     let dial = match dial {
         Dial::Depth(_) => "the dial".to_owned(),
         Dial::Parameters(wanted) => format!("the depth nearest to {wanted} parameters"),
+        Dial::Time => "lowest predicted loss in the time (arXiv:2305.16264)".to_owned(),
     };
     let Overrides { width, head_dim, head_count, kv_head_count, .. } = overrides;
     reasons.put("layers", &network.layer_count, overrides.layer_count.is_some(), &dial);
@@ -316,15 +366,23 @@ fn nearest_depth(wanted: usize, vocab_size: usize) -> usize {
 
 fn tokens(
     network: &Network,
-    corpus_tokens: u64,
+    limits: &Limits,
     overrides: &Overrides,
     reasons: &mut Reasons,
 ) -> Result<u64, TrainError> {
-    let wanted = TOKENS_PER_PARAMETER * network.multiplied_count() as f64;
-    let there = PASSES_MAX * corpus_tokens as f64;
+    let (wanted, rule) = match &limits.time {
+        Some(time) => {
+            let speed = format!("{:.1} GFLOP/s", time.operations_per_second / 1e9);
+            reasons.put("speed", &speed, false, "measured here, a few steps of this network");
+            let operations = time.seconds * time.operations_per_second;
+            (operations / network.flops_per_token(), "what the time allows at this speed")
+        }
+        None => (TOKENS_PER_PARAMETER * network.multiplied_count() as f64, "20 a parameter"),
+    };
+    let there = PASSES_MAX * limits.corpus_tokens as f64;
     let (tokens, rule) = match overrides.tokens {
         Some(tokens) => (tokens, ""),
-        None if wanted <= there => (wanted as u64, "20 a parameter"),
+        None if wanted <= there => (wanted as u64, rule),
         None => (there as u64, "four passes over the text: it has no more"),
     };
     if tokens == 0 {
@@ -409,7 +467,11 @@ mod tests {
     use super::*;
 
     fn plan(dial: Dial, overrides: &Overrides) -> Plan {
-        Plan::new(dial, 4096, 50_000_000, overrides).unwrap().0
+        Plan::new(dial, 4096, &text(50_000_000), overrides).unwrap().0
+    }
+
+    fn text(corpus_tokens: u64) -> Limits {
+        Limits { corpus_tokens, time: None }
     }
 
     #[test]
@@ -437,7 +499,7 @@ mod tests {
             warm_up: Some(7),
             ..Overrides::default()
         };
-        let (plan, reasons) = Plan::new(Dial::Depth(4), 512, 1000, &overrides).unwrap();
+        let (plan, reasons) = Plan::new(Dial::Depth(4), 512, &text(1000), &overrides).unwrap();
         assert_eq!((plan.network.width, plan.network.head_dim), (192, 64));
         assert_eq!(plan.batch_tokens(), 4096);
         assert_eq!(plan.schedule.steps, 244);
@@ -459,16 +521,47 @@ mod tests {
     #[test]
     fn little_text_ends_the_run_after_four_passes() {
         let none = Overrides::default();
-        let (plan, reasons) = Plan::new(Dial::Depth(4), 4096, 100_000, &none).unwrap();
+        let (plan, reasons) = Plan::new(Dial::Depth(4), 4096, &text(100_000), &none).unwrap();
         assert!(plan.tokens() <= 500_000);
         assert!(reasons.iter().any(|reason| reason.from.contains("four passes")));
-        assert!(Plan::new(Dial::Depth(4), 4096, 0, &none).is_err());
+        assert!(Plan::new(Dial::Depth(4), 4096, &text(0), &none).is_err());
+    }
+
+    #[test]
+    fn time_chooses_the_depth_and_everything_follows_from_it() {
+        let none = Overrides::default();
+        let timed = |minutes: f64, corpus_tokens| {
+            let time = Time { seconds: 60.0 * minutes, operations_per_second: 1.8e11 };
+            let limits = Limits { corpus_tokens, time: Some(time) };
+            Plan::new(Dial::Time, 4096, &limits, &none).unwrap()
+        };
+        let runs = [3.0, 30.0, 600.0, 12_000.0].map(|minutes| timed(minutes, 1 << 40).0);
+        for pair in runs.windows(2) {
+            assert!(pair[0].network.layer_count < pair[1].network.layer_count);
+            assert!(pair[0].batch_tokens() <= pair[1].batch_tokens());
+            assert!(pair[0].learning_rate >= pair[1].learning_rate);
+        }
+        for (run, minutes) in runs.iter().zip([3.0, 30.0, 600.0, 12_000.0]) {
+            let operations = run.tokens() as f64 * run.network.flops_per_token();
+            let seconds = operations / 1.8e11;
+            assert!((seconds / (60.0 * minutes) - 1.0).abs() < 0.1, "{seconds} of {minutes} min");
+            let ratio = run.tokens() as f64 / run.network.multiplied_count() as f64;
+            assert!((4.0..80.0).contains(&ratio), "{ratio} tokens a parameter");
+        }
+        // Little text: no more than four passes, and no network that it could never fill.
+        let (small, reasons) = timed(600.0, 400_000);
+        assert!(small.tokens() <= 1_700_000);
+        assert!(small.network.layer_count < runs[2].network.layer_count);
+        let from = |name| &reasons.iter().find(|reason| reason.name == name).unwrap().from;
+        assert!(from("layers").contains("predicted"));
+        assert!(from("tokens").contains("four passes") && from("speed").contains("measured"));
+        assert!(Plan::new(Dial::Time, 4096, &text(1 << 30), &none).is_err());
     }
 
     #[test]
     fn what_is_out_of_range_is_refused() {
         let refused = |dial, overrides: &Overrides| {
-            Plan::new(dial, 4096, 1_000_000, overrides).unwrap_err().to_string()
+            Plan::new(dial, 4096, &text(1_000_000), overrides).unwrap_err().to_string()
         };
         let none = Overrides::default();
         assert!(refused(Dial::Depth(0), &none).contains("depth"));

@@ -1,7 +1,6 @@
 //! A run from where it stands to its end: steps, looks at held-out text, samples, checkpoints, and
 //! a horizon that ends in time.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,6 +27,8 @@ pub struct Cadence {
     pub kept: usize,
     /// The time that the whole run may take: its horizon is planned to end within it.
     pub time: Option<Duration>,
+    /// Steps at most that are planned for it, whatever time is left.
+    pub steps_max: u64,
 }
 
 /// Makes text of tokens.
@@ -96,10 +97,29 @@ pub struct Run<'a> {
     first_step: u64,
     saved: Option<Saved>,
     saved_at: Instant,
+    /// What the last look took for each token, and the last checkpoint.
+    look_seconds: Option<f64>,
+    save_seconds: f64,
 }
 
-/// Told of what happens; whoever breaks stops the run after the step.
-pub type Watch<'a> = dyn FnMut(&Event) -> ControlFlow<()> + 'a;
+/// What whoever watches wants. It is asked after every event and done after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing.
+    #[default]
+    GoOn,
+    /// A look at held-out text, now.
+    Validate,
+    /// A sample, now.
+    Sample,
+    /// A checkpoint, now.
+    Save,
+    /// The run stops, with a checkpoint.
+    Stop,
+}
+
+/// Told of what happens, and asked what it wants.
+pub type Watch<'a> = dyn FnMut(&Event) -> Wish + 'a;
 
 impl<'a> Run<'a> {
     /// A run that begins, or goes on from `saved`.
@@ -126,6 +146,8 @@ impl<'a> Run<'a> {
             before: Duration::from_secs_f64(before),
             saved,
             saved_at: now,
+            look_seconds: None,
+            save_seconds: 0.0,
         })
     }
 
@@ -140,25 +162,27 @@ impl<'a> Run<'a> {
     /// Data cannot be read, a checkpoint cannot be written, or the run went wrong before its first
     /// checkpoint. The last good checkpoint stays.
     pub fn go(&mut self, watch: &mut Watch<'_>) -> Result<Ended, TrainError> {
-        let mut flow = ControlFlow::Continue(());
+        let mut wish = Wish::GoOn;
         if self.trainer.steps_done() > 0 {
-            flow = self.tell(&Event::Resumed { step: self.trainer.steps_done() }, watch)?;
+            wish = self.tell(&Event::Resumed { step: self.trainer.steps_done() }, watch)?;
         }
-        while flow.is_continue() && self.trainer.steps_done() < self.steps() {
-            flow = self.step(watch)?;
+        while wish != Wish::Stop && self.trainer.steps_done() < self.steps() {
+            wish = self.step(watch)?;
             let step = self.trainer.steps_done();
-            if step.is_multiple_of(self.cadence.validate_every.max(1)) && step < self.steps() {
+            let due = step.is_multiple_of(self.cadence.validate_every.max(1));
+            if (due || wish == Wish::Validate) && step < self.steps() {
                 self.validate(Some(LOOK_TARGETS), watch)?;
             }
-            if self.cadence.sample_every > 0 && step.is_multiple_of(self.cadence.sample_every) {
+            let every = self.cadence.sample_every;
+            if every > 0 && step.is_multiple_of(every) || wish == Wish::Sample {
                 self.sample(watch)?;
             }
-            if self.saved_at.elapsed() >= self.cadence.save_every {
+            if self.saved_at.elapsed() >= self.cadence.save_every || wish == Wish::Save {
                 self.save(watch)?;
             }
         }
         let step = self.trainer.steps_done();
-        if flow.is_break() && step < self.steps() {
+        if wish == Wish::Stop && step < self.steps() {
             return Ok(Ended::Stopped { saved: self.saved_now(watch)? });
         }
         let validation = self.validate(None, watch)?;
@@ -179,21 +203,17 @@ impl<'a> Run<'a> {
         (self.before + self.started.elapsed()).as_secs_f64()
     }
 
-    fn tell(
-        &mut self,
-        event: &Event,
-        watch: &mut Watch<'_>,
-    ) -> Result<ControlFlow<()>, TrainError> {
+    fn tell(&mut self, event: &Event, watch: &mut Watch<'_>) -> Result<Wish, TrainError> {
         self.record.put(event, wall_time())?;
         Ok(watch(event))
     }
 
-    fn step(&mut self, watch: &mut Watch<'_>) -> Result<ControlFlow<()>, TrainError> {
+    fn step(&mut self, watch: &mut Watch<'_>) -> Result<Wish, TrainError> {
         let begun = Instant::now();
         let report = self.trainer.step()?;
         let pace = report.tokens as f64 / begun.elapsed().as_secs_f64();
         let event = Event::step(&report, pace, self.seconds());
-        let flow = self.tell(&event, watch)?;
+        let wish = self.tell(&event, watch)?;
         if report.verdict == Verdict::RollBack {
             let Some(saved) = self.saved.clone() else { return Err(TrainError::GoneWrong) };
             saved.roll_back(&mut self.trainer)?;
@@ -201,11 +221,11 @@ impl<'a> Run<'a> {
             let _ = self.tell(&back, watch)?;
         }
         self.plan_horizon(watch)?;
-        Ok(flow)
+        Ok(wish)
     }
 
-    /// Chooses the number of steps so that the run ends in time. Not once the way down has begun:
-    /// its slope is then fixed.
+    /// Chooses the number of steps so that the run ends in time, with its last look at held-out
+    /// text and its last checkpoint. Not once the way down has begun: its slope is then fixed.
     fn plan_horizon(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
         let Some(limit) = self.cadence.time else { return Ok(()) };
         let done = self.trainer.steps_done();
@@ -217,13 +237,22 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let pace = self.started.elapsed().as_secs_f64() / taken as f64;
-        let left = (limit.as_secs_f64() - self.seconds()).max(0.0);
+        let left = (limit.as_secs_f64() - self.seconds() - self.ending(pace)).max(0.0);
         let steps = done + ((left / pace) as u64).max(1);
+        let steps = steps.min(self.cadence.steps_max).max(done + 1);
         if steps != schedule.steps {
             self.trainer.set_steps(steps);
             let _ = self.tell(&Event::Horizon { step: done, steps }, watch)?;
         }
         Ok(())
+    }
+
+    /// Seconds that the run will take after its last step, where a step takes `pace` of them.
+    fn ending(&self, pace: f64) -> f64 {
+        let tokens = self.around.held_out.tokens() as f64;
+        // Forward is a third of a step's work; the rest is known once it was done.
+        let guess = pace / (3.0 * self.trainer.plan().batch_tokens() as f64);
+        tokens * self.look_seconds.unwrap_or(guess) + self.save_seconds
     }
 
     fn validate(
@@ -232,7 +261,9 @@ impl<'a> Run<'a> {
         watch: &mut Watch<'_>,
     ) -> Result<Validation, TrainError> {
         let held_out = Arc::clone(&self.around.held_out);
+        let begun = Instant::now();
         let validation = self.trainer.validate(&held_out, targets_max)?;
+        self.look_seconds = Some(begun.elapsed().as_secs_f64() / validation.targets as f64);
         let event = Event::validation(self.trainer.steps_done(), validation, self.seconds());
         let _ = self.tell(&event, watch)?;
         Ok(validation)
@@ -248,7 +279,9 @@ impl<'a> Run<'a> {
 
     fn save(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
         let folder = checkpoints(&self.around.folder);
+        let begun = Instant::now();
         let saved = save(&self.trainer, &folder, &self.around.vocabulary, self.cadence.kept)?;
+        self.save_seconds = begun.elapsed().as_secs_f64();
         let told = saved.folder().display().to_string();
         self.saved = Some(saved);
         self.saved_at = Instant::now();

@@ -218,6 +218,11 @@ impl Trainer {
         self.plan.with_steps(steps);
     }
 
+    /// Gives every step another number of rows.
+    pub(crate) fn set_rows(&mut self, rows: usize) {
+        self.plan.rows_per_step = rows;
+    }
+
     /// Steps done, those that were left out included.
     pub fn steps_done(&self) -> u64 {
         self.step

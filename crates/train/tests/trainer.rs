@@ -9,7 +9,8 @@ use lucid_kernels::Level;
 use lucid_tensor::Metadata;
 use lucid_train::data::{PackOptions, Packing, Shards, TokenBytes, VocabularyId};
 use lucid_train::{
-    Dial, Overrides, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer, Verdict, save,
+    Dial, Limits, Overrides, Pace, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer,
+    Verdict, save,
 };
 
 const VOCABULARY: u32 = 64;
@@ -56,7 +57,8 @@ fn plan(rule: Rule, precision: Precision) -> Plan {
         learning_rate: Some(0.01),
         ..Overrides::default()
     };
-    let mut plan = Plan::new(Dial::Depth(2), VOCABULARY as usize, 3000, &overrides).unwrap().0;
+    let limits = Limits { corpus_tokens: 3000, time: None };
+    let mut plan = Plan::new(Dial::Depth(2), VOCABULARY as usize, &limits, &overrides).unwrap().0;
     plan.rows_per_micro_batch = 3;
     plan.lanes = 3;
     plan
@@ -92,6 +94,15 @@ fn a_run_learns_what_the_text_does() {
         assert!(after.loss < 0.7 * before.loss, "{rule:?} {precision:?}: {}", after.loss);
         assert!((after.bits_per_byte - after.loss / 2.0_f64.ln()).abs() < 1e-9);
     }
+}
+
+#[test]
+fn the_pace_of_steps_is_measured() {
+    let plan = plan(Rule::Muon, Precision::Bf16);
+    let pace = Pace::measure(&plan, setup(2)).unwrap();
+    assert!(pace.row_seconds > 0.0 && pace.step_seconds >= 0.0, "{pace:?}");
+    let speed = pace.operations_per_second(&plan);
+    assert!(speed.is_finite() && speed > 1e6, "{speed}");
 }
 
 #[test]
