@@ -38,7 +38,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Dream(args) => dream::run(&args, environment),
         Command::Show(args) => show::run(&args, environment),
         Command::Tokenize(args) => tokenize::run(&args, environment),
-        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args, environment),
         Command::Tokenizer(args) => tokenizer::run(&args, environment),
         Command::Bench(args) => bench::run(&args, environment),
         Command::Logits(args) => logits::run(&args, environment),

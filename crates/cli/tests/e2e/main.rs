@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod hub;
 mod large;
+mod pretrain;
 mod providers;
 mod serve;
 mod shell;

@@ -119,10 +119,11 @@ fn read_ceiling(
     Ok(best)
 }
 
-/// Operations per second of f32 multiply-adds on so many threads: a quick look.
-pub(crate) fn multiply_peak(threads: usize) -> f64 {
+/// Operations per second of the fastest of several multipliers on so many threads: a quick look.
+pub(crate) fn multiply_peak(threads: usize, of: &[Multiplier]) -> f64 {
     let pool = ThreadPool::new(threads);
-    multiply_ceiling(&pool, Level::detect(), Multiplier::F32).unwrap_or(0.0)
+    let rate = |multiplier| multiply_ceiling(&pool, Level::detect(), multiplier).unwrap_or(0.0);
+    of.iter().map(|&multiplier| rate(multiplier)).fold(0.0, f64::max)
 }
 
 /// Less than usual where memory is short.

@@ -9,9 +9,11 @@ use lucid_train::{Architecture, Course, Dial, Overrides, Precision, Rule};
 /// `lucid pretrain`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
-  lucid pretrain books/ -o run                       a small model, all settings from --depth 4
-  lucid pretrain books/ -o run --time 30m            as much as half an hour allows
+  lucid pretrain book.txt -o run                     a small model, all settings from --depth 4
+  lucid pretrain books/ -o run --time 30m            the best that half an hour allows here
   lucid pretrain books/ -o run --size 7m --dry-run   only the plan
+  lucid pretrain books/ -o run --validation late/    measured on other text than a share of it
+  lucid pretrain books/ -o run --tui                 with curves and keys
   lucid pretrain --resume -o run                     goes on, to the bit, after Ctrl-C or kill -9
   lucid run run/model.gguf                           talks to what was made")]
 pub(crate) struct PretrainArgs {
@@ -27,14 +29,14 @@ pub(crate) struct PretrainArgs {
     /// Print the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Layers; width, heads, batch, rates and horizon follow [default: 4]
+    /// Layers; width, heads, batch, rates and horizon follow [default: 4, or by --time]
     #[arg(long, conflicts_with_all = ["size", "resume"])]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) depth: Option<u16>,
     /// Parameters, about: 7m, 120m, 1b; the nearest depth is taken
     #[arg(long, value_parser = count, conflicts_with = "resume")]
     pub(crate) size: Option<u64>,
-    /// Time that the run may take: 30m, 2h; its horizon is planned to end in it
+    /// Time that the steps may take: 30m, 2h; depth and horizon are planned to end in it
     #[arg(long, value_parser = duration)]
     pub(crate) time: Option<Duration>,
     /// A vocabulary that is there, a tokenizer.json; else one is made of the text
@@ -44,13 +46,13 @@ pub(crate) struct PretrainArgs {
     #[arg(long, conflicts_with = "resume")]
     #[arg(value_parser = clap::value_parser!(u32).range(300..=262_144))]
     pub(crate) vocab_size: Option<u32>,
-    /// Share of the documents that is held out, to measure on
-    #[arg(long, default_value_t = 0.01, conflicts_with = "resume")]
-    pub(crate) held_out: f64,
+    /// Share of the text that is held out, to measure on [default: 256 KiB, within 1 % and 10 %]
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) held_out: Option<f64>,
     /// Text to measure on instead of a share: files and folders, read whole
     #[arg(long, value_name = "FILES", num_args = 1.., conflicts_with_all = ["held_out", "resume"])]
     pub(crate) validation: Vec<PathBuf>,
-    /// Text files become several documents at lines like this
+    /// What stands between the documents of a text file; else a file is one document
     #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
     pub(crate) separator: Option<String>,
     #[command(flatten)]
@@ -68,6 +70,9 @@ pub(crate) struct PretrainArgs {
     /// Events as lines of JSON on standard output, nothing else
     #[arg(long)]
     pub(crate) json: bool,
+    /// The whole screen, with curves; ? there shows its keys
+    #[arg(long, conflicts_with_all = ["json", "dry_run"])]
+    pub(crate) tui: bool,
 }
 
 /// What the network is like, instead of what follows from the dial.
@@ -212,7 +217,9 @@ impl PretrainArgs {
     pub(crate) fn dial(&self) -> Dial {
         match (self.size, self.depth) {
             (Some(size), _) => Dial::Parameters(size as usize),
-            (None, depth) => Dial::Depth(usize::from(depth.unwrap_or(4))),
+            (None, Some(depth)) => Dial::Depth(usize::from(depth)),
+            (None, None) if self.time.is_some() => Dial::Time,
+            (None, None) => Dial::Depth(4),
         }
     }
 

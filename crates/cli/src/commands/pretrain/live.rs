@@ -31,7 +31,7 @@ pub(super) struct Live {
     screen: bool,
     steps: u64,
     flops_per_token: f64,
-    /// Multiply-adds that this machine can do, as floating-point operations per second.
+    /// Floating-point operations per second of this machine's multiply-adds.
     peak: Option<f64>,
     loss: Option<f64>,
     pace: Option<f64>,
@@ -47,7 +47,7 @@ impl Live {
             screen: std::io::stderr().is_terminal() && !json,
             steps: plan.schedule.steps,
             flops_per_token: plan.network.flops_per_token(),
-            peak: (!json).then(|| super::report::peak(threads)),
+            peak: (!json).then(|| super::report::peak(threads, plan.precision)),
             loss: None,
             pace: None,
             begun: Instant::now(),
@@ -76,10 +76,13 @@ impl Live {
             Event::Checkpoint { step, .. } => self.stays(&format!("step {step}: checkpoint")),
             Event::Horizon { steps, .. } => self.steps = *steps,
             Event::Resumed { step } => self.stays(&format!("goes on after step {step}")),
-            Event::Finished { step, bits_per_byte, bytes, .. } => self.stays(&format!(
-                "step {step}, the last: {bits_per_byte:.4} bits a byte over all {} of held-out text",
-                style::bytes(*bytes)
-            )),
+            Event::Finished { step, bits_per_byte, bytes, .. } => {
+                let all = style::bytes(*bytes);
+                self.stays(&format!(
+                    "step {step}, the last: {bits_per_byte:.4} bits a byte of held-out text, all \
+                     {all} of it"
+                ));
+            }
             Event::RolledBack { step, to } => {
                 self.clear();
                 output::warn(format_args!("step {step}: back to the weights of step {to}"));
@@ -100,11 +103,7 @@ impl Live {
     fn step(&mut self, step: u64, rate: f64, verdict: Verdict) {
         if verdict != Verdict::Taken {
             self.clear();
-            let why = match verdict {
-                Verdict::NotFinite => "its loss or gradient is no number",
-                _ => "its gradient is far larger than of late",
-            };
-            output::warn(format_args!("step {step} is left out: {why}"));
+            output::warn(format_args!("step {step} is left out: {}", reason(verdict)));
         }
         // Without a screen, one line in a hundred is enough.
         if !self.screen && !step.is_multiple_of(100) && step != self.first + 1 {
@@ -112,17 +111,24 @@ impl Live {
         }
         let (loss, pace) = (self.loss.unwrap_or(f64::NAN), self.pace.unwrap_or(0.0));
         let flops = pace * self.flops_per_token;
-        let share = self.peak.map(|peak| format!(", {:.0} % of peak", 100.0 * flops / peak));
         let each = self.begun.elapsed().as_secs_f64() / (step - self.first).max(1) as f64;
         let left = each * self.steps.saturating_sub(step) as f64;
-        let line = format!(
-            "step {step}/{}  loss {loss:.4}  rate {rate:.5}  {pace:.0} tok/s  \
-             {:.0} GFLOP/s{}  {} left",
-            self.steps,
-            flops / 1e9,
-            share.unwrap_or_default(),
-            time(left)
-        );
+        let share = self.peak.map_or(0.0, |peak| 100.0 * flops / peak);
+        // In the order of showing, each with its rank: the highest goes first where room is short.
+        let parts = [
+            (0, format!("step {step}/{}", self.steps)),
+            (1, format!("loss {loss:.4}")),
+            (5, format!("rate {rate:.5}")),
+            (3, format!("{pace:.0} tok/s")),
+            (6, format!("{:.0} GFLOP/s", flops / 1e9)),
+            (4, format!("{share:.0} % of peak")),
+            (2, format!("{} left", time(left))),
+        ];
+        let columns = match terminal_size::terminal_size_of(std::io::stderr()) {
+            Some((width, _)) if self.screen => usize::from(width.0),
+            _ => usize::MAX,
+        };
+        let line = within(&parts, columns);
         if self.screen {
             output::replace_line(&line);
             self.shown = true;
@@ -146,6 +152,25 @@ impl Live {
     }
 }
 
+/// The parts that fit into a line of less than so many columns: a line that wraps cannot be
+/// written over.
+fn within(parts: &[(u8, String)], columns: usize) -> String {
+    let line = |rank: u8| {
+        let kept = parts.iter().filter(|part| part.0 <= rank).map(|part| part.1.as_str());
+        kept.collect::<Vec<_>>().join("  ")
+    };
+    let ranks = (0..=parts.len() as u8).rev();
+    ranks.map(line).find(|line| line.len() < columns).unwrap_or_default()
+}
+
+/// Why a step was left out.
+pub(super) fn reason(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NotFinite => "its loss or gradient is no number",
+        _ => "its gradient is far larger than of late",
+    }
+}
+
 /// `1h 05m`, `3m 07s`, `12s`.
 pub(super) fn time(seconds: f64) -> String {
     let seconds = seconds.round().clamp(0.0, 1e9) as u64;
@@ -158,6 +183,17 @@ pub(super) fn time(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_line_fits_into_its_screen() {
+        let parts = [(0, "step 1".to_owned()), (2, "rate 3".to_owned()), (1, "loss 2".to_owned())];
+        let check = |columns, expected| assert_eq!(super::within(&parts, columns), expected);
+        check(usize::MAX, "step 1  rate 3  loss 2");
+        check(23, "step 1  rate 3  loss 2");
+        check(22, "step 1  loss 2");
+        check(14, "step 1");
+        check(6, "");
+    }
+
     #[test]
     fn times_are_short() {
         let shown = [0.4, 12.0, 187.0, 3900.0].map(super::time);

@@ -5,10 +5,11 @@
 
 pub(crate) mod args;
 mod live;
+mod planned;
 mod prepare;
 mod report;
+mod screen;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +21,17 @@ use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
 use lucid_train::data::{
     Check, Leftover, PackOptions, Packing, Prepared, Side, TokenBytes, VocabularyId,
 };
+use lucid_train::record::events;
 use lucid_train::{
-    Cadence, Ended, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, checkpoints,
+    Cadence, Ended, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, Wish, checkpoints,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::env::Environment;
 use crate::{interrupt, output, style};
 use args::PretrainArgs;
 use live::Live;
+use screen::{Facts, Screen};
 
 const ASKED: &str = "run.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -45,7 +49,10 @@ struct Asked {
     reasons: Vec<Reason>,
 }
 
-pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
+pub(crate) fn run(args: &PretrainArgs, environment: &Environment) -> Result<i32> {
+    if args.tui {
+        Screen::check()?;
+    }
     let threads = match args.threads {
         Some(threads) => usize::from(threads),
         None => Topology::detect().default_threads(),
@@ -55,8 +62,10 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
         let (asked, saved) = resumed(folder)?;
         (asked, None, Some(saved))
     } else {
-        if args.held_out <= 0.0 || args.held_out >= 1.0 || args.held_out.is_nan() {
-            bail!("--held-out {}: expected a share above 0 and below 1", args.held_out);
+        if let Some(share) = args.held_out
+            && !(share > 0.0 && share <= 0.5)
+        {
+            bail!("--held-out {share}: expected a share above 0 and at most 0.5");
         }
         begin(folder)?;
         let Some((asked, plan)) = begun(args, threads)? else { return Ok(0) };
@@ -65,13 +74,7 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
     let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
     let vocabulary = VocabularyId::of(&tokenizer);
     let data = Prepared::read(&folder.join(DATA))?;
-    let setup = Setup {
-        threads,
-        level: crate::load::level(args.simd)?,
-        shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
-        packing: packing(&tokenizer, asked.seed),
-        bytes: TokenBytes::of(&tokenizer),
-    };
+    let setup = setup(args, &data, &tokenizer, asked.seed, threads)?;
     let held_out = Arc::new(data.open(Side::Validation, &vocabulary, Check::All)?);
     let trainer = match (&saved, plan) {
         (Some(saved), _) => saved.resume(setup)?,
@@ -94,28 +97,55 @@ pub(crate) fn run(args: &PretrainArgs) -> Result<i32> {
         save_every: args.cadence.save_every,
         kept: args.cadence.keep,
         time: args.time.or(asked.time.map(Duration::from_secs_f64)),
+        steps_max: trainer.plan().steps_max(planned::tokens(&data)),
     };
     let mut run = Run::new(trainer, saved, around, cadence)?;
-    let ended = watched(&mut run, args, threads)?;
+    let ended = watched(&mut run, args, threads, environment.colour)?;
     finish(&ended, args, &asked, &data)
 }
 
 /// Runs to the end or to Ctrl-C, with a line that tells where it stands.
-fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize) -> Result<Ended> {
+fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize, colour: bool) -> Result<Ended> {
+    interrupt::listen_to_terminate();
     let listening = interrupt::listen();
-    let mut live = Live::new(run.trainer().plan(), run.trainer().steps_done(), threads, args.json);
+    let or_stop = |wish| if listening.interrupted() { Wish::Stop } else { wish };
+    let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
+    if args.tui {
+        let earlier = if step > 0 { events(&args.output)? } else { Vec::new() };
+        let screen = Screen::open(facts(plan, step, args, threads), &earlier, colour)?;
+        let ended = run.go(&mut |event| or_stop(screen.tell(event)));
+        screen.close().iter().for_each(output::note);
+        return Ok(ended?);
+    }
+    let mut live = Live::new(plan, step, threads, args.json);
     let mut trouble = None;
     let ended = run.go(&mut |event| {
         if let Err(error) = live.tell(event) {
             trouble = Some(error);
-            return ControlFlow::Break(());
+            return Wish::Stop;
         }
-        if listening.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        or_stop(Wish::GoOn)
     });
     live.clear();
     match trouble {
         Some(error) => Err(error),
         None => Ok(ended?),
+    }
+}
+
+fn facts(plan: &Plan, step: u64, args: &PretrainArgs, threads: usize) -> Facts {
+    let network = &plan.network;
+    let parameters = style::count(network.parameter_count() as u64);
+    Facts {
+        folder: args.output.display().to_string(),
+        network: format!(
+            "{} layers x {}, {parameters} parameters",
+            network.layer_count, network.width
+        ),
+        steps: plan.schedule.steps,
+        step,
+        flops_per_token: network.flops_per_token(),
+        peak: report::peak(threads, plan.precision),
     }
 }
 
@@ -166,8 +196,7 @@ fn begun(args: &PretrainArgs, threads: usize) -> Result<Option<(Asked, Plan)>> {
     prepare::vocabulary(args, &folder.join(TOKENIZER), threads)?;
     let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
     let data = prepare::data(args, &tokenizer, &folder.join(DATA), seed, threads)?;
-    let tokens = data.entries(Side::Training).iter().map(|entry| entry.tokens).sum();
-    let (plan, reasons) = Plan::new(args.dial(), tokenizer.len(), tokens, &overrides)?;
+    let (plan, reasons) = planned::plan(args, &tokenizer, &data, &overrides, threads)?;
     live::print_plan(&reasons, args.json)?;
     if args.dry_run {
         return Ok(None);
@@ -204,6 +233,24 @@ fn resumed(folder: &Path) -> Result<(Asked, Saved)> {
         )
     })?;
     Ok((asked, saved))
+}
+
+/// What a run computes with, and on what.
+fn setup(
+    args: &PretrainArgs,
+    data: &Prepared,
+    tokenizer: &Tokenizer,
+    seed: u64,
+    threads: usize,
+) -> Result<Setup> {
+    let vocabulary = VocabularyId::of(tokenizer);
+    Ok(Setup {
+        threads,
+        level: crate::load::level(args.simd)?,
+        shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
+        packing: packing(tokenizer, seed),
+        bytes: TokenBytes::of(tokenizer),
+    })
 }
 
 /// How documents become rows: as nanochat packs them, with nothing thrown away.

@@ -3,16 +3,22 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use lucid_kernels::Multiplier;
 use lucid_train::data::{Prepared, Side};
 use lucid_train::record::{Event, Summary, events, report};
-use lucid_train::{Ended, Reason, Validation};
+use lucid_train::{Ended, Precision, Reason, Validation};
 
 use super::live::time;
 use crate::style;
 
-/// Floating-point operations per second of f32 multiply-adds on all threads.
-pub(super) fn peak(threads: usize) -> f64 {
-    crate::commands::bench::ceilings::multiply_peak(threads)
+/// Floating-point operations per second of multiply-adds on so many threads: of those in f32, and
+/// where products are of bfloat16 and the processor is faster at them, of those.
+pub(super) fn peak(threads: usize, precision: Precision) -> f64 {
+    let of: &[Multiplier] = match precision {
+        Precision::Bf16 => &[Multiplier::F32, Multiplier::Bf16],
+        Precision::F32 => &[Multiplier::F32],
+    };
+    crate::commands::bench::ceilings::multiply_peak(threads, of)
 }
 
 /// Writes `report.md` and `curves.svg`.
