@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use plotters::prelude::{
     BLACK, BLUE, ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, PathElement, RED,
-    RGBColor, SVGBackend, WHITE,
+    RGBColor, SVGBackend, SeriesLabelPosition, WHITE,
 };
 
 use super::Event;
@@ -134,6 +134,7 @@ fn picture(curves: &[Curve]) -> String {
             .light_line_style(WHITE)
             .bold_line_style(light)
             .x_desc("step")
+            .x_label_formatter(&|step| format!("{step:.0}"))
             .y_desc("nats a token")
             .draw()?;
         for (curve, colour) in curves.iter().zip([BLUE, RED]) {
@@ -144,6 +145,7 @@ fn picture(curves: &[Curve]) -> String {
         }
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))
             .draw()?;

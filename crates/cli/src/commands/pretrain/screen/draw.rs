@@ -217,13 +217,13 @@ fn losses(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
         Scale::Linear => " bits a byte by tokens ",
         Scale::Logarithmic => " bits a byte by tokens, logarithmic ",
     };
-    let curve = |name: &'static str, marker, colour, points| {
-        let set = Dataset::default().name(name).marker(marker).graph_type(GraphType::Line);
+    let curve = |name: &'static str, marker, kind, colour, points| {
+        let set = Dataset::default().name(name).marker(marker).graph_type(kind);
         set.style(look.colour(colour)).data(points)
     };
     let chart = Chart::new(vec![
-        curve("training", Marker::Braille, Color::Cyan, &training),
-        curve("held out", Marker::Dot, Color::Yellow, &held_out),
+        curve("training", Marker::Braille, GraphType::Line, Color::Cyan, &training),
+        curve("held out", Marker::Dot, GraphType::Scatter, Color::Yellow, &held_out),
     ])
     .block(Block::bordered().title(name).border_style(look.faint()))
     .x_axis(axis([least, most], [tokens(least), tokens(0.5 * (least + most)), tokens(most)], look))
