@@ -81,7 +81,7 @@ def lucid(args, shape, precision, texts, tokenizer):
             "--steps", str(args.steps + args.warm_up), "--tokenizer", str(tokenizer),
             "--validate-every", "100000", "--sample-every", "0", "--save-every", "10h",
             "--held-out", "0.05", "--threads", str(args.threads),
-        ]
+        ] + (["--simd", "avx2"] if args.avx2 else [])
         out, peak = peak_of(command, args.threads)
     steps = [json.loads(line) for line in out.splitlines() if b'"event":"step"' in line]
     steps = steps[args.warm_up:]
