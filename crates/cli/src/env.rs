@@ -31,6 +31,8 @@ pub(crate) struct Environment {
     pub(crate) api_key: Option<String>,
     /// The folder of settings.
     pub(crate) settings: Option<PathBuf>,
+    /// Of how many processes this is one, if MPI's launcher started it.
+    pub(crate) launched: Option<usize>,
 }
 
 impl Environment {
@@ -66,13 +68,38 @@ impl Environment {
             kv_cache: folder("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("kv")),
             keys: folder("XDG_CONFIG_HOME", ".config").map(|config| config.join("keys.json")),
             settings: folder("XDG_CONFIG_HOME", ".config"),
+            launched: launched(|name| var(name)?.to_str()?.parse().ok()),
             api_key: var("LUCID_API_KEY").and_then(|key| key.into_string().ok()),
         }
     }
+}
+
+/// OpenMPI's launcher tells the number of processes in one variable, MPICH's in another; Slurm's
+/// tells it for both, and in a third one that it launches for MPI.
+fn launched(number: impl Fn(&str) -> Option<usize>) -> Option<usize> {
+    let told = number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE"));
+    told.or_else(|| number("PMIX_RANK").and_then(|_| number("SLURM_NTASKS")))
 }
 
 fn console_width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let width = asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into()));
     width.unwrap_or(80).clamp(20, 400)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn launchers_are_known_by_what_they_set() {
+        let check = |set: &[(&str, usize)], expected: Option<usize>| {
+            let number = |name: &str| set.iter().find(|one| one.0 == name).map(|one| one.1);
+            assert_eq!(super::launched(number), expected, "{set:?}");
+        };
+        check(&[], None);
+        check(&[("OMPI_COMM_WORLD_SIZE", 4), ("OMPI_COMM_WORLD_RANK", 0)], Some(4));
+        check(&[("PMI_SIZE", 2)], Some(2));
+        check(&[("PMIX_RANK", 1), ("SLURM_NTASKS", 8)], Some(8));
+        // A job of Slurm's that runs one program by itself.
+        check(&[("SLURM_NTASKS", 8)], None);
+    }
 }

@@ -27,6 +27,23 @@ pub enum TrainError {
         /// What it may be.
         expected: String,
     },
+    /// More processes than there is work for.
+    #[error(
+        "{ranks} ranks, but the run has {lanes} lanes, and each rank needs one; start {lanes} \
+         ranks at most, or begin another run with more lanes"
+    )]
+    Ranks {
+        /// Processes.
+        ranks: usize,
+        /// Accumulators of gradients.
+        lanes: usize,
+    },
+    /// A process that does not stand with the others.
+    #[error("{what}")]
+    Group {
+        /// What is wrong, and what to do.
+        what: String,
+    },
     /// Text for validation in which nothing follows anything.
     #[error("the held-out text has no token to predict; give more text, or hold more of it out")]
     NothingToPredict,

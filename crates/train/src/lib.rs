@@ -6,7 +6,9 @@
 
 pub mod data;
 mod error;
+pub mod group;
 mod guard;
+mod lanes;
 mod network;
 mod optimiser;
 mod pace;
@@ -20,6 +22,7 @@ mod schedule;
 mod trainer;
 
 pub use error::TrainError;
+pub use group::{Alone, Group};
 pub use guard::Verdict;
 pub use network::{Architecture, First, Network, Planned, Weights};
 pub use pace::Pace;

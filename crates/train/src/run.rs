@@ -9,6 +9,7 @@ use lucid_tensor::{Metadata, TokenId};
 
 use crate::TrainError;
 use crate::data::Shards;
+use crate::group;
 use crate::guard::Verdict;
 use crate::record::{Event, Record, events};
 use crate::saved::{Saved, save};
@@ -90,7 +91,8 @@ pub struct Run<'a> {
     trainer: Trainer,
     around: Surroundings<'a>,
     cadence: Cadence,
-    record: Record,
+    /// Rank 0's.
+    record: Option<Record>,
     /// When this part of the run began, and what it took before.
     started: Instant,
     before: Duration,
@@ -133,8 +135,11 @@ impl<'a> Run<'a> {
         cadence: Cadence,
     ) -> Result<Self, TrainError> {
         let step = trainer.steps_done();
-        let record = Record::open(&around.folder, step, wall_time())?;
-        let before = if step == 0 { 0.0 } else { seconds_of(&events(&around.folder)?) };
+        let (mut record, mut before) = (None, 0.0);
+        if trainer.group().rank() == 0 {
+            record = Some(Record::open(&around.folder, step, wall_time())?);
+            before = if step == 0 { 0.0 } else { seconds_of(&events(&around.folder)?) };
+        }
         let now = Instant::now();
         Ok(Self {
             first_step: step,
@@ -156,7 +161,9 @@ impl<'a> Run<'a> {
         &self.trainer
     }
 
-    /// Goes on to the end.
+    /// Goes on to the end. All ranks call this at once; each is told of what happens, rank 0 writes
+    /// it down. A rank that fails leaves the others waiting: whoever is told ends them
+    /// ([`Group::abort`](crate::Group::abort)).
     ///
     /// # Errors
     /// Data cannot be read, a checkpoint cannot be written, or the run went wrong before its first
@@ -165,6 +172,7 @@ impl<'a> Run<'a> {
         let mut wish = Wish::GoOn;
         if self.trainer.steps_done() > 0 {
             wish = self.tell(&Event::Resumed { step: self.trainer.steps_done() }, watch)?;
+            wish = self.agree(wish);
         }
         while wish != Wish::Stop && self.trainer.steps_done() < self.steps() {
             wish = self.step(watch)?;
@@ -177,7 +185,9 @@ impl<'a> Run<'a> {
             if every > 0 && step.is_multiple_of(every) || wish == Wish::Sample {
                 self.sample(watch)?;
             }
-            if self.saved_at.elapsed() >= self.cadence.save_every || wish == Wish::Save {
+            let due = self.saved_at.elapsed() >= self.cadence.save_every;
+            let due = group::decided(&**self.trainer.group(), u64::from(due)) == 1;
+            if due || wish == Wish::Save {
                 self.save(watch)?;
             }
         }
@@ -204,8 +214,18 @@ impl<'a> Run<'a> {
     }
 
     fn tell(&mut self, event: &Event, watch: &mut Watch<'_>) -> Result<Wish, TrainError> {
-        self.record.put(event, wall_time())?;
+        if let Some(record) = &mut self.record {
+            record.put(event, wall_time())?;
+        }
         Ok(watch(event))
+    }
+
+    /// What is done on all ranks: any of them may stop the run, the rest is rank 0's to wish.
+    fn agree(&self, wish: Wish) -> Wish {
+        let wishes = [Wish::GoOn, Wish::Validate, Wish::Sample, Wish::Save, Wish::Stop];
+        let number = wishes.iter().position(|one| *one == wish).unwrap_or(0);
+        let said = group::said(&**self.trainer.group(), number as f64);
+        if said.contains(&4.0) { Wish::Stop } else { wishes[said[0] as usize] }
     }
 
     fn step(&mut self, watch: &mut Watch<'_>) -> Result<Wish, TrainError> {
@@ -221,7 +241,7 @@ impl<'a> Run<'a> {
             let _ = self.tell(&back, watch)?;
         }
         self.plan_horizon(watch)?;
-        Ok(wish)
+        Ok(self.agree(wish))
     }
 
     /// Chooses the number of steps so that the run ends in time, with its last look at held-out
@@ -240,6 +260,7 @@ impl<'a> Run<'a> {
         let left = (limit.as_secs_f64() - self.seconds() - self.ending(pace)).max(0.0);
         let steps = done + ((left / pace) as u64).max(1);
         let steps = steps.min(self.cadence.steps_max).max(done + 1);
+        let steps = group::decided(&**self.trainer.group(), steps);
         if steps != schedule.steps {
             self.trainer.set_steps(steps);
             let _ = self.tell(&Event::Horizon { step: done, steps }, watch)?;
@@ -270,6 +291,9 @@ impl<'a> Run<'a> {
     }
 
     fn sample(&mut self, watch: &mut Watch<'_>) -> Result<(), TrainError> {
+        if self.trainer.group().rank() > 0 {
+            return Ok(());
+        }
         let Surroundings { prompt, end, .. } = &self.around;
         let tokens = self.trainer.sample(prompt, SAMPLE_TOKENS, SAMPLE_TEMPERATURE, *end);
         let text = (self.around.decode)(&tokens);

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::data::Position;
+use crate::group::MESSAGE;
 use crate::guard::Guard;
+use crate::optimiser::Held;
 use crate::plan::Plan;
 use crate::trainer::{Progress, Setup, Trainer};
 
@@ -129,7 +131,7 @@ impl Saved {
         let weights = Checkpoint::open(&self.model())?;
         let mut trainer = Trainer::over(self.description.plan.clone(), setup, &weights)?;
         let averages = Checkpoint::open(&self.folder.join(OPTIMISER))?;
-        trainer.restore(&self.progress(), |name, values| fill(&averages, name, values))?;
+        trainer.restore(&self.progress(), |held| fill(&averages, held))?;
         Ok(trainer)
     }
 
@@ -140,7 +142,7 @@ impl Saved {
     pub fn roll_back(&self, trainer: &mut Trainer) -> Result<(), TrainError> {
         let weights = Checkpoint::open(&self.model())?;
         let averages = Checkpoint::open(&self.folder.join(OPTIMISER))?;
-        trainer.roll_back(&weights, &self.progress(), |name, values| fill(&averages, name, values))
+        trainer.roll_back(&weights, &self.progress(), |held| fill(&averages, held))
     }
 
     fn progress(&self) -> Progress {
@@ -149,30 +151,35 @@ impl Saved {
     }
 }
 
-fn fill(averages: &Checkpoint, name: &str, values: &mut [f32]) -> Result<(), TrainError> {
-    let view = averages.tensor(name).ok_or_else(|| TrainError::missing(name))?;
-    read_floats(name, &view, values)
+fn fill(averages: &Checkpoint, held: Held<&mut [f32]>) -> Result<(), TrainError> {
+    let Held { name, len, start, values, .. } = held;
+    let view = averages.tensor(&name).ok_or_else(|| TrainError::missing(&name))?;
+    read_floats(&name, &view, start, len, values)
 }
 
-/// Copies a tensor's numbers.
+/// Copies numbers of a tensor of `len`, from `start` on.
 pub(crate) fn read_floats(
     name: &str,
     view: &TensorView,
+    start: usize,
+    len: usize,
     values: &mut [f32],
 ) -> Result<(), TrainError> {
-    if view.dtype != DType::F32 || view.element_count() != values.len() {
+    if view.dtype != DType::F32 || view.element_count() != len {
         return Err(TrainError::Tensor {
             name: name.to_owned(),
             found: format!("{} numbers as {}", view.element_count(), view.dtype),
-            expected: format!("{} as F32", values.len()),
+            expected: format!("{len} as F32"),
         });
     }
-    dequantize_row(lucid_kernels::Level::detect(), DType::F32, &view.data, values);
+    let bytes = &view.data[size_of::<f32>() * start..][..size_of_val(values)];
+    dequantize_row(lucid_kernels::Level::detect(), DType::F32, bytes, values);
     Ok(())
 }
 
 /// Writes a run's state into a new folder of `folder`, and removes all but the newest `kept` whole
-/// checkpoints before it. `vocabulary` is the tokenizer's part of GGUF's metadata.
+/// checkpoints before it. `vocabulary` is the tokenizer's part of GGUF's metadata. All ranks call
+/// this at once; rank 0 writes.
 ///
 /// # Errors
 /// The system refuses, for want of space say. Checkpoints that were there stay.
@@ -182,14 +189,37 @@ pub fn save(
     vocabulary: &Metadata,
     kept: usize,
 ) -> Result<Saved, TrainError> {
-    let progress = trainer.progress();
-    let own = folder.join(format!("step-{:08}", progress.step));
-    fs::create_dir_all(&own).map_err(|source| TrainError::io("cannot make", &own, source))?;
-    // Whatever was there is no checkpoint while it is written anew.
+    let group = trainer.group();
+    let step = trainer.steps_done();
+    let own = folder.join(format!("step-{step:08}"));
     let description = own.join(DESCRIPTION);
-    match fs::remove_file(&description) {
+    let mut text = Vec::new();
+    if group.rank() == 0 {
+        text = write_files(trainer, &own, &description, vocabulary)?;
+        remove_old(folder, step, kept);
+    } else {
+        hand_over_optimiser(trainer);
+    }
+    group.broadcast(&mut text);
+    // Read back even by who wrote it: all ranks then have the same.
+    let content = serde_json::from_slice(&text)
+        .map_err(|error| TrainError::damaged(&description, error.to_string()))?;
+    Ok(Saved { folder: own, description: content })
+}
+
+/// Writes the files of a checkpoint. The text of its description.
+fn write_files(
+    trainer: &Trainer,
+    own: &Path,
+    description: &Path,
+    vocabulary: &Metadata,
+) -> Result<Vec<u8>, TrainError> {
+    let progress = trainer.progress();
+    fs::create_dir_all(own).map_err(|source| TrainError::io("cannot make", own, source))?;
+    // Whatever was there is no checkpoint while it is written anew.
+    match fs::remove_file(description) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(TrainError::io("cannot replace", &description, source));
+            return Err(TrainError::io("cannot replace", description, source));
         }
         _ => {}
     }
@@ -206,11 +236,10 @@ pub fn save(
         optimiser,
     };
     let text = serde_json::to_vec_pretty(&content)
-        .map_err(|error| TrainError::io("cannot write", &description, error.into()))?;
-    lucid_sys::write_atomic(&description, |out| out.write_all(&text))
-        .map_err(|source| TrainError::io("cannot write", &description, source))?;
-    remove_old(folder, progress.step, kept);
-    Ok(Saved { folder: own, description: content })
+        .map_err(|error| TrainError::io("cannot write", description, error.into()))?;
+    lucid_sys::write_atomic(description, |out| out.write_all(&text))
+        .map_err(|source| TrainError::io("cannot write", description, source))?;
+    Ok(text)
 }
 
 /// Weights and metadata as one GGUF file of f32.
@@ -227,37 +256,73 @@ fn write_model(trainer: &Trainer, vocabulary: &Metadata, file: &Path) -> Result<
         writer.tensor(parameters.name(id), DType::F32, parameters.shape(id))?;
         tensors.push(parameters.values(id));
     }
-    write(&writer, &tensors, file)
+    write(&writer, &mut |number, put| put(tensors[number]), file)
 }
 
 fn write_optimiser(trainer: &Trainer, file: &Path) -> Result<Sum, TrainError> {
     let mut writer = GgufWriter::new();
     let parameters = trainer.parameters();
-    let mut tensors = Vec::new();
-    for (name, values) in trainer.optimiser().tensors(&parameters) {
-        writer.tensor(name, DType::F32, &[values.len()])?;
-        tensors.push(values);
+    let optimiser = trainer.optimiser();
+    let all: Vec<_> = optimiser.tensors(&parameters).collect();
+    for held in &all {
+        writer.tensor(held.name.clone(), DType::F32, &[held.len])?;
     }
     let architecture = lucid_tensor::MetaValue::Text("lucid.optimiser".to_owned());
     writer.metadata("general.architecture", architecture);
-    write(&writer, &tensors, file)
+    let group = trainer.group();
+    let mut part = vec![0.0; MESSAGE];
+    let mut tensor = |number: usize, put: &mut Put<'_>| {
+        let held = &all[number];
+        put(held.values)?;
+        for rank in 1..group.ranks() {
+            let mut left = optimiser.parts().range(held.parameter, rank).len();
+            while left > 0 {
+                let part = &mut part[..left.min(MESSAGE)];
+                group.hand_over(rank, part);
+                put(part)?;
+                left -= part.len();
+            }
+        }
+        Ok(())
+    };
+    write(&writer, &mut tensor, file)
 }
 
-fn write(writer: &GgufWriter, tensors: &[&[f32]], file: &Path) -> Result<Sum, TrainError> {
+/// The other side of `write_optimiser`.
+fn hand_over_optimiser(trainer: &Trainer) {
+    let group = trainer.group();
+    for held in trainer.optimiser().tensors(&trainer.parameters()) {
+        for part in held.values.chunks(MESSAGE) {
+            group.hand_over(group.rank(), &mut part.to_vec());
+        }
+    }
+}
+
+/// Takes the next numbers of a tensor.
+type Put<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
+
+/// Writes a file; `tensor` puts the numbers of each tensor, one after the other.
+fn write(
+    writer: &GgufWriter,
+    tensor: &mut dyn FnMut(usize, &mut Put<'_>) -> io::Result<()>,
+    file: &Path,
+) -> Result<Sum, TrainError> {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = 0;
     let written = lucid_sys::write_atomic(file, |out| {
         let mut out = Hashed { out, hasher: &mut hasher, bytes: &mut bytes };
         let mut buffer = Vec::new();
-        let mut tensor = |number: usize, out: &mut dyn Write| {
-            for part in tensors[number].chunks(1 << 14) {
-                buffer.clear();
-                buffer.extend(part.iter().flat_map(|value| value.to_le_bytes()));
-                out.write_all(&buffer)?;
-            }
-            Ok(())
+        let mut data = |number: usize, out: &mut dyn Write| {
+            tensor(number, &mut |values| {
+                for part in values.chunks(1 << 14) {
+                    buffer.clear();
+                    buffer.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+                    out.write_all(&buffer)?;
+                }
+                Ok(())
+            })
         };
-        writer.write(&mut out, &mut tensor).map(|_| ()).map_err(|error| match error {
+        writer.write(&mut out, &mut data).map(|_| ()).map_err(|error| match error {
             CheckpointError::Write(source) => source,
             other => io::Error::other(other),
         })

@@ -1,28 +1,25 @@
 //! The loop of a run: rows in, gradients of all lanes, one sum, one step.
 //!
 //! Invariant: what a step computes follows from the plan, the data and the step's number alone.
-//! Lane l of L takes micro-batches l, l + L, ... in this order, the lanes' gradients are added in a
-//! fixed tree, losses in the order of micro-batches. Threads only decide who computes what.
+//! Threads and ranks only decide who computes what; see `lanes` and `group`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use lucid_kernels::{KvDType, Level, Products, sum_of_squares};
+use lucid_kernels::{KvDType, Level, Products};
 use lucid_model::Transformer;
 use lucid_sys::ThreadPool;
-use lucid_tensor::{
-    ParameterId, Parameters, PassRow, Purpose, Recompute, Tape, TapeOptions, TokenId, WeightSource,
-};
+use lucid_tensor::{ParameterId, Parameters, Recompute, Tape, TapeOptions, TokenId, WeightSource};
 use serde::Serialize;
 
 use crate::TrainError;
 use crate::data::{Batch, Batches, PackOptions, Position, Shards, Share, TokenBytes};
+use crate::group::{self, Group};
 use crate::guard::{Guard, Verdict};
+use crate::lanes::Lanes;
 use crate::network::Weights;
-use crate::optimiser::{Optimiser, Pace};
+use crate::optimiser::{Held, Optimiser, Pace};
 use crate::plan::{Plan, Precision};
-
-/// Elements of a gradient that a thread adds up at a time.
-const PART: usize = 1 << 15;
 
 /// What a run computes with, and on what.
 pub struct Setup {
@@ -36,6 +33,8 @@ pub struct Setup {
     pub packing: PackOptions,
     /// What each token stands for.
     pub bytes: TokenBytes,
+    /// The processes that make the model together; [`Alone`](crate::Alone) without others.
+    pub group: Rc<dyn Group>,
 }
 
 /// What one step did.
@@ -89,55 +88,14 @@ impl Sums {
     }
 }
 
-/// One accumulator of gradients.
-struct Lane {
-    tape: Tape,
-    rows: Vec<PassRow>,
-    weights: Vec<f32>,
-    /// Nats of its micro-batches, each a sum over targets.
-    nats: Vec<f64>,
-}
-
-impl Lane {
-    fn new(tape: Tape) -> Self {
-        Self { tape, rows: Vec::new(), weights: Vec::new(), nats: Vec::new() }
-    }
-
-    /// Losses of a micro-batch, in nats; `scale` is the weight of each target in the step's loss,
-    /// none where no gradients are wanted.
-    fn compute(&mut self, model: &Transformer<Tape>, batch: &Batch, scale: Option<f32>) {
-        self.rows.clear();
-        let places = batch.tokens.iter().zip(&batch.positions).zip(&batch.sequences);
-        self.rows.extend(places.map(|((&token, &position), &sequence)| PassRow {
-            token,
-            position,
-            sequence,
-        }));
-        let purpose = if scale.is_some() { Purpose::Train } else { Purpose::Evaluate };
-        self.tape.begin(&self.rows, purpose);
-        let logits = model.forward(&mut self.tape).logits;
-        let factor = scale.unwrap_or(1.0);
-        self.weights.clear();
-        self.weights.extend(batch.weights.iter().map(|weight| weight * factor));
-        let losses = match purpose {
-            Purpose::Train => self.tape.cross_entropy(logits, &batch.targets, &self.weights),
-            Purpose::Evaluate => self.tape.losses(logits, &batch.targets, &self.weights),
-        };
-        let counted = losses.iter().zip(&batch.weights).filter(|&(_, &weight)| weight > 0.0);
-        self.nats.push(counted.map(|(&loss, _)| f64::from(loss)).sum());
-        if purpose == Purpose::Train {
-            self.tape.backward();
-        }
-    }
-}
-
 /// A run.
 pub struct Trainer {
     plan: Plan,
     /// Over the parameters that all lanes share; computes nothing itself.
     root: Tape,
     model: Transformer<Tape>,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
+    group: Rc<dyn Group>,
     batches: Batches,
     /// The micro-batches of a step.
     micro: Vec<Batch>,
@@ -185,15 +143,20 @@ impl Trainer {
             kv: KvDType::F32,
             recompute: Recompute::Nothing,
         };
+        let group = Rc::clone(&setup.group);
+        if group.ranks() > plan.lanes {
+            return Err(TrainError::Ranks { ranks: group.ranks(), lanes: plan.lanes });
+        }
         let mut root = Tape::new(options);
         let model = Transformer::bind(weights, &mut root)?;
-        let optimiser = Optimiser::new(setup.level, &plan, &root.parameters());
+        let optimiser = Optimiser::new(setup.level, &plan, &root.parameters(), &*group);
         let packing =
             PackOptions { row_tokens: plan.network.context_length as u32, ..setup.packing };
         let rows = plan.rows_per_micro_batch as u32;
         let batches = Batches::new(setup.shards, packing, rows, Share::ALL)?;
         Ok(Self {
-            lanes: (0..plan.lanes).map(|_| Lane::new(root.lane())).collect(),
+            lanes: Lanes::new(&root, plan.lanes, &*group),
+            group,
             plan,
             root,
             model,
@@ -238,6 +201,11 @@ impl Trainer {
         self.root.parameters()
     }
 
+    /// The processes that make the model together.
+    pub fn group(&self) -> &Rc<dyn Group> {
+        &self.group
+    }
+
     pub(crate) fn optimiser(&self) -> &Optimiser {
         &self.optimiser
     }
@@ -251,11 +219,11 @@ impl Trainer {
     pub(crate) fn restore(
         &mut self,
         progress: &Progress,
-        mut fill: impl FnMut(&str, &mut [f32]) -> Result<(), TrainError>,
+        mut fill: impl FnMut(Held<&mut [f32]>) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
         self.batches.seek(&progress.position)?;
-        for (name, values) in self.optimiser.tensors_mut(&self.root.parameters()) {
-            fill(&name, values)?;
+        for held in self.optimiser.tensors_mut(&self.root.parameters()) {
+            fill(held)?;
         }
         (self.step, self.updates, self.guard) = (progress.step, progress.updates, progress.guard);
         Ok(())
@@ -267,7 +235,7 @@ impl Trainer {
         &mut self,
         weights: &dyn WeightSource,
         progress: &Progress,
-        mut fill: impl FnMut(&str, &mut [f32]) -> Result<(), TrainError>,
+        mut fill: impl FnMut(Held<&mut [f32]>) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
         {
             let mut parameters = self.root.parameters_mut();
@@ -275,11 +243,12 @@ impl Trainer {
             for id in ids {
                 let name = parameters.name(id).to_owned();
                 let view = weights.tensor(&name).ok_or_else(|| TrainError::missing(&name))?;
-                crate::saved::read_floats(&name, &view, parameters.values_mut(id))?;
+                let values = parameters.values_mut(id);
+                crate::saved::read_floats(&name, &view, 0, values.len(), values)?;
             }
             parameters.repack(&self.pool);
-            for (name, values) in self.optimiser.tensors_mut(&parameters) {
-                fill(&name, values)?;
+            for held in self.optimiser.tensors_mut(&parameters) {
+                fill(held)?;
             }
         }
         (self.updates, self.guard) = (progress.updates, progress.guard);
@@ -298,31 +267,25 @@ impl Trainer {
         });
         let Sums { targets, bytes, .. } = sums?;
         let scale = (1.0 / targets.max(1) as f64) as f32;
-        let (model, micro, stride) = (&self.model, &self.micro, self.lanes.len());
-        self.pool.for_each(&mut self.lanes, |index, lane| {
-            if index < micro.len() {
-                lane.tape.forget_gradients();
-            } else {
-                lane.tape.zero_gradients();
-            }
-            lane.nats.clear();
-            for batch in micro.iter().skip(index).step_by(stride) {
-                lane.compute(model, batch, Some(scale));
-            }
-        });
-        let nats = self.nats(self.micro.len());
+        let group = Rc::clone(&self.group);
+        let (pool, parts) = (&self.pool, self.optimiser.parts());
+        self.lanes.begin(self.micro.len(), pool);
+        self.lanes.compute(&self.model, &self.micro, Some(scale), pool);
+        let nats: f64 = self.lanes.nats(self.micro.len(), &*group).iter().sum();
         let loss = nats / targets.max(1) as f64;
-        self.sum_lanes();
-        let norm = self.norm();
+        self.lanes.sum(parts, &*group, pool);
+        let norm = self.lanes.norm(parts, &*group, pool);
         let rate = self.plan.learning_rate * self.plan.schedule.factor(self.step);
         let verdict = self.guard.judge(loss, norm);
         if verdict == Verdict::Taken {
             self.updates += 1;
             let scale = if norm > self.plan.clip { self.plan.clip / norm } else { 1.0 };
             let pace = Pace { rate, scale, count: self.updates };
-            let gradients = self.lanes[0].tape.gradients_mut();
+            let gradients = self.lanes.gradients_mut();
             let mut parameters = self.root.parameters_mut();
             self.optimiser.step(&mut parameters, gradients, pace, &self.pool);
+            let mut values: Vec<_> = parameters.all_mut().into_iter().map(|(_, one)| one).collect();
+            group::spread(&*group, self.optimiser.parts(), &mut values);
             parameters.repack(&self.pool);
         }
         self.step += 1;
@@ -344,42 +307,6 @@ impl Trainer {
         Ok(sums)
     }
 
-    /// Nats of `count` micro-batches, added in their order.
-    fn nats(&self, count: usize) -> f64 {
-        let stride = self.lanes.len();
-        (0..count).map(|m| self.lanes[m % stride].nats[m / stride]).sum()
-    }
-
-    /// Adds the gradients of all lanes up in the first: a tree over the lanes' numbers.
-    fn sum_lanes(&mut self) {
-        let level = self.root.options().level;
-        let count = self.lanes.len();
-        let mut stride = 1;
-        while stride < count {
-            let mut parts = Vec::new();
-            for pair in self.lanes.chunks_mut(2 * stride) {
-                let Some((onto, from)) = pair.split_at_mut_checked(stride) else { continue };
-                let Some(from) = from.first_mut() else { continue };
-                let onto = onto[0].tape.gradients_flat_mut();
-                for (onto, from) in onto.into_iter().zip(from.tape.gradients_flat()) {
-                    parts.extend(onto.chunks_mut(PART).zip(from.chunks(PART)));
-                }
-            }
-            self.pool.for_each(&mut parts, |_, (onto, from)| accumulate(level, onto, from));
-            stride *= 2;
-        }
-    }
-
-    /// The gradient's norm, its parts added in their order.
-    fn norm(&self) -> f64 {
-        let level = self.root.options().level;
-        let pieces = self.lanes[0].tape.gradients_flat();
-        let parts = pieces.iter().flat_map(|piece| piece.chunks(PART));
-        let mut parts: Vec<(&[f32], f64)> = parts.map(|part| (part, 0.0)).collect();
-        self.pool.for_each(&mut parts, |_, (part, sum)| *sum = sum_of_squares(level, part));
-        parts.iter().map(|(_, sum)| sum).sum::<f64>().sqrt()
-    }
-
     /// How well the network predicts text that it does not learn from: all of it, or about
     /// `targets_max` tokens that are spread over it, always the same ones.
     ///
@@ -387,6 +314,7 @@ impl Trainer {
     /// of a document, where the vocabulary has no token that begins one) is predicted once, from
     /// what stands before it in its row. Bits per byte are the nats of all these tokens, divided by
     /// ln 2 and by the bytes that they stand for; ends of documents are not predicted.
+    /// All ranks call this at once.
     ///
     /// # Errors
     /// The text cannot be read, or holds nothing to predict.
@@ -409,11 +337,13 @@ impl Trainer {
             let share = Share { rank: 0, ranks };
             batches = Batches::once(Arc::clone(shards), packing, rows, share)?;
         }
-        let mut sums = Sums::default();
+        let lanes = self.lanes.count();
+        let (mut sums, mut batch_count) = (Sums::default(), 0);
+        self.lanes.clear_losses();
+        self.micro.resize_with(lanes.max(self.micro.len()), Batch::default);
         loop {
             let mut count = 0;
-            self.micro.resize_with(self.lanes.len().max(self.micro.len()), Batch::default);
-            for batch in &mut self.micro[..self.lanes.len()] {
+            for batch in &mut self.micro[..lanes] {
                 if !batches.next_batch(batch)? {
                     break;
                 }
@@ -421,16 +351,14 @@ impl Trainer {
                 sums.bytes += batch.target_bytes(&self.bytes);
                 count += 1;
             }
-            if count == 0 {
+            self.lanes.compute(&self.model, &self.micro[..count], None, &self.pool);
+            batch_count += count;
+            if count < lanes {
                 break;
             }
-            let (model, micro) = (&self.model, &self.micro);
-            self.pool.for_each(&mut self.lanes[..count], |index, lane| {
-                lane.nats.clear();
-                lane.compute(model, &micro[index], None);
-            });
-            sums.nats += self.nats(count);
         }
+        let nats = self.lanes.nats(batch_count, &*self.group);
+        sums.nats = nats.chunks(lanes).map(|round| round.iter().sum::<f64>()).sum();
         if sums.targets == 0 || sums.bytes == 0 {
             return Err(TrainError::NothingToPredict);
         }
@@ -449,21 +377,11 @@ impl Trainer {
         let mut random =
             crate::random::Random::new("lucid: samples of a run", self.plan.seed, self.step);
         let mut tokens = prompt.to_vec();
-        let lane = &mut self.lanes[0];
         while tokens.len() < (prompt.len() + count).min(self.plan.network.context_length) {
-            let rows = tokens.iter().enumerate().map(|(position, &token)| PassRow {
-                token,
-                position: position as u32,
-                sequence: 0,
-            });
-            lane.rows.clear();
-            lane.rows.extend(rows);
-            if lane.rows.is_empty() {
+            if tokens.is_empty() {
                 break;
             }
-            lane.tape.begin(&lane.rows, Purpose::Evaluate);
-            let logits = self.model.forward(&mut lane.tape).logits;
-            let logits = lane.tape.logits(logits);
+            let logits = self.lanes.logits(&self.model, &tokens);
             let last = &logits[logits.len() - self.plan.network.vocab_size..];
             let token = draw(last, temperature, &mut random);
             if Some(token) == end {
@@ -473,14 +391,6 @@ impl Trainer {
         }
         tokens.split_off(prompt.len())
     }
-}
-
-/// `onto += from`.
-fn accumulate(level: Level, onto: &mut [f32], from: &[f32]) {
-    level.vectorize(
-        #[inline(always)]
-        || onto.iter_mut().zip(from).for_each(|(onto, from)| *onto += from),
-    );
 }
 
 fn draw(logits: &[f32], temperature: f64, random: &mut crate::random::Random) -> TokenId {

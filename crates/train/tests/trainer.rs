@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use lucid_kernels::Level;
 use lucid_tensor::Metadata;
 use lucid_train::data::{PackOptions, Packing, Shards, TokenBytes, VocabularyId};
 use lucid_train::{
-    Dial, Limits, Overrides, Pace, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer,
+    Alone, Dial, Limits, Overrides, Pace, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer,
     Verdict, save,
 };
 
@@ -71,6 +72,7 @@ fn setup(threads: usize) -> Setup {
         shards: shards(0),
         packing: PackOptions { row_tokens: 32, packing: Packing::InOrder, seed: 5, end: Some(0) },
         bytes: TokenBytes::from(vec![1; VOCABULARY as usize]),
+        group: Rc::new(Alone),
     }
 }
 

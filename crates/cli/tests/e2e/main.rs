@@ -10,8 +10,12 @@ mod golden;
 mod hostile;
 mod hub;
 mod large;
+#[cfg(not(feature = "mpi"))]
+mod one_rank;
 mod pretrain;
 mod providers;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod serve;
 mod shell;
 mod support;

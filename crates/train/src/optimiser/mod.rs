@@ -1,5 +1,6 @@
 //! From gradients to new weights: AdamW for what is looked up, added or scaled by, and Muon (or
-//! AdamW as well) for the matrices between.
+//! AdamW as well) for the matrices between. A rank keeps averages of its own part of the
+//! parameters only, and updates that.
 
 mod muon;
 
@@ -7,6 +8,7 @@ use lucid_kernels::{AdamW, Level, adamw};
 use lucid_sys::ThreadPool;
 use lucid_tensor::{ParameterId, Parameters};
 
+use crate::group::{Cut, Group, Parts};
 use crate::plan::{Plan, Rule};
 
 /// Elements that a thread updates at a time by AdamW.
@@ -15,7 +17,7 @@ const PART: usize = 1 << 16;
 /// Added to the root of AdamW's second average.
 const EPSILON: f32 = 1e-8;
 
-/// What is kept of each parameter between steps.
+/// What is kept between steps of the part of a parameter that this rank updates.
 #[derive(Clone, Debug)]
 enum State {
     AdamW { first: Vec<f32>, second: Vec<f32>, decays: bool },
@@ -27,8 +29,24 @@ pub(crate) struct Optimiser {
     level: Level,
     betas: [f32; 2],
     weight_decay: f32,
+    rank: usize,
+    parts: Parts,
     states: Vec<State>,
     scratch: Vec<muon::Scratch>,
+}
+
+/// Averages of a parameter, of which a rank holds a part.
+pub(crate) struct Held<T> {
+    /// Their name in checkpoints.
+    pub(crate) name: String,
+    /// The parameter's index.
+    pub(crate) parameter: usize,
+    /// Elements of the whole parameter.
+    pub(crate) len: usize,
+    /// Where this rank's part begins.
+    pub(crate) start: usize,
+    /// This rank's part.
+    pub(crate) values: T,
 }
 
 /// How far a step goes.
@@ -59,18 +77,30 @@ enum Task<'a> {
 
 impl Optimiser {
     /// Of a run that begins.
-    pub(crate) fn new(level: Level, plan: &Plan, parameters: &Parameters) -> Self {
+    pub(crate) fn new(
+        level: Level,
+        plan: &Plan,
+        parameters: &Parameters,
+        group: &dyn Group,
+    ) -> Self {
+        let is_muon = |id: ParameterId| {
+            let matrix = parameters.shape(id).len() == 2;
+            matrix && plan.rule == Rule::Muon && is_hidden(parameters.name(id))
+        };
+        let of = |id| {
+            let cut = if is_muon(id) { Cut::Never } else { Cut::Anywhere };
+            (parameters.values(id).len(), cut)
+        };
+        let sizes: Vec<_> = parameters.ids().map(of).collect();
+        let parts = Parts::new(&sizes, group.ranks());
         let state = |id: ParameterId| {
-            let name = parameters.name(id);
-            let len = parameters.values(id).len();
+            let len = parts.range(id.index(), group.rank()).len();
             match *parameters.shape(id) {
-                [rows, cols] if plan.rule == Rule::Muon && is_hidden(name) => {
-                    State::Muon { momentum: vec![0.0; len], rows, cols }
-                }
+                [rows, cols] if is_muon(id) => State::Muon { momentum: vec![0.0; len], rows, cols },
                 ref shape => {
                     // Norms have no scale to lose, and rows of embeddings that are rarely read
                     // would only fade.
-                    let decays = shape.len() == 2 && name != "token_embd.weight";
+                    let decays = shape.len() == 2 && parameters.name(id) != "token_embd.weight";
                     State::AdamW { first: vec![0.0; len], second: vec![0.0; len], decays }
                 }
             }
@@ -80,11 +110,18 @@ impl Optimiser {
             betas: [plan.betas.0 as f32, plan.betas.1 as f32],
             weight_decay: plan.weight_decay as f32,
             states: parameters.ids().map(state).collect(),
+            rank: group.rank(),
+            parts,
             scratch: Vec::new(),
         }
     }
 
-    /// One step. The results do not depend on the pool.
+    /// Which rank updates what.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// One step of this rank's part. The results do not depend on the pool.
     pub(crate) fn step(
         &mut self,
         parameters: &mut Parameters,
@@ -96,6 +133,11 @@ impl Optimiser {
         let all = parameters.all_mut().into_iter().zip(gradients).zip(&mut self.states);
         for (((id, values), (of, gradient)), state) in all {
             assert_eq!(id, of, "gradients in the order of parameters");
+            let own = self.parts.range(id.index(), self.rank);
+            if own.is_empty() {
+                continue;
+            }
+            let (values, gradient) = (&mut values[own.clone()], &gradient[own]);
             match state {
                 State::Muon { momentum, rows, cols } => {
                     let (rows, cols) = (*rows, *cols);
@@ -137,19 +179,18 @@ impl Optimiser {
         });
     }
 
-    /// What is kept, by name, in the order of parameters: for checkpoints.
+    /// What is kept, in the order of parameters: for checkpoints.
     pub(crate) fn tensors<'a>(
         &'a self,
         parameters: &'a Parameters,
-    ) -> impl Iterator<Item = (String, &'a [f32])> {
-        parameters.ids().zip(&self.states).flat_map(|(id, state)| {
-            let name = parameters.name(id);
-            let named = |part: &str, values| (format!("{part}.{name}"), values);
+    ) -> impl Iterator<Item = Held<&'a [f32]>> {
+        parameters.ids().zip(&self.states).flat_map(move |(id, state)| {
+            let held = |part, values| held(&self.parts, self.rank, parameters, id, part, values);
             match state {
                 State::AdamW { first, second, .. } => {
-                    vec![named("adamw.first", &first[..]), named("adamw.second", &second[..])]
+                    vec![held("adamw.first", &first[..]), held("adamw.second", &second[..])]
                 }
-                State::Muon { momentum, .. } => vec![named("muon.momentum", &momentum[..])],
+                State::Muon { momentum, .. } => vec![held("muon.momentum", &momentum[..])],
             }
         })
     }
@@ -158,18 +199,36 @@ impl Optimiser {
     pub(crate) fn tensors_mut<'a>(
         &'a mut self,
         parameters: &'a Parameters,
-    ) -> impl Iterator<Item = (String, &'a mut [f32])> {
-        parameters.ids().zip(&mut self.states).flat_map(|(id, state)| {
-            let name = parameters.name(id);
-            let named = |part: &str, values| (format!("{part}.{name}"), values);
+    ) -> impl Iterator<Item = Held<&'a mut [f32]>> {
+        let Self { parts, rank, states, .. } = self;
+        let (parts, rank) = (&*parts, *rank);
+        parameters.ids().zip(states).flat_map(move |(id, state)| {
+            let held = |part, values| held(parts, rank, parameters, id, part, values);
             match state {
-                State::AdamW { first, second, .. } => vec![
-                    named("adamw.first", &mut first[..]),
-                    named("adamw.second", &mut second[..]),
-                ],
-                State::Muon { momentum, .. } => vec![named("muon.momentum", &mut momentum[..])],
+                State::AdamW { first, second, .. } => {
+                    vec![held("adamw.first", &mut first[..]), held("adamw.second", &mut second[..])]
+                }
+                State::Muon { momentum, .. } => vec![held("muon.momentum", &mut momentum[..])],
             }
         })
+    }
+}
+
+fn held<T>(
+    parts: &Parts,
+    rank: usize,
+    parameters: &Parameters,
+    id: ParameterId,
+    part: &str,
+    values: T,
+) -> Held<T> {
+    let parameter = id.index();
+    Held {
+        name: format!("{part}.{}", parameters.name(id)),
+        parameter,
+        len: parameters.values(id).len(),
+        start: parts.range(parameter, rank).start,
+        values,
     }
 }
 

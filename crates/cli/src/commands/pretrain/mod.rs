@@ -7,23 +7,25 @@ pub(crate) mod args;
 mod live;
 mod planned;
 mod prepare;
+mod ranks;
 mod report;
 mod screen;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_provider::local;
-use lucid_sys::Topology;
 use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
 use lucid_train::data::{
     Check, Leftover, PackOptions, Packing, Prepared, Side, TokenBytes, VocabularyId,
 };
 use lucid_train::record::events;
 use lucid_train::{
-    Cadence, Ended, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, Wish, checkpoints,
+    Cadence, Ended, Group, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, Wish,
+    checkpoints,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,7 @@ use crate::env::Environment;
 use crate::{interrupt, output, style};
 use args::PretrainArgs;
 use live::Live;
+use ranks::{Ranks, Start};
 use screen::{Facts, Screen};
 
 const ASKED: &str = "run.json";
@@ -50,31 +53,31 @@ struct Asked {
 }
 
 pub(crate) fn run(args: &PretrainArgs, environment: &Environment) -> Result<i32> {
-    if args.tui {
+    let ranks = Ranks::join(environment.launched)?;
+    match make(args, environment, &ranks) {
+        Err(error) if ranks.several() => ranks.fail(&error, &args.output),
+        outcome => outcome,
+    }
+}
+
+fn make(args: &PretrainArgs, environment: &Environment, ranks: &Ranks) -> Result<i32> {
+    if args.tui && ranks.leads() {
         Screen::check()?;
     }
-    let threads = match args.threads {
-        Some(threads) => usize::from(threads),
-        None => Topology::detect().default_threads(),
-    };
+    let threads = args.threads.map_or_else(|| ranks.threads(), usize::from);
     let folder = &args.output;
-    let (asked, plan, saved) = if args.resume {
-        let (asked, saved) = resumed(folder)?;
-        (asked, None, Some(saved))
-    } else {
-        if let Some(share) = args.held_out
-            && !(share > 0.0 && share <= 0.5)
-        {
-            bail!("--held-out {share}: expected a share above 0 and at most 0.5");
-        }
-        begin(folder)?;
-        let Some((asked, plan)) = begun(args, threads)? else { return Ok(0) };
-        (asked, Some(plan), None)
+    let mut own = None;
+    let start = ranks.agree(folder, || start(args, threads, ranks, &mut own))?;
+    let Some(Start { asked, plan, saved }) = start else { return Ok(0) };
+    let saved = match own {
+        Some(own) => Some(own),
+        None => saved.as_deref().map(ranks::saved).transpose()?,
     };
     let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
     let vocabulary = VocabularyId::of(&tokenizer);
     let data = Prepared::read(&folder.join(DATA))?;
-    let setup = setup(args, &data, &tokenizer, asked.seed, threads)?;
+    let group = Rc::clone(&ranks.group);
+    let setup = setup(args, &data, &tokenizer, asked.seed, threads, group)?;
     let held_out = Arc::new(data.open(Side::Validation, &vocabulary, Check::All)?);
     let trainer = match (&saved, plan) {
         (Some(saved), _) => saved.resume(setup)?,
@@ -100,8 +103,19 @@ pub(crate) fn run(args: &PretrainArgs, environment: &Environment) -> Result<i32>
         steps_max: trainer.plan().steps_max(planned::tokens(&data)),
     };
     let mut run = Run::new(trainer, saved, around, cadence)?;
+    if !ranks.leads() {
+        return followed(&mut run);
+    }
     let ended = watched(&mut run, args, threads, environment.colour)?;
     finish(&ended, args, &asked, &data)
+}
+
+/// A rank that goes along in silence.
+fn followed(run: &mut Run<'_>) -> Result<i32> {
+    interrupt::listen_to_terminate();
+    let listening = interrupt::listen();
+    let ended = run.go(&mut |_| if listening.interrupted() { Wish::Stop } else { Wish::GoOn })?;
+    Ok(if matches!(ended, Ended::Stopped { .. }) { interrupt::EXIT_INTERRUPTED } else { 0 })
 }
 
 /// Runs to the end or to Ctrl-C, with a line that tells where it stands.
@@ -177,6 +191,29 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", to.display()))
 }
 
+/// Rank 0's part: a run that begins, or goes on from the checkpoint that is put into `own`.
+fn start(
+    args: &PretrainArgs,
+    threads: usize,
+    ranks: &Ranks,
+    own: &mut Option<Saved>,
+) -> Result<Option<Start>> {
+    let folder = &args.output;
+    if args.resume {
+        let (asked, saved) = resumed(folder)?;
+        let saved = own.insert(saved).folder().to_owned();
+        return Ok(Some(Start { asked, plan: None, saved: Some(saved) }));
+    }
+    if let Some(share) = args.held_out
+        && !(share > 0.0 && share <= 0.5)
+    {
+        bail!("--held-out {share}: expected a share above 0 and at most 0.5");
+    }
+    begin(folder)?;
+    let begun = begun(args, threads, ranks.group.ranks())?;
+    Ok(begun.map(|(asked, plan)| Start { asked, plan: Some(plan), saved: None }))
+}
+
 /// A folder in which a run may begin.
 fn begin(folder: &Path) -> Result<()> {
     if folder.join(ASKED).exists() {
@@ -189,14 +226,29 @@ fn begin(folder: &Path) -> Result<()> {
 }
 
 /// Prepares the text and plans the run. None where only the plan was wanted.
-fn begun(args: &PretrainArgs, threads: usize) -> Result<Option<(Asked, Plan)>> {
+fn begun(args: &PretrainArgs, threads: usize, ranks: usize) -> Result<Option<(Asked, Plan)>> {
     let folder = &args.output;
-    let overrides = args.overrides();
+    let mut overrides = args.overrides();
+    if ranks > 1 {
+        overrides.cores = Some(threads * ranks);
+    }
     let seed = overrides.seed.unwrap_or(1);
     prepare::vocabulary(args, &folder.join(TOKENIZER), threads)?;
     let tokenizer = prepare::tokenizer(&folder.join(TOKENIZER))?;
     let data = prepare::data(args, &tokenizer, &folder.join(DATA), seed, threads)?;
-    let (plan, reasons) = planned::plan(args, &tokenizer, &data, &overrides, threads)?;
+    let planned =
+        |overrides: &Overrides| planned::plan(args, &tokenizer, &data, overrides, threads, ranks);
+    let (mut plan, mut reasons) = planned(&overrides)?;
+    if plan.lanes < ranks && overrides.lanes.is_none() {
+        (plan, reasons) = planned(&Overrides { lanes: Some(ranks), ..overrides })?;
+    }
+    if plan.lanes < ranks {
+        bail!(
+            "{ranks} ranks, but the run has {} lanes, and each rank needs one; start fewer ranks, \
+             or give more with --lanes, and larger steps with --batch-tokens",
+            plan.lanes
+        );
+    }
     live::print_plan(&reasons, args.json)?;
     if args.dry_run {
         return Ok(None);
@@ -242,6 +294,7 @@ fn setup(
     tokenizer: &Tokenizer,
     seed: u64,
     threads: usize,
+    group: Rc<dyn Group>,
 ) -> Result<Setup> {
     let vocabulary = VocabularyId::of(tokenizer);
     Ok(Setup {
@@ -250,6 +303,7 @@ fn setup(
         shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
         packing: packing(tokenizer, seed),
         bytes: TokenBytes::of(tokenizer),
+        group,
     })
 }
 

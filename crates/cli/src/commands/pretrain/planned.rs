@@ -1,9 +1,11 @@
 //! The plan of a run; with `--time` after a look at how fast this machine trains such a network.
 
+use std::rc::Rc;
+
 use anyhow::Result;
 use lucid_tokenizer::Tokenizer;
 use lucid_train::data::{Prepared, Side};
-use lucid_train::{Limits, Network, Overrides, Pace, Plan, Precision, Reason, Time};
+use lucid_train::{Alone, Limits, Network, Overrides, Pace, Plan, Precision, Reason, Time};
 
 use super::args::PretrainArgs;
 use super::{report, setup};
@@ -31,6 +33,7 @@ pub(super) fn plan(
     data: &Prepared,
     overrides: &Overrides,
     threads: usize,
+    ranks: usize,
 ) -> Result<(Plan, Vec<Reason>)> {
     let corpus_tokens = tokens(data);
     let planned = |time| {
@@ -42,7 +45,7 @@ pub(super) fn plan(
         let seconds = STEPS_SHARE * limit.as_secs_f64();
         planned(Some(Time { seconds, operations_per_second }))
     };
-    let (mut plan, _) = timed(FIRST_GUESS * report::peak(threads, Precision::F32))?;
+    let (mut plan, _) = timed(FIRST_GUESS * ranks as f64 * report::peak(threads, Precision::F32))?;
     let mut tried: Vec<(Network, f64)> = Vec::new();
     loop {
         let known = tried.iter().find(|(network, _)| *network == plan.network);
@@ -51,8 +54,12 @@ pub(super) fn plan(
         }
         let shape = format!("{} x {}", plan.network.layer_count, plan.network.width);
         output::note(format_args!("measuring a few steps of {shape} ..."));
-        let pace = Pace::measure(&plan, setup(args, data, tokenizer, plan.seed, threads)?)?;
-        let speed = pace.operations_per_second(&plan);
+        let pace = Pace::measure(
+            &plan,
+            setup(args, data, tokenizer, plan.seed, threads, Rc::new(Alone))?,
+        )?;
+        // The others are taken to be as fast as this one.
+        let speed = ranks as f64 * pace.operations_per_second(&plan);
         tried.push((plan.network.clone(), speed));
         let next = timed(speed)?;
         if next.0.network == plan.network || tried.len() == TRIALS {

@@ -1,0 +1,203 @@
+//! The accumulators of gradients that this rank holds, and their sums.
+//!
+//! Lane l of L takes micro-batches l, l + L, ... in this order; the lanes' gradients are added in a
+//! fixed tree, losses in the order of micro-batches. Threads and ranks only decide who computes
+//! what.
+
+use std::ops::Range;
+
+use lucid_kernels::{Level, sum_of_squares};
+use lucid_model::Transformer;
+use lucid_sys::ThreadPool;
+use lucid_tensor::{ParameterId, PassRow, Purpose, Tape, TokenId};
+
+use crate::data::Batch;
+use crate::group::{self, Group, PART, Parts};
+
+/// One accumulator of gradients.
+struct Lane {
+    tape: Tape,
+    rows: Vec<PassRow>,
+    weights: Vec<f32>,
+    /// Nats of its micro-batches, each a sum over targets.
+    nats: Vec<f64>,
+}
+
+impl Lane {
+    /// Losses of a micro-batch, in nats; `scale` is the weight of each target in the step's loss,
+    /// none where no gradients are wanted.
+    fn compute(&mut self, model: &Transformer<Tape>, batch: &Batch, scale: Option<f32>) {
+        self.rows.clear();
+        let places = batch.tokens.iter().zip(&batch.positions).zip(&batch.sequences);
+        self.rows.extend(places.map(|((&token, &position), &sequence)| PassRow {
+            token,
+            position,
+            sequence,
+        }));
+        let purpose = if scale.is_some() { Purpose::Train } else { Purpose::Evaluate };
+        self.tape.begin(&self.rows, purpose);
+        let logits = model.forward(&mut self.tape).logits;
+        let factor = scale.unwrap_or(1.0);
+        self.weights.clear();
+        self.weights.extend(batch.weights.iter().map(|weight| weight * factor));
+        let losses = match purpose {
+            Purpose::Train => self.tape.cross_entropy(logits, &batch.targets, &self.weights),
+            Purpose::Evaluate => self.tape.losses(logits, &batch.targets, &self.weights),
+        };
+        let counted = losses.iter().zip(&batch.weights).filter(|&(_, &weight)| weight > 0.0);
+        self.nats.push(counted.map(|(&loss, _)| f64::from(loss)).sum());
+        if purpose == Purpose::Train {
+            self.tape.backward();
+        }
+    }
+}
+
+/// The lanes of this rank.
+pub(crate) struct Lanes {
+    level: Level,
+    count: usize,
+    held: Range<usize>,
+    own: Vec<Lane>,
+}
+
+impl Lanes {
+    /// This rank's share of `count` lanes over the parameters of `root`; at least one.
+    pub(crate) fn new(root: &Tape, count: usize, group: &dyn Group) -> Self {
+        let held = group::held(count, group.ranks(), group.rank());
+        let lane =
+            |_| Lane { tape: root.lane(), rows: Vec::new(), weights: Vec::new(), nats: Vec::new() };
+        let own = held.clone().map(lane).collect();
+        Self { level: root.options().level, count, held, own }
+    }
+
+    /// Lanes of all ranks.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Losses, and with a `scale` gradients, of this rank's share of a step.
+    pub(crate) fn compute(
+        &mut self,
+        model: &Transformer<Tape>,
+        micro: &[Batch],
+        scale: Option<f32>,
+        pool: &ThreadPool,
+    ) {
+        let (first, stride) = (self.held.start, self.count);
+        // Those that have nothing to do come last.
+        let busy = self.own.len().min(micro.len().saturating_sub(first));
+        pool.for_each(&mut self.own[..busy], |index, lane| {
+            for batch in micro.iter().skip(first + index).step_by(stride) {
+                lane.compute(model, batch, scale);
+            }
+        });
+    }
+
+    /// Forgets gradients and losses, before a step of so many micro-batches of all ranks.
+    pub(crate) fn begin(&mut self, count: usize, pool: &ThreadPool) {
+        let first = self.held.start;
+        pool.for_each(&mut self.own, |index, lane| {
+            // What has nothing to compute is added to the others all the same.
+            if first + index < count {
+                lane.tape.forget_gradients();
+            } else {
+                lane.tape.zero_gradients();
+            }
+            lane.nats.clear();
+        });
+    }
+
+    /// Forgets losses.
+    pub(crate) fn clear_losses(&mut self) {
+        self.own.iter_mut().for_each(|lane| lane.nats.clear());
+    }
+
+    /// Nats of each of `count` micro-batches of all ranks, in their order.
+    pub(crate) fn nats(&self, count: usize, group: &dyn Group) -> Vec<f64> {
+        let mut nats = vec![0.0; count];
+        for (lane, of) in self.held.clone().zip(&self.own) {
+            for (all, one) in nats.iter_mut().skip(lane).step_by(self.count).zip(&of.nats) {
+                *all = *one;
+            }
+        }
+        group.merge(&mut nats);
+        nats
+    }
+
+    /// Adds the gradients of all lanes up. The first lane then holds the sum of this rank's part.
+    pub(crate) fn sum(&mut self, parts: &Parts, group: &dyn Group, pool: &ThreadPool) {
+        let mut stride = 1;
+        while stride < self.count {
+            self.sum_at(stride, pool);
+            stride *= 2;
+        }
+        let open = group::open(self.count, &self.held);
+        let first = self.held.start;
+        let mut left: Vec<Vec<&mut [f32]>> = Vec::new();
+        for (index, lane) in self.own.iter_mut().enumerate() {
+            if open.contains(&(first + index)) {
+                left.push(lane.tape.gradients_mut().into_iter().map(|(_, one)| one).collect());
+            }
+        }
+        group::sum(group, self.level, parts, self.count, &mut left);
+    }
+
+    fn sum_at(&mut self, stride: usize, pool: &ThreadPool) {
+        let level = self.level;
+        let first = self.held.start;
+        let mut lanes: Vec<_> = self.own.iter_mut().map(Some).collect();
+        let mut tasks = Vec::new();
+        for (onto, from) in group::pairs(self.count, &self.held, stride) {
+            let (Some(onto), Some(from)) = (lanes[onto - first].take(), lanes[from - first].take())
+            else {
+                unreachable!("a lane is in one pair of a stride");
+            };
+            let onto = onto.tape.gradients_flat_mut();
+            for (onto, from) in onto.into_iter().zip(from.tape.gradients_flat()) {
+                tasks.extend(onto.chunks_mut(PART).zip(from.chunks(PART)));
+            }
+        }
+        pool.for_each(&mut tasks, |_, (onto, from)| group::accumulate(level, onto, from));
+    }
+
+    /// The norm of the sum, its parts added in their order.
+    pub(crate) fn norm(&mut self, parts: &Parts, group: &dyn Group, pool: &ThreadPool) -> f64 {
+        let level = self.level;
+        let mut tasks: Vec<(usize, &[f32], f64)> = Vec::new();
+        let mut count = 0;
+        for (parameter, (_, values)) in self.own[0].tape.gradients_mut().into_iter().enumerate() {
+            let own = parts.range(parameter, group.rank());
+            let values = &*values;
+            let numbered = values[own.clone()].chunks(PART).enumerate();
+            let base = count + own.start / PART;
+            tasks.extend(numbered.map(|(number, part)| (base + number, part, 0.0)));
+            count += values.len().div_ceil(PART);
+        }
+        pool.for_each(&mut tasks, |_, (_, part, sum)| *sum = sum_of_squares(level, part));
+        let mut sums = vec![0.0; count];
+        for (number, _, sum) in tasks {
+            sums[number] = sum;
+        }
+        group.merge(&mut sums);
+        sums.iter().sum::<f64>().sqrt()
+    }
+
+    /// The gradients' sum, where this rank updates.
+    pub(crate) fn gradients_mut(&mut self) -> Vec<(ParameterId, &mut [f32])> {
+        self.own[0].tape.gradients_mut()
+    }
+
+    /// The logits of a text, `[rows, vocabulary]`; its last token's come last.
+    pub(crate) fn logits(&mut self, model: &Transformer<Tape>, tokens: &[TokenId]) -> Vec<f32> {
+        let Lane { tape, rows, .. } = &mut self.own[0];
+        rows.clear();
+        rows.extend(tokens.iter().enumerate().map(|(position, &token)| PassRow {
+            token,
+            position: position as u32,
+            sequence: 0,
+        }));
+        tape.begin(rows, Purpose::Evaluate);
+        let logits = model.forward(tape).logits;
+        tape.logits(logits)
+    }
+}
