@@ -126,8 +126,8 @@ impl PackedRight {
     /// # Panics
     /// They begin elsewhere than at a multiple of `PART`, or end outside; or rows end elsewhere.
     pub fn part(&self, rows: std::ops::Range<usize>, cols: std::ops::Range<usize>) -> Right<'_> {
-        let starts = rows.start % Self::PART == 0 && cols.start % Self::PART == 0;
-        let ends = rows.end % Self::PART == 0 || rows.end == self.rows;
+        let starts = rows.start.is_multiple_of(Self::PART) && cols.start.is_multiple_of(Self::PART);
+        let ends = rows.end.is_multiple_of(Self::PART) || rows.end == self.rows;
         assert!(starts && ends, "a part from {rows:?} and {cols:?}");
         assert!(rows.end <= self.rows && cols.end <= self.cols, "a part that ends outside");
         let first = [rows.start, cols.start];
