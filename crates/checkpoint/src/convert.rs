@@ -17,8 +17,14 @@ use std::path::Path;
 const CHUNK_BYTES: usize = 1 << 20;
 /// The formats that can be written, with llama.cpp's numbers of the files that mostly hold them
 /// (`llama_ftype`).
-const TARGETS: [(DType, u64); 5] =
-    [(DType::F32, 0), (DType::F16, 1), (DType::Q4_0, 2), (DType::Q8_0, 7), (DType::BF16, 32)];
+const TARGETS: [(DType, u64); 6] = [
+    (DType::F32, 0),
+    (DType::F16, 1),
+    (DType::Q4_0, 2),
+    (DType::Q8_0, 7),
+    (DType::Q4_K, 14),
+    (DType::BF16, 32),
+];
 /// Keys that hold for the source's files and not for the new one.
 const KEYS_DROPPED: [&str; 5] =
     ["general.alignment", "general.file_type", "general.quantization_version", "lucid.", "split."];
@@ -27,8 +33,8 @@ const KEYS_DROPPED: [&str; 5] =
 ///
 /// `vocabulary` holds the `tokenizer.*` keys; keys of the source with the same names give way.
 /// Matrices are written as `dtype`, or as they are without one; vectors always as F32, and matrices
-/// whose rows are no whole blocks as F16. `progress` is told the bytes written so far and
-/// altogether.
+/// whose rows are no whole blocks as Q8_0, or else as F16. `progress` is told the bytes written so
+/// far and altogether.
 ///
 /// # Errors
 /// `dtype` cannot be written, the head counts do not fit the tensors, or the system refuses.
@@ -127,8 +133,10 @@ fn target(view: &TensorView, dtype: Option<DType>) -> DType {
     match dtype {
         _ if view.shape.len() == 1 => DType::F32,
         None => view.dtype,
-        Some(dtype) if dtype.row_bytes(cols).is_some() => dtype,
-        Some(_) => DType::F16,
+        Some(dtype) => {
+            let whole = |dtype: &DType| dtype.row_bytes(cols).is_some();
+            [dtype, DType::Q8_0].into_iter().find(whole).unwrap_or(DType::F16)
+        }
     }
 }
 

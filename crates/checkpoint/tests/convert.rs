@@ -69,8 +69,8 @@ fn other_types() {
     assert_eq!(made(DType::F16), (DType::F16, Some(1)));
     assert_eq!(made(DType::BF16), (DType::BF16, Some(32)));
     assert_eq!(made(DType::Q8_0), (DType::F16, Some(1)), "rows of 8 are no whole blocks");
-    let refused = convert(&llama(), &vocabulary(), Some(DType::Q4_K), &out, &mut |_, _| {});
-    assert!(refused.unwrap_err().to_string().contains("Q4_K"));
+    let refused = convert(&llama(), &vocabulary(), Some(DType::Q5_K), &out, &mut |_, _| {});
+    assert!(refused.unwrap_err().to_string().contains("Q5_K"));
     let nowhere = Path::new("/no/such/folder/x.gguf");
     let error = convert(&llama(), &vocabulary(), None, nowhere, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("/no/such/folder/x.gguf"));
@@ -94,4 +94,8 @@ fn stories260k_is_the_same_afterwards() {
     assert_eq!(made.tensor("blk.0.attn_q.weight").unwrap().dtype, DType::Q8_0);
     assert_eq!(made.tensor("blk.0.ffn_down.weight").unwrap().dtype, DType::F16);
     assert_eq!(made.metadata().unsigned("general.quantization_version"), Ok(Some(2)));
+    // Rows of 64 are no whole blocks of 256, but of 32.
+    convert(&source, &Metadata::default(), Some(DType::Q4_K), &out, &mut |_, _| {}).unwrap();
+    let made = Checkpoint::open(&out).unwrap();
+    assert_eq!(made.tensor("blk.0.attn_q.weight").unwrap().dtype, DType::Q8_0);
 }

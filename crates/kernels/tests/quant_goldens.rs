@@ -90,6 +90,54 @@ fn f32_is_written_as_it_is_and_other_formats_are_refused() {
     let mut bytes = vec![0; 1024];
     quantize_row(DType::F32, &values, &mut bytes).unwrap();
     assert_eq!(floats(&bytes), values);
+    let mut bytes = vec![0; 176];
+    assert_eq!(quantize_row(DType::Q5_K, &values, &mut bytes), Err(Unsupported(DType::Q5_K)));
+}
+
+/// Root of the mean squared error of a row that was written and read.
+fn error_of(dtype: DType, values: &[f32]) -> f64 {
+    let mut bytes = vec![0; dtype.row_bytes(values.len()).unwrap()];
+    quantize_row(dtype, values, &mut bytes).unwrap();
+    let mut back = vec![0.0; values.len()];
+    dequantize_row(Level::Scalar, dtype, &bytes, &mut back);
+    let errors = values.iter().zip(&back).map(|(x, y)| f64::from(x - y).powi(2));
+    (errors.sum::<f64>() / values.len() as f64).sqrt()
+}
+
+/// Normal numbers of deviation 1: sums of twelve uniform ones.
+fn normal(count: usize) -> Vec<f32> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32
+    };
+    (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
+}
+
+#[test]
+fn q4_k_loses_less_than_q4_0() {
+    let row = normal(64 * 256);
+    // 16 levels over the range of 32 numbers: 0.071 for Q4_K, 0.084 for Q4_0.
+    let (q4_k, q4_0) = (error_of(DType::Q4_K, &row), error_of(DType::Q4_0, &row));
+    assert!(q4_k < 0.9 * q4_0 && q4_k > 0.01, "{q4_k} {q4_0}");
+    // The same for rows that lie on one side of zero.
+    let shifted: Vec<f32> = row.iter().map(|x| x + 3.0).collect();
+    assert!(error_of(DType::Q4_K, &shifted) < 0.9 * error_of(DType::Q4_0, &shifted));
+    let negative: Vec<f32> = row.iter().map(|x| x - 8.0).collect();
+    assert!(error_of(DType::Q4_K, &negative) < 0.5 * error_of(DType::Q4_0, &negative));
+    // What has sixteen values is kept, as far as an f16 scale allows.
+    let stairs: Vec<f32> = (0..256).map(|i| (i % 16) as f32 * 0.25 - 1.5).collect();
+    assert!(error_of(DType::Q4_K, &stairs) < 2e-3, "{}", error_of(DType::Q4_K, &stairs));
+    for same in [0.0, 2.0, -2.0] {
+        assert!(error_of(DType::Q4_K, &[same; 256]) < 2e-3, "{same}");
+    }
+    // Nothing sensible is asked of what is no number.
     let mut bytes = vec![0; 144];
-    assert_eq!(quantize_row(DType::Q4_K, &values, &mut bytes), Err(Unsupported(DType::Q4_K)));
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut values = row[..256].to_vec();
+        values[7] = odd;
+        quantize_row(DType::Q4_K, &values, &mut bytes).unwrap();
+    }
 }

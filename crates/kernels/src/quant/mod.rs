@@ -30,7 +30,7 @@ pub struct Unsupported(pub DType);
 
 impl std::fmt::Display for Unsupported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot quantise to {}: expected one of F32, F16, BF16, Q8_0, Q4_0", self.0)
+        write!(f, "cannot quantise to {}: expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_K", self.0)
     }
 }
 
@@ -56,6 +56,7 @@ pub fn quantize_row(dtype: DType, values: &[f32], out: &mut [u8]) -> Result<(), 
         DType::BF16 => floats::write_bf16(values, out),
         DType::Q8_0 => write_blocks(values, out, q8_0::quantize),
         DType::Q4_0 => write_blocks(values, out, q4_0::quantize),
+        DType::Q4_K => write_blocks(values, out, q4_k::quantize),
         _ => return Err(Unsupported(dtype)),
     }
     Ok(())
