@@ -2,11 +2,14 @@
 //! llama.cpp's `llama-vocab.cpp` and the `tokenizer.json` of each model; where llama.cpp
 //! approximates a pattern, the model's own counts.
 
+use serde_json::Value;
+
 use crate::TokenizerError;
 use crate::budget::Budget;
 use crate::pattern::Pattern;
 use crate::scan::Scanner;
 use crate::split::{Behavior, Step};
+use crate::to_json::{Words, byte_level, pre_tokenizer};
 
 /// What a name stands for.
 pub(crate) struct Family {
@@ -294,6 +297,19 @@ impl Family {
             .collect()
     }
 
+    /// The part `pre_tokenizer` of a `tokenizer.json`, if it can be said there.
+    pub(crate) fn pre_tokenizer(&self) -> Option<Value> {
+        if self.cuts == [GPT2] {
+            return Some(byte_level(Words::Gpt2));
+        }
+        let pattern = |cut: &Cut| match cut {
+            Cut::Scan(scanner) => Some(scanner.pattern()),
+            Cut::At(source) => Some(spelled_out(source)),
+            Cut::Triples { .. } => None,
+        };
+        Some(pre_tokenizer(self.cuts.iter().map(pattern).collect::<Option<Vec<_>>>()?))
+    }
+
     /// The family with these patterns, for writing a vocabulary that names none. `None` among the
     /// patterns stands for GPT-2's.
     pub(crate) fn of_patterns(patterns: &[String], ignore_merges: bool) -> Option<&'static Self> {
@@ -309,6 +325,23 @@ impl Family {
                 && family.cuts.iter().zip(patterns).all(|(cut, pattern)| same(cut, pattern))
         })
     }
+}
+
+/// A pattern without escapes of eight digits, which Oniguruma does not know.
+fn spelled_out(pattern: &str) -> String {
+    let mut parts = pattern.split("\\U");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        if let Some(character) = digits.and_then(char::from_u32) {
+            out.push(character);
+            out.push_str(&part[8..]);
+        } else {
+            out.push_str("\\U");
+            out.push_str(part);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -333,5 +366,6 @@ mod tests {
         let pattern = Scanner::Cl100k { digits: 1 }.pattern();
         assert_eq!(Family::of_patterns(&[pattern], false).unwrap().names[0], "qwen2");
         assert!(Family::of_patterns(&["x".to_owned()], false).is_none());
+        assert_eq!(spelled_out(r"[a-\U0001e943\u00b5]\U12"), "[a-\u{1e943}\\u00b5]\\U12");
     }
 }

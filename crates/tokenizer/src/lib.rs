@@ -33,6 +33,7 @@ mod table;
 pub mod template;
 mod texts;
 mod to_gguf;
+mod to_json;
 mod tokenizer;
 pub mod train;
 mod trie;

@@ -135,6 +135,14 @@ impl Bpe {
         Some((rank, self.merges[rank as usize].whole))
     }
 
+    /// The merges that apply, in order of rank.
+    pub(crate) fn merges_by_rank(&self) -> impl Iterator<Item = Merge> {
+        let first = |&(rank, merge): &(u32, Merge)| {
+            self.pair(merge.left, merge.right).is_some_and(|(found, _)| found == rank)
+        };
+        (0_u32..).zip(self.merges.iter().copied()).filter(first).map(|(_, merge)| merge)
+    }
+
     /// Rank and result of each merge, in no order.
     pub(crate) fn merges(&self) -> impl Iterator<Item = (u32, TokenId)> {
         self.pairs.ids().map(|rank| (rank, self.merges[rank as usize].whole))

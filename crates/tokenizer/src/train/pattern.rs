@@ -1,13 +1,14 @@
 //! How text is cut into words before pairs are counted, by name or by a regular expression; and
 //! how `tokenizer.json` writes it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::TokenizerError;
 use crate::budget::Budget;
 use crate::pattern::Pattern;
 use crate::scan::Scanner;
 use crate::split::{Behavior, Step};
+use crate::to_json::{Words, byte_level, pre_tokenizer};
 
 /// The names, and what they stand for.
 const NAMES: [(&str, Scanner); 8] = [
@@ -71,20 +72,10 @@ impl SplitPattern {
 
     /// The part `pre_tokenizer` of a `tokenizer.json`.
     pub(super) fn to_json(&self) -> Value {
-        let byte_level = |words: bool| {
-            json!({
-                "type": "ByteLevel", "add_prefix_space": false,
-                "trim_offsets": true, "use_regex": words
-            })
-        };
         if let Cut::Scan(Scanner::Gpt2) = self.cut {
-            return byte_level(true);
+            return byte_level(Words::Gpt2);
         }
-        let split = json!({
-            "type": "Split", "pattern": {"Regex": self.source},
-            "behavior": "Isolated", "invert": false
-        });
-        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+        pre_tokenizer([self.source.clone()])
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::pattern::SplitPattern;
 use super::words::{Pair, sides};
+use crate::to_json::{Document, Special};
 use crate::unicode::byte_to_char;
 use crate::{TokenId, Tokenizer, TokenizerError};
 
@@ -74,53 +75,17 @@ impl Trained {
 
     fn to_json(&self) -> Value {
         let text = |id: TokenId| self.tokens[id as usize].as_str();
-        let special: Vec<Value> = (0..self.special)
-            .map(|id| {
-                json!({
-                    "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false,
-                    "rstrip": false, "normalized": false, "special": true
-                })
-            })
-            .collect();
-        let vocab: Map<String, Value> =
-            self.tokens.iter().enumerate().map(|(id, text)| (text.clone(), id.into())).collect();
-        let merges = self.merges.iter().map(|&(left, right)| json!([text(left), text(right)]));
-        json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": special,
-            "normalizer": null,
-            "pre_tokenizer": self.pre_tokenizer,
-            "post_processor": self.begin.map_or(Value::Null, |id| begins(text(id), id)),
-            "decoder": {
-                "type": "ByteLevel", "add_prefix_space": true,
-                "trim_offsets": true, "use_regex": true
-            },
-            "model": {
-                "type": "BPE",
-                "dropout": null,
-                "unk_token": null,
-                "continuing_subword_prefix": null,
-                "end_of_word_suffix": null,
-                "fuse_unk": false,
-                "byte_fallback": false,
-                "ignore_merges": false,
-                "vocab": vocab,
-                "merges": merges.collect::<Vec<_>>()
-            }
-        })
+        let numbered = || self.tokens.iter().zip(0_u32..);
+        let special = numbered().take(self.special);
+        let begin = self.begin.map(|id| (text(id), id));
+        let document = Document {
+            added: special.map(|(text, id)| (text.as_str(), id, Special::Yes)).collect(),
+            vocab: numbered().map(|(text, id)| (text.clone(), id.into())).collect(),
+            merges: self.merges.iter().map(|&(left, right)| [text(left), text(right)]).collect(),
+            around: [begin.into_iter().collect(), Vec::new()],
+            pre_tokenizer: self.pre_tokenizer.clone(),
+            ignore_merges: false,
+        };
+        document.into_json()
     }
-}
-
-/// A post-processor that puts a token before a text, and before the second of a pair.
-fn begins(name: &str, id: TokenId) -> Value {
-    let token = |kind: u8| json!({"SpecialToken": {"id": name, "type_id": kind}});
-    let text = |name: &str, kind: u8| json!({"Sequence": {"id": name, "type_id": kind}});
-    json!({
-        "type": "TemplateProcessing",
-        "single": [token(0), text("A", 0)],
-        "pair": [token(0), text("A", 0), token(1), text("B", 1)],
-        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}}
-    })
 }
