@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::dedup::{DedupOptions, Earlier, Index, MinHash, Signature, content_hash};
 use super::filter::{FilterOptions, Rule, judge, language};
 use super::read::{Document, Documents, Files, name};
-use super::{Count, DataError, Duplicates, ReadOptions};
+use super::{Count, Duplicates, ReadOptions};
+use crate::TrainError;
 
 /// How documents are chosen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -190,9 +191,9 @@ pub(super) fn tell(
     what: &'static str,
     done: u64,
     total: u64,
-) -> Result<(), DataError> {
+) -> Result<(), TrainError> {
     match observer(Progress { what, done, total }) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(DataError::Stopped),
+        ControlFlow::Break(()) => Err(TrainError::Stopped),
     }
 }

@@ -11,8 +11,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
 use super::words::{self, hash_of};
+use crate::TrainError;
 
 /// What a document must be. `None` turns a rule off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,10 +77,10 @@ impl FilterOptions {
 
     /// # Errors
     /// A language that is not known.
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(super) fn check(&self) -> Result<(), TrainError> {
         match self.languages.iter().find(|code| whatlang::Lang::from_code(*code).is_none()) {
             None => Ok(()),
-            Some(code) => Err(DataError::Option {
+            Some(code) => Err(TrainError::Option {
                 option: "a language",
                 found: code.clone(),
                 expected: "a code of ISO 639-3, such as eng, deu, fra, spa, rus or cmn",

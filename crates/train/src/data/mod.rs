@@ -5,7 +5,6 @@
 //! same files give the same rows on any machine with any number of threads.
 
 mod dedup;
-mod error;
 mod examine;
 mod filter;
 mod pack;
@@ -19,7 +18,6 @@ mod vocabulary_id;
 mod words;
 
 pub use dedup::{DedupOptions, Duplicates, content_hash};
-pub use error::DataError;
 pub use examine::{ChoiceTally, ChooseOptions, Observer, Progress};
 pub use filter::{Filler, FilterOptions, Rule, language};
 pub use pack::{Batch, Batches, Lead, Leftover, PackOptions, Packing, Position, Share, Span};

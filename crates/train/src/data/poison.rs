@@ -28,9 +28,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::Count;
 use super::read::Document;
 use super::words::{self, Word, run_hash};
-use super::{Count, DataError};
+use crate::TrainError;
 use crate::random::mix;
 
 /// Words of the run by which passages are found.
@@ -103,13 +104,13 @@ pub struct PoisonScan {
 }
 
 /// Runs over all documents that are to be searched, in the same order each time.
-pub(super) type Pass<'a> = dyn FnMut(&mut dyn FnMut(&Document)) -> Result<(), DataError> + 'a;
+pub(super) type Pass<'a> = dyn FnMut(&mut dyn FnMut(&Document)) -> Result<(), TrainError> + 'a;
 
 /// Searches documents; they are read three times.
 ///
 /// # Errors
 /// What `pass` returned.
-pub(super) fn scan(options: &PoisonOptions, pass: &mut Pass<'_>) -> Result<PoisonScan, DataError> {
+pub(super) fn scan(options: &PoisonOptions, pass: &mut Pass<'_>) -> Result<PoisonScan, TrainError> {
     let mut counts = Sketch::new();
     let mut documents = 0;
     pass(&mut |document| {
@@ -503,7 +504,7 @@ mod tests {
             number: number as u64,
             kind: Kind::Jsonl,
         };
-        let mut pass = |each: &mut dyn FnMut(&Document)| -> Result<(), DataError> {
+        let mut pass = |each: &mut dyn FnMut(&Document)| -> Result<(), TrainError> {
             texts.iter().enumerate().map(document).for_each(|document| each(&document));
             Ok(())
         };

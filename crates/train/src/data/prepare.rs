@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lucid_sys::{ThreadPool, write_atomic};
-use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
+use lucid_tokenizer::{AddSpecial, Encoder, ParseSpecial, TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use super::examine::{ChoiceTally, ChooseOptions, Examined, Examiner, Observer, tell};
@@ -16,9 +16,9 @@ use super::read::{Files, ReadTally};
 use super::shard::hexadecimal;
 use super::split::{HoldOut, Side, usual_share};
 use super::{
-    Check, DataError, DedupOptions, Duplicates, FilterOptions, ShardEntry, ShardWriter, Shards,
-    VocabularyId,
+    Check, DedupOptions, Duplicates, FilterOptions, ShardEntry, ShardWriter, Shards, VocabularyId,
 };
+use crate::TrainError;
 
 const LIST: &str = "data.json";
 const VERSION: u32 = 1;
@@ -79,13 +79,13 @@ struct List {
 }
 
 impl List {
-    fn write(&self, folder: &Path) -> Result<(), DataError> {
+    fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(LIST);
         write_atomic(&path, |writer| {
             serde_json::to_writer_pretty(&mut *writer, self)?;
             writer.write_all(b"\n")
         })
-        .map_err(|source| DataError::Write { path, source })
+        .map_err(|source| TrainError::Write { path, source })
     }
 }
 
@@ -101,9 +101,9 @@ impl Prepared {
     ///
     /// # Errors
     /// There is none, or it is not one.
-    pub fn read(folder: &Path) -> Result<Self, DataError> {
+    pub fn read(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join(LIST);
-        let wrong = |what: String| DataError::List { path: path.clone(), what };
+        let wrong = |what: String| TrainError::List { path: path.clone(), what };
         let bytes = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
         let list: List =
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
@@ -131,7 +131,7 @@ impl Prepared {
         side: Side,
         vocabulary: &VocabularyId,
         check: Check,
-    ) -> Result<Shards, DataError> {
+    ) -> Result<Shards, TrainError> {
         Shards::open(&self.folder, self.entries(side), vocabulary, check)
     }
 
@@ -168,7 +168,7 @@ pub fn prepare(
     folder: &Path,
     pool: &ThreadPool,
     observer: &mut Observer<'_>,
-) -> Result<Preparation, DataError> {
+) -> Result<Preparation, TrainError> {
     check_recipe(recipe)?;
     let files = Files::find(inputs.training, recipe.choose.read.clone())?;
     let measured = match inputs.validation {
@@ -186,8 +186,11 @@ pub fn prepare(
     clear(folder)?;
     let writer = |name| ShardWriter::new(folder, name, vocabulary, recipe.shard_tokens);
     let mut sides = Sides { training: writer("training"), validation: writer("validation") };
+    let mut encoders = Encoders::new(tokenizer, pool);
     let held_out = match &measured {
-        Some(files) => hold_out(files, recipe, tokenizer, &mut sides.validation, pool, observer)?,
+        Some(files) => {
+            hold_out(files, recipe, &mut encoders, &mut sides.validation, pool, observer)?
+        }
         None => HashSet::new(),
     };
     let mut examiner = Examiner::new(&files, &recipe.choose).without(held_out);
@@ -209,7 +212,7 @@ pub fn prepare(
             let parts = split.parts(&examined.content, text);
             pieces.extend(parts.into_iter().map(|(side, part)| Piece::of(side, &text[part])));
         }
-        encode(&mut pieces, tokenizer, pool);
+        encoders.encode(&mut pieces, pool);
         for Piece { side, text, tokens } in &pieces {
             sides.writer(*side).push(tokens, text.len() as u64)?;
         }
@@ -233,11 +236,11 @@ pub fn prepare(
 fn hold_out(
     files: &Files,
     recipe: &Recipe,
-    tokenizer: &Tokenizer,
+    encoders: &mut Encoders<'_>,
     writer: &mut ShardWriter,
     pool: &ThreadPool,
     observer: &mut Observer<'_>,
-) -> Result<HashSet<[u8; 32]>, DataError> {
+) -> Result<HashSet<[u8; 32]>, TrainError> {
     let (exact, near) = (Duplicates::Keep, Duplicates::Keep);
     let all = ChooseOptions {
         filter: FilterOptions::none(),
@@ -256,7 +259,7 @@ fn hold_out(
         let kept = kept(portion);
         let texts = kept.iter().map(|examined| &examined.document.text);
         let mut pieces: Vec<_> = texts.map(|text| Piece::of(Side::Validation, text)).collect();
-        encode(&mut pieces, tokenizer, pool);
+        encoders.encode(&mut pieces, pool);
         for Piece { text, tokens, .. } in &pieces {
             writer.push(tokens, text.len() as u64)?;
         }
@@ -264,7 +267,7 @@ fn hold_out(
     }
     if contents.is_empty() {
         let read = examiner.documents().tally();
-        return Err(DataError::NoDocuments { files: read.files as usize, why: read.refusals() });
+        return Err(TrainError::NoDocuments { files: read.files as usize, why: read.refusals() });
     }
     Ok(contents)
 }
@@ -282,7 +285,7 @@ impl Sides {
         }
     }
 
-    fn check(&self, read: &ReadTally, choice: &ChoiceTally, share: f64) -> Result<(), DataError> {
+    fn check(&self, read: &ReadTally, choice: &ChoiceTally, share: f64) -> Result<(), TrainError> {
         let (training, validation) = (self.training.documents(), self.validation.documents());
         let documents = training + validation;
         if documents == 0 {
@@ -290,22 +293,22 @@ impl Sides {
                 dropped if dropped.is_empty() => read.refusals(),
                 dropped => format!("dropped: {dropped}; refused: {}", read.refusals()),
             };
-            return Err(DataError::NoDocuments { files: read.files as usize, why });
+            return Err(TrainError::NoDocuments { files: read.files as usize, why });
         }
         if training == 0 {
-            return Err(DataError::EmptySide { documents, side: "training" });
+            return Err(TrainError::EmptySide { documents, side: "training" });
         }
         if validation == 0 && share > 0.0 {
-            return Err(DataError::EmptySide { documents, side: "validation" });
+            return Err(TrainError::EmptySide { documents, side: "validation" });
         }
         Ok(())
     }
 }
 
-fn check_recipe(recipe: &Recipe) -> Result<(), DataError> {
+fn check_recipe(recipe: &Recipe) -> Result<(), TrainError> {
     recipe.choose.filter.check()?;
     let wrong =
-        |option, found: String, expected| Err(DataError::Option { option, found, expected });
+        |option, found: String, expected| Err(TrainError::Option { option, found, expected });
     if let Some(share) = recipe.held_out
         && !(0.0..=0.5).contains(&share)
     {
@@ -340,21 +343,34 @@ impl<'text> Piece<'text> {
     }
 }
 
-fn encode(pieces: &mut [Piece<'_>], tokenizer: &Tokenizer, pool: &ThreadPool) {
-    let begin = tokenizer.bos();
-    pool.for_each(pieces, |_, piece| {
-        // Whatever a document spells, no part of it becomes a control token.
-        let text = piece.text.as_bytes();
-        let encoded = tokenizer.encode(text, &[], AddSpecial::No, ParseSpecial::No);
-        piece.tokens = begin.into_iter().chain(encoded).collect();
-    });
+/// One for each thread, which remembers the words that it met.
+struct Encoders<'a> {
+    encoders: Vec<Encoder<'a>>,
+    begin: Option<TokenId>,
+}
+
+impl<'a> Encoders<'a> {
+    fn new(tokenizer: &'a Tokenizer, pool: &ThreadPool) -> Self {
+        let encoders = (0..pool.threads()).map(|_| tokenizer.encoder()).collect();
+        Self { encoders, begin: tokenizer.bos() }
+    }
+
+    fn encode(&mut self, pieces: &mut [Piece<'_>], pool: &ThreadPool) {
+        let begin = self.begin;
+        pool.for_each_with(&mut self.encoders, pieces, |encoder, _, piece| {
+            let text = piece.text.as_bytes();
+            piece.tokens.extend(begin);
+            // Whatever a document spells, no part of it becomes a control token.
+            encoder.encode(text, &[], AddSpecial::No, ParseSpecial::No, &mut piece.tokens);
+        });
+    }
 }
 
 fn identity(
     sides: [Option<&Files>; 2],
     recipe: &Recipe,
     vocabulary: &VocabularyId,
-) -> Result<String, DataError> {
+) -> Result<String, TrainError> {
     let mut hasher = blake3::Hasher::new_derive_key("lucid prepared data identity 1");
     hasher.update(&vocabulary.fingerprint);
     hasher.update(format!("{recipe:?}").as_bytes());
@@ -367,7 +383,7 @@ fn identity(
             hasher.update(b"end of a side\n");
             continue;
         };
-        let failed = |source| DataError::Read { path: file.path.clone(), source };
+        let failed = |source| TrainError::Read { path: file.path.clone(), source };
         let info = fs::metadata(&file.path).map_err(failed)?;
         let time = info.modified().ok().and_then(|time| {
             let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
@@ -390,8 +406,8 @@ fn is_whole(prepared: &Prepared) -> bool {
 }
 
 /// Makes the folder, or removes the list and the shards that are in it.
-fn clear(folder: &Path) -> Result<(), DataError> {
-    let failed = |source| DataError::Write { path: folder.to_owned(), source };
+fn clear(folder: &Path) -> Result<(), TrainError> {
+    let failed = |source| TrainError::Write { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(failed)?;
     // The list first: a folder with a list is whole.
     match fs::remove_file(folder.join(LIST)) {
@@ -472,7 +488,7 @@ mod tests {
         recipe: &Recipe,
         folder: &Path,
         threads: usize,
-    ) -> Result<Preparation, DataError> {
+    ) -> Result<Preparation, TrainError> {
         let go_on = &mut |_: super::super::Progress| ControlFlow::Continue(());
         let inputs = &Inputs { training: inputs, validation: &[] };
         prepare(inputs, recipe, &tokenizer(), folder, &ThreadPool::new(threads), go_on)
@@ -619,7 +635,7 @@ mod tests {
         let recipe = Recipe { shard_tokens: 1024, ..Recipe::default() };
         let inputs = &Inputs { training: &inputs, validation: &[] };
         let stopped = prepare(inputs, &recipe, &tokenizer(), &out, &ThreadPool::new(1), stop);
-        assert!(matches!(stopped, Err(DataError::Stopped)));
+        assert!(matches!(stopped, Err(TrainError::Stopped)));
         assert!(Prepared::read(&out).is_err());
         // What was written before is whole, and goes when it is made again.
         assert!(fs::read_dir(&out).unwrap().count() > 3);

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use lucid_sys::ThreadPool;
 use serde::Serialize;
 
+use super::Document;
 use super::examine::{ChoiceTally, ChooseOptions, Examiner, Observer, tell};
 use super::poison::{self, PoisonOptions, PoisonScan};
 use super::read::{Files, ReadTally};
-use super::{DataError, Document};
+use crate::TrainError;
 
 /// Bytes of text to a token, roughly: what byte-pair vocabularies of some ten thousand tokens reach
 /// on English prose.
@@ -56,7 +57,7 @@ pub fn report(
     poison: Option<&PoisonOptions>,
     pool: &ThreadPool,
     observer: &mut Observer<'_>,
-) -> Result<Report, DataError> {
+) -> Result<Report, TrainError> {
     options.filter.check()?;
     let files = Files::find(inputs, options.read.clone())?;
     let mut examiner = Examiner::new(&files, options);
@@ -96,10 +97,10 @@ fn search(
     stays: &[bool],
     options: &PoisonOptions,
     observer: &mut Observer<'_>,
-) -> Result<PoisonScan, DataError> {
+) -> Result<PoisonScan, TrainError> {
     let total = 3 * files.bytes();
     let mut before = 0;
-    let mut pass = |each: &mut dyn FnMut(&Document)| -> Result<(), DataError> {
+    let mut pass = |each: &mut dyn FnMut(&Document)| -> Result<(), TrainError> {
         let mut documents = files.documents();
         let mut number = 0;
         while let Some(document) = documents.next() {

@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use lucid_sys::{ThreadPool, Topology};
-use lucid_train::data::{
-    self, Alarm, Count, DataError, PoisonOptions, PoisonScan, Progress, Report, Shift,
-};
+use lucid_train::TrainError;
+use lucid_train::data::{self, Alarm, Count, PoisonOptions, PoisonScan, Progress, Report, Shift};
 
 use super::choose;
 use crate::bar::Bar;
@@ -41,7 +40,7 @@ pub(super) fn run(args: &ReportArgs, environment: &Environment) -> Result<i32> {
     let made = data::report(&args.inputs, &options, poison, &pool, &mut observer);
     bars.drain(..).for_each(|(_, mut bar)| bar.clear());
     let report = match made {
-        Err(DataError::Stopped) => return Ok(interrupt::EXIT_INTERRUPTED),
+        Err(TrainError::Stopped) => return Ok(interrupt::EXIT_INTERRUPTED),
         made => made?,
     };
     if args.json {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use lucid_tokenizer::TokenId;
 
 use super::{Lead, Span};
-use crate::data::{DataError, Shards, TokenBytes};
+use crate::TrainError;
+use crate::data::{Shards, TokenBytes};
 
 /// Rows of tokens and what is to be predicted. The lists have one entry for each token; rows follow
 /// each other, and within a row sequences do, each in ascending order of position.
@@ -60,7 +61,7 @@ impl Batch {
         spans: &[Span],
         shards: &Shards,
         end: Option<TokenId>,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), TrainError> {
         let start = self.tokens.len();
         for span in spans {
             self.push_span(span, shards, end)?;
@@ -74,7 +75,7 @@ impl Batch {
         span: &Span,
         shards: &Shards,
         end: Option<TokenId>,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), TrainError> {
         let first = self.tokens.len();
         if span.lead != Lead::None
             && let Some(begin) = shards.vocabulary().begin

@@ -24,7 +24,7 @@ pub use stream::{Batches, Position, Share};
 use lucid_tokenizer::TokenId;
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use crate::TrainError;
 
 /// How documents become rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,16 +68,16 @@ impl PackOptions {
     /// The longest row that is packed.
     pub const ROW_TOKENS_MAX: u32 = 1 << 24;
 
-    fn check(&self, begin: Option<TokenId>) -> Result<(), DataError> {
+    fn check(&self, begin: Option<TokenId>) -> Result<(), TrainError> {
         if !(2..=Self::ROW_TOKENS_MAX).contains(&self.row_tokens) {
-            return Err(DataError::Option {
+            return Err(TrainError::Option {
                 option: "the length of a row",
                 found: self.row_tokens.to_string(),
                 expected: "2 to 16777216 tokens",
             });
         }
         if matches!(self.packing, Packing::BestFit(_)) && begin.is_none() {
-            return Err(DataError::Option {
+            return Err(TrainError::Option {
                 option: "packing",
                 found: "best fit, with a vocabulary that has no begin token".to_owned(),
                 expected: "packing in order, or a vocabulary with one",

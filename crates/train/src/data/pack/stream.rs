@@ -8,8 +8,9 @@ use super::apart::Apart;
 use super::best_fit::BestFit;
 use super::in_order::InOrder;
 use super::{Batch, Lead, PackOptions, Packing, Plan, Span};
+use crate::TrainError;
+use crate::data::Shards;
 use crate::data::shard::hexadecimal;
-use crate::data::{DataError, Shards};
 
 /// Which of the micro-batches are taken: number m is that of rank m modulo `ranks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Batches {
         options: PackOptions,
         rows: u32,
         share: Share,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TrainError> {
         options.check(shards.vocabulary().begin)?;
         Self::start(shards, options, rows, share, Endless::Yes)
     }
@@ -84,7 +85,7 @@ impl Batches {
         options: PackOptions,
         rows: u32,
         share: Share,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TrainError> {
         let options = PackOptions { packing: Packing::InOrder, ..options };
         options.check(shards.vocabulary().begin)?;
         Self::start(shards, options, rows, share, Endless::No)
@@ -96,7 +97,7 @@ impl Batches {
         rows: u32,
         share: Share,
         endless: Endless,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TrainError> {
         let checked = [
             ("rows of a micro-batch", rows, rows >= 1),
             ("the rank", share.rank, share.rank < share.ranks),
@@ -104,12 +105,12 @@ impl Batches {
         for (option, found, fits) in checked {
             if !fits {
                 let expected = "at least one row, and a rank below the number of ranks";
-                return Err(DataError::Option { option, found: found.to_string(), expected });
+                return Err(TrainError::Option { option, found: found.to_string(), expected });
             }
         }
         let lens = shards.document_lens();
         if lens.is_empty() {
-            return Err(DataError::EmptySide { documents: 0, side: "this pass" });
+            return Err(TrainError::EmptySide { documents: 0, side: "this pass" });
         }
         let plan = plan(&lens, &options, 0, endless, lead(&shards))?;
         let spans = Vec::new();
@@ -120,12 +121,12 @@ impl Batches {
     ///
     /// # Errors
     /// It was told about other data or settings, or does not exist.
-    pub fn seek(&mut self, position: &Position) -> Result<(), DataError> {
+    pub fn seek(&mut self, position: &Position) -> Result<(), TrainError> {
         let expected = self.identity();
         if position.identity != expected {
             let short = |text: &str| text.chars().take(12).collect();
             let found = short(&position.identity);
-            return Err(DataError::ForeignPosition { expected: short(&expected), found });
+            return Err(TrainError::ForeignPosition { expected: short(&expected), found });
         }
         if position.epoch != self.epoch {
             self.plan = self.plan(position.epoch)?;
@@ -133,7 +134,7 @@ impl Batches {
         }
         if position.row > self.plan.rows() {
             let limit = self.plan.rows();
-            return Err(DataError::Limit { what: "row of an epoch", found: position.row, limit });
+            return Err(TrainError::Limit { what: "row of an epoch", found: position.row, limit });
         }
         self.row = position.row;
         Ok(())
@@ -155,7 +156,7 @@ impl Batches {
     /// # Errors
     /// A shard changed on disk or is damaged; the batch is then unusable, and the stream stands
     /// where it stood.
-    pub fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, DataError> {
+    pub fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TrainError> {
         batch.clear();
         self.shards.check_unchanged()?;
         let before = (self.epoch, self.row);
@@ -170,7 +171,7 @@ impl Batches {
         Ok(!batch.rows.is_empty())
     }
 
-    fn next_round(&mut self, batch: &mut Batch) -> Result<(), DataError> {
+    fn next_round(&mut self, batch: &mut Batch) -> Result<(), TrainError> {
         for rank in 0..self.share.ranks {
             let wanted = u64::from(self.rows);
             if rank != self.share.rank {
@@ -190,7 +191,7 @@ impl Batches {
         Ok(())
     }
 
-    fn step_over(&mut self, mut rows: u64) -> Result<(), DataError> {
+    fn step_over(&mut self, mut rows: u64) -> Result<(), TrainError> {
         while rows > 0 && self.enter_row()? {
             let step = rows.min(self.plan.rows() - self.row);
             self.row += step;
@@ -200,7 +201,7 @@ impl Batches {
     }
 
     /// Goes on to the next epoch where this one has no row left. False at the end of a single one.
-    fn enter_row(&mut self) -> Result<bool, DataError> {
+    fn enter_row(&mut self) -> Result<bool, TrainError> {
         while self.row >= self.plan.rows() {
             if self.endless == Endless::No {
                 return Ok(false);
@@ -212,7 +213,7 @@ impl Batches {
         Ok(true)
     }
 
-    fn plan(&self, epoch: u64) -> Result<Plan, DataError> {
+    fn plan(&self, epoch: u64) -> Result<Plan, TrainError> {
         plan(&self.lens, &self.options, epoch, self.endless, lead(&self.shards))
     }
 
@@ -238,14 +239,14 @@ fn plan(
     epoch: u64,
     endless: Endless,
     lead: Lead,
-) -> Result<Plan, DataError> {
+) -> Result<Plan, TrainError> {
     let PackOptions { row_tokens, packing, seed, .. } = *options;
     // Pieces and rows are counted in u32, and cropping adds less than a piece for each row.
     let tokens: u64 = lens.iter().map(|&len| u64::from(len)).sum();
     let found = 2 + tokens.div_ceil(u64::from(row_tokens - 1)) + lens.len() as u64;
     let limit = 1 << 30;
     if found > limit {
-        return Err(DataError::Limit { what: "rows of an epoch", found, limit });
+        return Err(TrainError::Limit { what: "rows of an epoch", found, limit });
     }
     Ok(match (endless, packing) {
         (Endless::No, _) => Plan::Apart(Apart::new(lens, row_tokens, lead)),

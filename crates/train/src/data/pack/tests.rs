@@ -271,7 +271,10 @@ fn what_means_nothing_is_refused() {
     let error = Batches::new(bare, best, 1, Share::ALL).unwrap_err();
     assert!(error.to_string().contains("begin token"), "{error}");
     let nothing = Arc::new(Shards::in_memory(&[], &VOCABULARY).unwrap());
-    assert!(matches!(Batches::new(nothing, good, 1, Share::ALL), Err(DataError::EmptySide { .. })));
+    assert!(matches!(
+        Batches::new(nothing, good, 1, Share::ALL),
+        Err(TrainError::EmptySide { .. })
+    ));
 }
 
 #[test]
@@ -287,10 +290,10 @@ fn a_position_of_other_data_is_refused() {
         at(&[9, 9], options(8, Packing::BestFit(Leftover::Keep))),
         at(&[9, 9], PackOptions { seed: 4, ..good }),
     ] {
-        assert!(matches!(batches.seek(&other), Err(DataError::ForeignPosition { .. })));
+        assert!(matches!(batches.seek(&other), Err(TrainError::ForeignPosition { .. })));
     }
     let position = batches.position();
     batches.seek(&position).unwrap();
     let far = Position { row: 1000, ..position };
-    assert!(matches!(batches.seek(&far), Err(DataError::Limit { .. })));
+    assert!(matches!(batches.seek(&far), Err(TrainError::Limit { .. })));
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Documents, ReadOptions};
-use crate::data::DataError;
+use crate::TrainError;
 
 /// Folders within folders, at most.
 const DEPTH_MAX: usize = 64;
@@ -33,11 +33,11 @@ impl Files {
     /// # Errors
     /// One of `inputs` cannot be looked at, a folder cannot be listed, there is no file at all, or
     /// an option means nothing.
-    pub fn find(inputs: &[PathBuf], options: ReadOptions) -> Result<Self, DataError> {
+    pub fn find(inputs: &[PathBuf], options: ReadOptions) -> Result<Self, TrainError> {
         options.check()?;
         let mut files = Vec::new();
         for input in inputs {
-            let failed = |source| DataError::Read { path: input.clone(), source };
+            let failed = |source| TrainError::Read { path: input.clone(), source };
             let info = fs::metadata(input).map_err(failed)?;
             if info.is_dir() {
                 walk(input, 0, &mut files)?;
@@ -49,7 +49,7 @@ impl Files {
         }
         if files.is_empty() {
             let inputs = inputs.iter().map(|input| input.display().to_string());
-            return Err(DataError::NoFiles { inputs: inputs.collect::<Vec<_>>().join(", ") });
+            return Err(TrainError::NoFiles { inputs: inputs.collect::<Vec<_>>().join(", ") });
         }
         Ok(Self { files, options })
     }
@@ -75,8 +75,8 @@ impl Files {
     }
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut Vec<SourceFile>) -> Result<(), DataError> {
-    let failed = |source| DataError::Read { path: folder.to_owned(), source };
+fn walk(folder: &Path, depth: usize, files: &mut Vec<SourceFile>) -> Result<(), TrainError> {
+    let failed = |source| TrainError::Read { path: folder.to_owned(), source };
     if depth > DEPTH_MAX {
         return Err(failed(io::Error::other(format!("more than {DEPTH_MAX} folders deep"))));
     }

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use crate::TrainError;
 use sniff::Sniffed;
 
 /// What a document was read from.
@@ -112,9 +112,9 @@ impl Default for ReadOptions {
 impl ReadOptions {
     /// # Errors
     /// A limit or a separator that would leave no documents.
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(super) fn check(&self) -> Result<(), TrainError> {
         let wrong =
-            |option, found: String, expected| Err(DataError::Option { option, found, expected });
+            |option, found: String, expected| Err(TrainError::Option { option, found, expected });
         if !(1 << 10..=1 << 30).contains(&self.document_bytes_max) {
             let expected = "1024 to 1073741824 bytes";
             return wrong("the longest document", self.document_bytes_max.to_string(), expected);

@@ -90,7 +90,7 @@ fn folders_are_walked_in_order() {
     assert!(none.to_string().starts_with("no file in "), "{none}");
     let missing = Files::find(&["/no/such/file".into()], ReadOptions::default()).unwrap_err();
     assert!(missing.to_string().contains("/no/such/file"));
-    assert!(matches!(missing, DataError::Read { .. }));
+    assert!(matches!(missing, TrainError::Read { .. }));
 }
 
 #[test]

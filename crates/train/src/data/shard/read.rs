@@ -12,8 +12,9 @@ use super::write::{ShardEntry, hexadecimal};
 use super::{
     DOCUMENT_TOKENS_MAX, HEADER_BYTES, HEADER_HASH, MAGIC, NO_TOKEN, TOKENS_HASH, VERSION,
 };
+use crate::TrainError;
+use crate::data::VocabularyId;
 use crate::data::vocabulary_id::digits;
-use crate::data::{DataError, VocabularyId};
 
 /// How much of a shard is checked when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Shards {
         entries: &[ShardEntry],
         vocabulary: &VocabularyId,
         check: Check,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TrainError> {
         let mut shards = Vec::new();
         for entry in entries {
             let shard = Shard::open(folder.join(&entry.file), vocabulary, check)?;
@@ -57,7 +58,7 @@ impl Shards {
                     found.get(..12).unwrap_or_default(),
                     entry.checksum.get(..12).unwrap_or_default()
                 );
-                return Err(DataError::ShardDamaged { path: shard.path, what });
+                return Err(TrainError::ShardDamaged { path: shard.path, what });
             }
             shards.push(shard);
         }
@@ -71,7 +72,7 @@ impl Shards {
     pub fn in_memory(
         documents: &[Vec<TokenId>],
         vocabulary: &VocabularyId,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self, TrainError> {
         let mut body = super::write::Body::new(vocabulary.token_bytes());
         for document in documents.iter().filter(|document| !document.is_empty()) {
             body.push(document, 0);
@@ -79,21 +80,21 @@ impl Shards {
         let mut bytes = Vec::new();
         let path = PathBuf::from("memory");
         body.write(&body.header(vocabulary), &mut bytes)
-            .map_err(|source| DataError::Write { path: path.clone(), source })?;
+            .map_err(|source| TrainError::Write { path: path.clone(), source })?;
         Self::of(
             vec![Shard::parse(path, Bytes::from(bytes), vocabulary, Check::Table)?],
             vocabulary,
         )
     }
 
-    fn of(shards: Vec<Shard>, vocabulary: &VocabularyId) -> Result<Self, DataError> {
+    fn of(shards: Vec<Shard>, vocabulary: &VocabularyId) -> Result<Self, TrainError> {
         let mut first = vec![0];
         let mut hasher = blake3::Hasher::new_derive_key("lucid shards identity 1");
         for shard in &shards {
             let total = u64::from(first[first.len() - 1]) + shard.documents as u64;
             let limit = u64::from(u32::MAX) - 1;
             if total > limit {
-                return Err(DataError::Limit { what: "documents", found: total, limit });
+                return Err(TrainError::Limit { what: "documents", found: total, limit });
             }
             first.push(total as u32);
             hasher.update(&shard.bytes[HEADER_HASH..HEADER_BYTES]);
@@ -157,7 +158,7 @@ impl Shards {
         document: u32,
         range: Range<u32>,
         out: &mut Vec<TokenId>,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), TrainError> {
         let (shard, index) = self.locate(document);
         let whole = shard.document(index);
         assert!(range.start <= range.end && range.end as usize <= whole.len(), "past the end");
@@ -171,10 +172,10 @@ impl Shards {
     ///
     /// # Errors
     /// `ShardChanged` with the file's name.
-    pub fn check_unchanged(&self) -> Result<(), DataError> {
+    pub fn check_unchanged(&self) -> Result<(), TrainError> {
         for shard in &self.files {
             if shard.bytes.changed_on_disk() {
-                return Err(DataError::ShardChanged { path: shard.path.clone() });
+                return Err(TrainError::ShardChanged { path: shard.path.clone() });
             }
         }
         Ok(())
@@ -201,13 +202,13 @@ struct Shard {
 }
 
 impl Shard {
-    fn open(path: PathBuf, vocabulary: &VocabularyId, check: Check) -> Result<Self, DataError> {
+    fn open(path: PathBuf, vocabulary: &VocabularyId, check: Check) -> Result<Self, TrainError> {
         match Bytes::map(&path) {
             Ok(bytes) => Self::parse(path, bytes, vocabulary, check),
             Err(MapError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(DataError::ShardGone { path, source })
+                Err(TrainError::ShardGone { path, source })
             }
-            Err(MapError { source, .. }) => Err(DataError::Read { path, source }),
+            Err(MapError { source, .. }) => Err(TrainError::Read { path, source }),
         }
     }
 
@@ -216,8 +217,8 @@ impl Shard {
         bytes: Bytes,
         vocabulary: &VocabularyId,
         check: Check,
-    ) -> Result<Self, DataError> {
-        let damaged = |what: String| DataError::ShardDamaged { path: path.clone(), what };
+    ) -> Result<Self, TrainError> {
+        let damaged = |what: String| TrainError::ShardDamaged { path: path.clone(), what };
         if bytes.len() < HEADER_BYTES {
             return Err(damaged(format!("{} bytes; a header has {HEADER_BYTES}", bytes.len())));
         }
@@ -226,7 +227,7 @@ impl Shard {
         }
         let found = u32_at(&bytes, 8);
         if found != VERSION {
-            return Err(DataError::ShardVersion { path, found, known: VERSION });
+            return Err(TrainError::ShardVersion { path, found, known: VERSION });
         }
         let layout = Layout::read(&bytes).map_err(damaged)?;
         let mut hasher = blake3::Hasher::new();
@@ -240,7 +241,7 @@ impl Shard {
             && begin == vocabulary.begin;
         if !same {
             let found = digits(&bytes[48..80]);
-            return Err(DataError::ForeignVocabulary {
+            return Err(TrainError::ForeignVocabulary {
                 path,
                 expected: vocabulary.to_string(),
                 found,
@@ -257,8 +258,8 @@ impl Shard {
         Ok(shard)
     }
 
-    fn check_table(&self) -> Result<(), DataError> {
-        let damaged = |what| DataError::ShardDamaged { path: self.path.clone(), what };
+    fn check_table(&self) -> Result<(), TrainError> {
+        let damaged = |what| TrainError::ShardDamaged { path: self.path.clone(), what };
         let mut before = 0;
         for index in 0..=self.documents {
             let place = u64_at(&self.bytes, HEADER_BYTES + 8 * index);
@@ -277,19 +278,19 @@ impl Shard {
         Ok(())
     }
 
-    fn check_tokens(&self) -> Result<(), DataError> {
+    fn check_tokens(&self) -> Result<(), TrainError> {
         self.bytes.advise(Access::Sequential);
         let mut hasher = blake3::Hasher::new();
         // In pieces, with a look at the file between them: a truncation would end the process.
         for piece in self.bytes[self.start..].chunks(1 << 26) {
             if self.bytes.changed_on_disk() {
-                return Err(DataError::ShardChanged { path: self.path.clone() });
+                return Err(TrainError::ShardChanged { path: self.path.clone() });
             }
             hasher.update(piece);
         }
         if hasher.finalize().as_bytes()[..] != self.bytes[TOKENS_HASH..HEADER_HASH] {
             let what = "the tokens do not have their checksum".to_owned();
-            return Err(DataError::ShardDamaged { path: self.path.clone(), what });
+            return Err(TrainError::ShardDamaged { path: self.path.clone(), what });
         }
         Ok(())
     }
@@ -311,7 +312,7 @@ impl Shard {
         tokens: Range<usize>,
         size: u32,
         out: &mut Vec<TokenId>,
-    ) -> Result<(), DataError> {
+    ) -> Result<(), TrainError> {
         let at = |token: usize| self.start + token * self.width;
         let bytes = &self.bytes[at(tokens.start)..at(tokens.end)];
         let before = out.len();
@@ -328,7 +329,7 @@ impl Shard {
         out.truncate(before);
         let byte = at(tokens.start + bad);
         let what = format!("token {token} at byte {byte}; the vocabulary has {size}");
-        Err(DataError::ShardDamaged { path: self.path.clone(), what })
+        Err(TrainError::ShardDamaged { path: self.path.clone(), what })
     }
 }
 

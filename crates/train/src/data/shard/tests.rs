@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use lucid_tokenizer::TokenId;
 
 use super::*;
-use crate::data::{DataError, VocabularyId};
+use crate::TrainError;
+use crate::data::VocabularyId;
 
 const SMALL: VocabularyId = VocabularyId { fingerprint: [1; 32], size: 1000, begin: Some(3) };
 const LARGE: VocabularyId = VocabularyId { fingerprint: [2; 32], size: 100_000, begin: None };
@@ -164,12 +165,12 @@ fn a_vanished_shard_and_a_foreign_vocabulary_say_what_to_do() {
     };
     let other = VocabularyId { fingerprint: [9; 32], ..SMALL };
     let error = open(&other);
-    assert!(matches!(error, DataError::ForeignVocabulary { .. }));
+    assert!(matches!(error, TrainError::ForeignVocabulary { .. }));
     assert!(error.to_string().contains("010101010101") && error.to_string().contains("0909"));
     fs::remove_file(folder.0.join(&entries[1].file)).unwrap();
     let error = open(&SMALL);
     assert!(
-        matches!(&error, DataError::ShardGone { path, .. } if path.ends_with(&entries[1].file))
+        matches!(&error, TrainError::ShardGone { path, .. } if path.ends_with(&entries[1].file))
     );
 }
 
@@ -190,5 +191,5 @@ fn a_shard_that_changes_or_lies_while_it_is_used_is_noticed() {
     assert_eq!(out, [8]);
     shards.check_unchanged().unwrap();
     fs::write(&path, &whole[..len - 10]).unwrap();
-    assert!(matches!(shards.check_unchanged(), Err(DataError::ShardChanged { .. })));
+    assert!(matches!(shards.check_unchanged(), Err(TrainError::ShardChanged { .. })));
 }

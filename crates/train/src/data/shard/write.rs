@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     DOCUMENT_TOKENS_MAX, HEADER_BYTES, HEADER_HASH, MAGIC, NO_TOKEN, TOKENS_HASH, VERSION,
 };
-use crate::data::{DataError, VocabularyId};
+use crate::TrainError;
+use crate::data::VocabularyId;
 
 /// A shard in the list of a set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,15 +62,15 @@ impl ShardWriter {
     /// # Errors
     /// A shard was full and could not be written; a token that the vocabulary does not have, or too
     /// many of them.
-    pub fn push(&mut self, tokens: &[TokenId], text_bytes: u64) -> Result<(), DataError> {
+    pub fn push(&mut self, tokens: &[TokenId], text_bytes: u64) -> Result<(), TrainError> {
         let found = tokens.len() as u64;
         if found > DOCUMENT_TOKENS_MAX {
             let what = "tokens of a document";
-            return Err(DataError::Limit { what, found, limit: DOCUMENT_TOKENS_MAX });
+            return Err(TrainError::Limit { what, found, limit: DOCUMENT_TOKENS_MAX });
         }
         if let Some(&token) = tokens.iter().find(|&&token| token >= self.vocabulary.size) {
             let limit = u64::from(self.vocabulary.size) - 1;
-            return Err(DataError::Limit { what: "token", found: token.into(), limit });
+            return Err(TrainError::Limit { what: "token", found: token.into(), limit });
         }
         if tokens.is_empty() {
             return Ok(());
@@ -91,21 +92,21 @@ impl ShardWriter {
     ///
     /// # Errors
     /// The last shard could not be written.
-    pub fn finish(mut self) -> Result<Vec<ShardEntry>, DataError> {
+    pub fn finish(mut self) -> Result<Vec<ShardEntry>, TrainError> {
         if !self.body.is_empty() {
             self.flush()?;
         }
         Ok(self.written)
     }
 
-    fn flush(&mut self) -> Result<(), DataError> {
+    fn flush(&mut self) -> Result<(), TrainError> {
         let fresh = Body::new(self.vocabulary.token_bytes());
         let body = std::mem::replace(&mut self.body, fresh);
         let file = format!("{}-{:05}.tokens", self.name, self.written.len());
         let path = self.folder.join(&file);
         let header = body.header(&self.vocabulary);
         write_atomic(&path, |writer| body.write(&header, writer))
-            .map_err(|source| DataError::Write { path, source })?;
+            .map_err(|source| TrainError::Write { path, source })?;
         self.written.push(ShardEntry {
             file,
             documents: body.documents(),
