@@ -489,6 +489,17 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_the_same_to_the_bit_after_a_way_through_json() {
+        for depth in 1..=32 {
+            let whole = plan(Dial::Depth(depth), &Overrides::default());
+            let text = serde_json::to_string_pretty(&whole).unwrap();
+            let back: Plan = serde_json::from_str(&text).unwrap();
+            assert_eq!(back.learning_rate.to_bits(), whole.learning_rate.to_bits(), "{text}");
+            assert_eq!(back, whole);
+        }
+    }
+
+    #[test]
     fn every_override_is_kept_and_called_set() {
         let overrides = Overrides {
             width: Some(192),

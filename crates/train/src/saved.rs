@@ -223,8 +223,10 @@ fn write_files(
         }
         _ => {}
     }
-    let model = write_model(trainer, vocabulary, &own.join(MODEL))?;
-    let optimiser = write_optimiser(trainer, &own.join(OPTIMISER))?;
+    // Where space was wanting, half a checkpoint should not take more of it.
+    let tidy = |_: &TrainError| drop(fs::remove_dir_all(own));
+    let model = write_model(trainer, vocabulary, &own.join(MODEL)).inspect_err(tidy)?;
+    let optimiser = write_optimiser(trainer, &own.join(OPTIMISER)).inspect_err(tidy)?;
     let content = Description {
         version: VERSION,
         step: progress.step,
@@ -238,7 +240,8 @@ fn write_files(
     let text = serde_json::to_vec_pretty(&content)
         .map_err(|error| TrainError::io("cannot write", description, error.into()))?;
     lucid_sys::write_atomic(description, |out| out.write_all(&text))
-        .map_err(|source| TrainError::io("cannot write", description, source))?;
+        .map_err(|source| TrainError::io("cannot write", description, source))
+        .inspect_err(tidy)?;
     Ok(text)
 }
 
@@ -374,12 +377,14 @@ fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     Ok(found)
 }
 
-/// Removes what is older than the newest `kept` before `step`. What cannot be removed stays: it
-/// only takes space.
+/// Removes what is older than the newest `kept` whole ones before `step`, and what was never
+/// finished. What cannot be removed stays: it only takes space.
 fn remove_old(folder: &Path, step: u64, kept: usize) {
     let Ok(found) = list(folder) else { return };
-    let older = found.into_iter().filter(|(other, _)| *other < step);
-    for (_, path) in older.rev().skip(kept) {
+    let older = found.into_iter().filter(|(other, _)| *other < step).rev();
+    let (whole, half): (Vec<_>, Vec<_>) =
+        older.partition(|(_, path)| path.join(DESCRIPTION).exists());
+    for (_, path) in whole.into_iter().skip(kept).chain(half) {
         // Its description first: half a checkpoint must not look like a whole one.
         let _ = fs::remove_file(path.join(DESCRIPTION));
         let _ = fs::remove_dir_all(&path);

@@ -161,6 +161,20 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
 }
 
 #[test]
+fn what_was_never_finished_goes_and_is_not_counted() {
+    let folder = Folder::new("half");
+    let mut trainer = Trainer::new(plan(Rule::AdamW, Precision::F32), setup(1)).unwrap();
+    steps(&mut trainer, 1);
+    save(&trainer, &folder.0, &Metadata::default(), 1).unwrap();
+    std::fs::create_dir(folder.0.join("step-00000002")).unwrap();
+    std::fs::write(folder.0.join("step-00000002/model.gguf"), b"half").unwrap();
+    steps(&mut trainer, 2);
+    save(&trainer, &folder.0, &Metadata::default(), 1).unwrap();
+    let left = |step: &str| folder.0.join(step).exists();
+    assert!(left("step-00000001") && !left("step-00000002") && left("step-00000003"));
+}
+
+#[test]
 fn a_run_that_goes_back_has_its_weights_and_its_own_place() {
     let folder = Folder::new("back");
     let mut trainer = Trainer::new(plan(Rule::Muon, Precision::F32), setup(2)).unwrap();

@@ -18,13 +18,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_provider::local;
+use lucid_tensor::Metadata;
 use lucid_tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
 use lucid_train::data::{
     Check, Leftover, PackOptions, Packing, Prepared, Side, TokenBytes, VocabularyId,
 };
 use lucid_train::record::events;
 use lucid_train::{
-    Cadence, Ended, Group, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer, Wish,
+    Cadence, Ended, Group, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings, TrainError,
+    Trainer, Wish,
     checkpoints,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,7 @@ use ranks::{Ranks, Start};
 use screen::{Facts, Screen};
 
 const ASKED: &str = "run.json";
+const ASKED_VERSION: u32 = 2;
 const TOKENIZER: &str = "tokenizer.json";
 const DATA: &str = "data";
 const MODEL: &str = "model.gguf";
@@ -50,6 +53,8 @@ struct Asked {
     time: Option<f64>,
     prompt: String,
     reasons: Vec<Reason>,
+    /// What the run began with: it begins so again where it was killed before its first checkpoint.
+    plan: Plan,
 }
 
 pub(crate) fn run(args: &PretrainArgs, environment: &Environment) -> Result<i32> {
@@ -68,7 +73,7 @@ fn make(args: &PretrainArgs, environment: &Environment, ranks: &Ranks) -> Result
     let folder = &args.output;
     let mut own = None;
     let start = ranks.agree(folder, || start(args, threads, ranks, &mut own))?;
-    let Some(Start { asked, plan, saved }) = start else { return Ok(0) };
+    let Some(Start { asked, saved }) = start else { return Ok(0) };
     let saved = match own {
         Some(own) => Some(own),
         None => saved.as_deref().map(ranks::saved).transpose()?,
@@ -79,14 +84,13 @@ fn make(args: &PretrainArgs, environment: &Environment, ranks: &Ranks) -> Result
     let group = Rc::clone(&ranks.group);
     let setup = setup(args, &data, &tokenizer, asked.seed, threads, group)?;
     let held_out = Arc::new(data.open(Side::Validation, &vocabulary, Check::All)?);
-    let trainer = match (&saved, plan) {
-        (Some(saved), _) => saved.resume(setup)?,
-        (None, Some(plan)) => Trainer::new(plan, setup)?,
-        (None, None) => unreachable!("a run begins or goes on"),
+    let trainer = match &saved {
+        Some(saved) => saved.resume(setup)?,
+        None => Trainer::new(asked.plan.clone(), setup)?,
     };
     let around = Surroundings {
         folder: folder.clone(),
-        vocabulary: local::to_metadata(tokenizer.vocabulary()),
+        vocabulary: metadata(&tokenizer),
         held_out,
         prompt: prompt(&tokenizer, &asked.prompt),
         end: tokenizer.bos(),
@@ -141,9 +145,17 @@ fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize, colour: bool)
         or_stop(Wish::GoOn)
     });
     live.clear();
-    match trouble {
-        Some(error) => Err(error),
-        None => Ok(ended?),
+    let step = run.trainer().steps_done();
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    match ended {
+        // Going on would end the same way.
+        Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
+        ended => ended.with_context(|| {
+            let goes_on = format!("lucid pretrain --resume -o {}", args.output.display());
+            format!("the run broke off after step {step}; {goes_on} goes on once this is mended")
+        }),
     }
 }
 
@@ -201,8 +213,9 @@ fn start(
     let folder = &args.output;
     if args.resume {
         let (asked, saved) = resumed(folder)?;
-        let saved = own.insert(saved).folder().to_owned();
-        return Ok(Some(Start { asked, plan: None, saved: Some(saved) }));
+        *own = saved;
+        let saved = own.as_ref().map(|saved| saved.folder().to_owned());
+        return Ok(Some(Start { asked, saved }));
     }
     if let Some(share) = args.held_out
         && !(share > 0.0 && share <= 0.5)
@@ -211,7 +224,7 @@ fn start(
     }
     begin(folder)?;
     let begun = begun(args, threads, ranks.group.ranks())?;
-    Ok(begun.map(|(asked, plan)| Start { asked, plan: Some(plan), saved: None }))
+    Ok(begun.map(|asked| Start { asked, saved: None }))
 }
 
 /// A folder in which a run may begin.
@@ -226,7 +239,7 @@ fn begin(folder: &Path) -> Result<()> {
 }
 
 /// Prepares the text and plans the run. None where only the plan was wanted.
-fn begun(args: &PretrainArgs, threads: usize, ranks: usize) -> Result<Option<(Asked, Plan)>> {
+fn begun(args: &PretrainArgs, threads: usize, ranks: usize) -> Result<Option<Asked>> {
     let folder = &args.output;
     let mut overrides = args.overrides();
     if ranks > 1 {
@@ -254,36 +267,50 @@ fn begun(args: &PretrainArgs, threads: usize, ranks: usize) -> Result<Option<(As
         return Ok(None);
     }
     let asked = Asked {
-        version: 1,
+        version: ASKED_VERSION,
         files: args.files.clone(),
         seed,
         time: args.time.map(|time| time.as_secs_f64()),
         prompt: args.cadence.prompt.clone(),
         reasons,
+        plan,
     };
     let path = folder.join(ASKED);
     let text = serde_json::to_vec_pretty(&asked)?;
     lucid_sys::write_atomic(&path, |out| out.write_all(&text))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Some((asked, plan)))
+    Ok(Some(asked))
 }
 
-fn resumed(folder: &Path) -> Result<(Asked, Saved)> {
+/// What was asked for, and the newest checkpoint; none where the run was killed before its first.
+fn resumed(folder: &Path) -> Result<(Asked, Option<Saved>)> {
     let path = folder.join(ASKED);
-    let text = std::fs::read(&path)
-        .with_context(|| format!("{} holds no run to go on with", folder.display()))?;
+    let text = std::fs::read(&path).with_context(|| {
+        format!("{} holds no run to go on with: there is no {ASKED}", folder.display())
+    })?;
     let asked: Asked = serde_json::from_slice(&text)
         .with_context(|| format!("{} is not what was written", path.display()))?;
-    let (saved, wrong) = Saved::newest(&checkpoints(folder))?;
-    for error in wrong {
+    if asked.version != ASKED_VERSION {
+        let (found, path) = (asked.version, path.display());
+        bail!("{path}: version {found}, this program goes on with version {ASKED_VERSION}");
+    }
+    let folder = checkpoints(folder);
+    let (saved, wrong) = Saved::newest(&folder)?;
+    for error in &wrong {
         output::warn(format_args!("{error}"));
     }
-    let saved = saved.with_context(|| {
-        format!(
-            "{} has no whole checkpoint; remove the folder and begin anew",
-            checkpoints(folder).display()
-        )
-    })?;
+    match &saved {
+        Some(saved) if saved.plan().network != asked.plan.network => bail!(
+            "{} is of another network than this run's; remove it, and the one before it is taken",
+            saved.folder().display()
+        ),
+        None if !wrong.is_empty() => bail!(
+            "{} has no whole checkpoint; remove it, and --resume begins the run anew",
+            folder.display()
+        ),
+        None => output::note("there is no checkpoint yet: the run begins anew"),
+        Some(_) => {}
+    }
     Ok((asked, saved))
 }
 
@@ -305,6 +332,14 @@ fn setup(
         bytes: TokenBytes::of(tokenizer),
         group,
     })
+}
+
+/// The vocabulary as checkpoints carry it. A text ends where the next one would begin; other
+/// programs take any token for the end where none is named.
+fn metadata(tokenizer: &Tokenizer) -> Metadata {
+    let mut vocabulary = tokenizer.vocabulary().clone();
+    vocabulary.eos = vocabulary.eos.or(vocabulary.bos);
+    local::to_metadata(&vocabulary)
 }
 
 /// How documents become rows: as nanochat packs them, with nothing thrown away.

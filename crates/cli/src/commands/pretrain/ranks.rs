@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lucid_sys::Topology;
-use lucid_train::{Alone, Group, Plan, Saved, checkpoints};
+use lucid_train::{Alone, Group, Saved, checkpoints};
 use serde::{Deserialize, Serialize};
 
 use super::{ASKED, Asked};
@@ -20,9 +20,7 @@ use crate::output;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Start {
     pub(super) asked: Asked,
-    /// Of a run that begins.
-    pub(super) plan: Option<Plan>,
-    /// The checkpoint from which a run goes on.
+    /// The checkpoint from which a run goes on; none where it begins.
     pub(super) saved: Option<PathBuf>,
 }
 
