@@ -51,10 +51,12 @@ fn gguf(architecture: &str, folder: &Path) -> PathBuf {
 #[test]
 fn a_folder_reads_back_as_the_same_network() {
     let folder = TempDir::new("export-back");
+    let beside = [("tokenizer.json", &b"{}"[..])];
     for architecture in ["llama", "qwen3"] {
         let source = Checkpoint::open(&gguf(architecture, folder.path())).unwrap();
         let out = folder.path().join(architecture);
-        export_safetensors(&source, DType::F32, &out, &mut |_, _| {}).unwrap();
+        export_safetensors(&source, DType::F32, &beside, &out, &mut |_, _| {}).unwrap();
+        assert_eq!(std::fs::read(out.join("tokenizer.json")).unwrap(), b"{}");
         let back = Checkpoint::open(&out).unwrap();
         let key = format!("{architecture}.feed_forward_length");
         assert_eq!(back.metadata().unsigned(&key).unwrap(), Some(16));
@@ -83,10 +85,12 @@ fn what_has_no_such_form_is_refused_before_anything_is_written() {
     let folder = TempDir::new("export-refused");
     let source = Checkpoint::open(&gguf("llama", folder.path())).unwrap();
     let out = folder.path().join("out");
-    let error = export_safetensors(&source, DType::Q8_0, &out, &mut |_, _| {}).unwrap_err();
+    let beside = [("tokenizer.json", &b"{}"[..])];
+    let error =
+        export_safetensors(&source, DType::Q8_0, &beside, &out, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("BF16"), "{error}");
     let source = Checkpoint::open(&gguf("gemma3", folder.path()));
-    let error = export_safetensors(&source.unwrap(), DType::F32, &out, &mut |_, _| {});
+    let error = export_safetensors(&source.unwrap(), DType::F32, &beside, &out, &mut |_, _| {});
     assert!(error.unwrap_err().to_string().contains("gemma3"));
     assert!(!out.exists());
 }

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Write the logits of given tokens as a .npy matrix
     Logits(LogitsArgs),
-    /// Make a GGUF file from safetensors or a llama2.c checkpoint
+    /// Make a GGUF file, or a folder of safetensors, from other weights
     Convert(ConvertArgs),
     /// Look into text to train on
     Data(crate::data_args::DataArgs),
@@ -422,12 +422,16 @@ pub(crate) struct BenchArgs {
 #[command(after_help = "Examples:
   lucid convert Llama-3.2-1B/ llama-1b.gguf                 a folder with safetensors
   lucid convert Llama-3.2-1B/ llama-1b-q8.gguf --type q8_0
-  lucid convert stories260K.bin stories.gguf --tokenizer tok512.bin")]
+  lucid convert stories260K.bin stories.gguf --tokenizer tok512.bin
+  lucid convert run/model.gguf run-hf/ --to safetensors     for transformers")]
 pub(crate) struct ConvertArgs {
     /// A folder or file: safetensors, llama2.c, GGUF
     pub(crate) input: String,
-    /// The GGUF file to write
+    /// The GGUF file, or the folder of safetensors, to write
     pub(crate) output: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = WeightsFormat::Gguf)]
+    pub(crate) to: WeightsFormat,
     /// Vocabulary file, where it lies apart from the weights
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
@@ -437,6 +441,15 @@ pub(crate) struct ConvertArgs {
     /// Replace the output where it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What weights can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightsFormat {
+    /// One file, for Lucid and llama.cpp
+    Gguf,
+    /// A folder, for transformers
+    Safetensors,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

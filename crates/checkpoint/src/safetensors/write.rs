@@ -3,7 +3,8 @@
 //! `configuration_llama.py` and `configuration_qwen3.py` for the keys.
 //!
 //! Rotary frequencies are written twice, as version 4 (`rope_theta`) and as version 5
-//! (`rope_parameters`) read them.
+//! (`rope_parameters`) read them. Invariant: `config.json` is written last and an old one is
+//! removed first, so a folder with it is whole.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -20,15 +21,17 @@ use crate::{Checkpoint, CheckpointError};
 /// The longest side of a header's padding: data begins at a multiple of eight.
 const ALIGNMENT: usize = 8;
 
-/// Writes `source` to `folder`, each file replaced only when complete. Every tensor is written as
-/// `dtype`: F32, F16 or BF16. `progress` is told the bytes written so far and altogether.
+/// Writes `source` to `folder`, each file replaced only when complete, with the files `beside`
+/// (names and contents). Every tensor is written as `dtype`: F32, F16 or BF16. `progress` is told
+/// the bytes of tensors written so far and altogether.
 ///
 /// # Errors
 /// The architecture has no such form here, or its rotary positions are scaled; `dtype` is another;
-/// the system refuses.
+/// nothing was written then. The system refuses.
 pub fn export_safetensors(
     source: &Checkpoint,
     dtype: DType,
+    beside: &[(&str, &[u8])],
     folder: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), CheckpointError> {
@@ -41,6 +44,16 @@ pub fn export_safetensors(
     let header = header(&tensors, dtype_name);
     let total = header.len() as u64 + tensors.last().map_or(0, |tensor| tensor.end);
     std::fs::create_dir_all(folder).map_err(|error| io_error(folder, error))?;
+    let description = folder.join("config.json");
+    match std::fs::remove_file(&description) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error(&description, error));
+        }
+        _ => {}
+    }
+    for (name, content) in beside {
+        write(&folder.join(name), content)?;
+    }
     let file = folder.join("model.safetensors");
     let mut done = header.len() as u64;
     let written = lucid_sys::write_atomic(&file, |out| {
@@ -54,10 +67,12 @@ pub fn export_safetensors(
         out.flush()
     });
     written.map_err(|error| io_error(&file, error))?;
-    let file = folder.join("config.json");
-    let text = serde_json::to_string_pretty(&config).map_err(io::Error::other)?;
-    lucid_sys::write_atomic(&file, |out| writeln!(out, "{text}"))
-        .map_err(|error| io_error(&file, error))
+    write(&description, format!("{config:#}\n").as_bytes())
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<(), CheckpointError> {
+    lucid_sys::write_atomic(file, |out| out.write_all(content))
+        .map_err(|error| io_error(file, error))
 }
 
 fn io_error(file: &Path, source: io::Error) -> CheckpointError {
@@ -186,10 +201,9 @@ impl Network {
             "dtype": dtype,
         });
         for (name, key) in [("bos_token_id", "bos"), ("eos_token_id", "eos")] {
+            // Null where there is none: classes have ids of their own for what is not said.
             let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id"));
-            if let (Ok(Some(id)), Value::Object(config)) = (id, &mut config) {
-                config.insert(name.to_owned(), id.into());
-            }
+            config[name] = id.ok().flatten().into();
         }
         config
     }

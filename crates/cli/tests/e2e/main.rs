@@ -5,6 +5,8 @@
 mod chat;
 mod convert;
 mod data;
+#[cfg(unix)]
+mod export;
 mod formats;
 mod golden;
 mod hostile;
@@ -15,7 +17,9 @@ mod one_rank;
 mod pretrain;
 mod providers;
 #[cfg(feature = "mpi")]
+#[cfg(unix)]
 mod ranks;
+mod runs;
 mod serve;
 mod shell;
 mod support;
