@@ -17,8 +17,8 @@ mod one_rank;
 mod pretrain;
 mod providers;
 #[cfg(feature = "mpi")]
-#[cfg(unix)]
 mod ranks;
+#[cfg(unix)]
 mod runs;
 mod serve;
 mod shell;
