@@ -26,8 +26,7 @@ use lucid_train::data::{
 use lucid_train::record::events;
 use lucid_train::{
     Cadence, Ended, Group, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings, TrainError,
-    Trainer, Wish,
-    checkpoints,
+    Trainer, Wish, checkpoints,
 };
 use serde::{Deserialize, Serialize};
 
