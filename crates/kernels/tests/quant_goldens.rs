@@ -96,8 +96,8 @@ fn f32_is_written_as_it_is_and_other_formats_are_refused() {
 
 /// Root of the mean squared error of a row that was written and read.
 fn error_of(dtype: DType, values: &[f32]) -> f64 {
-    let mut bytes = vec![0; dtype.row_bytes(values.len()).unwrap()];
-    quantize_row(dtype, values, &mut bytes).unwrap();
+    let mut bytes = vec![0; dtype.row_bytes(values.len()).expect("whole blocks")];
+    quantize_row(dtype, values, &mut bytes).expect("whole blocks");
     let mut back = vec![0.0; values.len()];
     dequantize_row(Level::Scalar, dtype, &bytes, &mut back);
     let errors = values.iter().zip(&back).map(|(x, y)| f64::from(x - y).powi(2));

@@ -34,10 +34,11 @@ def main(folder):
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "hf")
     assert tokenizer(text)["input_ids"] == ids, (tokenizer(text)["input_ids"], ids)
-    assert tokenizer.bos_token == "<|bos|>" == tokenizer.eos_token
+    assert tokenizer.bos_token_id == ids[0] and tokenizer.eos_token == "<|end|>", tokenizer
     model = AutoModelForCausalLM.from_pretrained(folder / "hf", attn_implementation="eager")
     assert model.dtype == torch.float32
-    assert model.config.eos_token_id == ids[0], model.config.eos_token_id
+    end = tokenizer.eos_token_id
+    assert model.config.eos_token_id == end, model.config.eos_token_id
     with torch.no_grad():
         theirs = model(torch.tensor([ids])).logits[0].numpy()
     compare("transformers", ours, theirs, TRANSFORMERS_BOUND)
@@ -58,7 +59,7 @@ def main(folder):
     )
     found = llama.tokenize(text.encode(), add_bos=True, special=True)
     assert found == ids, (found, ids)
-    assert llama.token_eos() == ids[0]
+    assert llama.token_eos() == end
     llama.eval(ids)
     compare("llama.cpp", ours, llama.scores[: len(ids)], LLAMA_CPP_BOUND)
 

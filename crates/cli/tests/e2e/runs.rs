@@ -39,14 +39,21 @@ pub(crate) const SMALL: &[&str] = &[
     "--ff=64",
     "--ctx=64",
     "--vocab-size=320",
-    "--batch-tokens=256",
+    "--batch-tokens=1024",
     "--held-out=0.1",
     "--lanes=2",
     "--sample-every=0",
 ];
 
 fn pretrain<'a>(inputs: &[&'a str], output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["pretrain"], inputs, &["-o", output], SMALL, more].concat()
+    let flag = |option: &str| option.split('=').next().map(str::to_owned);
+    let vocabulary = |option: &str| option.starts_with("--tokenizer=");
+    let given = |option: &&&str| {
+        let own = option.starts_with("--vocab-size=");
+        more.iter().any(|other| flag(other) == flag(option) || own && vocabulary(other))
+    };
+    let small: Vec<_> = SMALL.iter().filter(|option| !given(option)).copied().collect();
+    [&["pretrain"], inputs, &["-o", output], &small, more].concat()
 }
 
 fn home() -> Home {
@@ -56,6 +63,7 @@ fn home() -> Home {
 }
 
 /// Starts a run with `--json` and reads its events until so many steps are done.
+#[expect(clippy::zombie_processes, reason = "the caller waits")]
 fn until_step(home: &Home, args: &[&str], step: u64) -> (Child, BufReader<ChildStdout>) {
     let mut child = home.command(args).arg("--json").stderr(Stdio::piped()).spawn().unwrap();
     let mut events = BufReader::new(child.stdout.take().unwrap());

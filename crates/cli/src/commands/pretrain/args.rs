@@ -8,6 +8,7 @@ use lucid_train::{Architecture, Course, Dial, Overrides, Precision, Rule};
 
 /// `lucid pretrain`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(after_help = "Examples:
   lucid pretrain book.txt -o run                     a small model, all settings from --depth 4
   lucid pretrain books/ -o run --time 30m            the best that half an hour allows here

@@ -38,11 +38,11 @@ impl Look {
         if self.0 { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn faint(self) -> Style {
+    fn faint() -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    fn strong(self) -> Style {
+    fn strong() -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     charts(frame, middle, state, look);
     frame.render_widget(Paragraph::new(key_line(state, area.width, look)), keys);
     if state.page == Page::Help {
-        help(frame, area, look);
+        help(frame, area);
     }
 }
 
@@ -97,22 +97,22 @@ fn progress(state: &State, width: u16, look: Look) -> Line<'static> {
     let bar = style::bar(share, room);
     let rest = room.saturating_sub(bar.chars().count());
     Line::from(vec![
-        Span::styled(before, look.strong()),
+        Span::styled(before, Look::strong()),
         Span::styled(bar, look.colour(Color::Cyan)),
-        Span::styled("·".repeat(rest), look.faint()),
+        Span::styled("·".repeat(rest), Look::faint()),
         Span::raw(after),
     ])
 }
 
 /// Name and value by turns, names faint.
-fn pairs(pairs: &[(&str, String)], look: Look) -> Line<'static> {
+fn pairs(pairs: &[(&str, String)]) -> Line<'static> {
     let mut spans = Vec::new();
     for (name, value) in pairs {
         if !spans.is_empty() {
             spans.push(Span::raw("   "));
         }
-        spans.push(Span::styled(value.clone(), look.strong()));
-        spans.push(Span::styled(format!(" {name}"), look.faint()));
+        spans.push(Span::styled(value.clone(), Look::strong()));
+        spans.push(Span::styled(format!(" {name}"), Look::faint()));
     }
     Line::from(spans)
 }
@@ -131,9 +131,9 @@ fn speed(state: &State) -> (String, String, String) {
 fn numbers(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
     let facts = &state.facts;
     let title = Line::from(vec![
-        Span::styled("lucid pretrain ", look.strong()),
+        Span::styled("lucid pretrain ", Look::strong()),
         Span::raw(facts.folder.clone()),
-        Span::styled(format!("   {}", facts.network), look.faint()),
+        Span::styled(format!("   {}", facts.network), Look::faint()),
     ]);
     let held = state.held_out.last().map(|point| point.1);
     let quality = [
@@ -151,8 +151,8 @@ fn numbers(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
         ("tokens", style::count(state.tokens)),
     ];
     work.push(("saved", state.saved.map_or("never".to_owned(), |step| format!("step {step}"))));
-    let mut lines = vec![title, progress(state, area.width, look), pairs(&quality, look)];
-    let mut line = pairs(&work, look);
+    let mut lines = vec![title, progress(state, area.width, look), pairs(&quality)];
+    let mut line = pairs(&work);
     if state.skipped > 0 {
         let skipped = format!("   {} left out", state.skipped);
         line.push_span(Span::styled(skipped, look.colour(Color::Red)));
@@ -165,7 +165,7 @@ fn few_numbers(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
     let held = state.held_out.last().map(|point| point.1);
     let (pace, ..) = speed(state);
     let numbers = [("bits", shown(state.bits.0, 3)), ("held out", shown(held, 3)), ("tok/s", pace)];
-    let lines = vec![progress(state, area.width, look), pairs(&numbers, look)];
+    let lines = vec![progress(state, area.width, look), pairs(&numbers)];
     frame.render_widget(Paragraph::new(lines), area);
 }
 
@@ -225,9 +225,9 @@ fn losses(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
         curve("training", Marker::Braille, GraphType::Line, Color::Cyan, &training),
         curve("held out", Marker::Dot, GraphType::Scatter, Color::Yellow, &held_out),
     ])
-    .block(Block::bordered().title(name).border_style(look.faint()))
-    .x_axis(axis([least, most], [tokens(least), tokens(0.5 * (least + most)), tokens(most)], look))
-    .y_axis(axis([low, high], [value(low), value(0.5 * (low + high)), value(high)], look))
+    .block(Block::bordered().title(name).border_style(Look::faint()))
+    .x_axis(axis([least, most], [tokens(least), tokens(0.5 * (least + most)), tokens(most)]))
+    .y_axis(axis([low, high], [value(low), value(0.5 * (low + high)), value(high)]))
     .legend_position(Some(LegendPosition::TopRight));
     frame.render_widget(chart, area);
 }
@@ -241,14 +241,14 @@ fn small(frame: &mut Frame<'_>, area: Rect, title: &'static str, of: Shown<'_>, 
     let high = points.iter().map(|point| point.1).fold(0.0, f64::max).max(1e-9) * 1.05;
     let set = Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line);
     let chart = Chart::new(vec![set.style(look.colour(Color::Green)).data(points)])
-        .block(Block::bordered().title(title).border_style(look.faint()))
+        .block(Block::bordered().title(title).border_style(Look::faint()))
         .x_axis(Axis::default().bounds([least, most]))
-        .y_axis(axis([0.0, high], ["0".to_owned(), value(0.5 * high), value(high)], look));
+        .y_axis(axis([0.0, high], ["0".to_owned(), value(0.5 * high), value(high)]));
     frame.render_widget(chart, area);
 }
 
-fn axis(bounds: [f64; 2], labels: [String; 3], look: Look) -> Axis<'static> {
-    Axis::default().bounds(bounds).labels(labels).style(look.faint())
+fn axis(bounds: [f64; 2], labels: [String; 3]) -> Axis<'static> {
+    Axis::default().bounds(bounds).labels(labels).style(Look::faint())
 }
 
 /// Around all values, with a little room.
@@ -273,7 +273,7 @@ fn told(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
         Some((step, text)) => (format!(" written at step {step} "), text.clone()),
         None => (" written ".to_owned(), "nothing yet; s asks for a sample".to_owned()),
     };
-    let block = Block::bordered().title(title).border_style(look.faint());
+    let block = Block::bordered().title(title).border_style(Look::faint());
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).block(block), above);
     let rows = usize::from(below.height);
     let samples = |line: &str| line.contains(" writes: ");
@@ -282,7 +282,7 @@ fn told(frame: &mut Frame<'_>, area: Rect, state: &State, look: Look) {
     last.reverse();
     let lines = last.into_iter().map(|(weight, line)| {
         let style = match weight {
-            Weight::Note => look.faint(),
+            Weight::Note => Look::faint(),
             Weight::Warning => look.colour(Color::Red),
         };
         Line::styled(line.clone(), style)
@@ -297,14 +297,14 @@ fn key_line(state: &State, width: u16, look: Look) -> Line<'static> {
     let words = width >= ROOMY.0;
     let mut spans = Vec::new();
     for (key, what) in KEYS {
-        spans.push(Span::styled(key, look.strong()));
+        spans.push(Span::styled(key, Look::strong()));
         let what = if words { format!(" {what}   ") } else { "  ".to_owned() };
-        spans.push(Span::styled(what, look.faint()));
+        spans.push(Span::styled(what, Look::faint()));
     }
     Line::from(spans)
 }
 
-fn help(frame: &mut Frame<'_>, area: Rect, look: Look) {
+fn help(frame: &mut Frame<'_>, area: Rect) {
     let lines = [
         "q, Ctrl-C  stop after this step, with a checkpoint;",
         "           --resume goes on to the bit. A second",
@@ -323,7 +323,7 @@ fn help(frame: &mut Frame<'_>, area: Rect, look: Look) {
         width,
         height,
     };
-    let block = Block::bordered().title(" keys ").style(look.strong());
+    let block = Block::bordered().title(" keys ").style(Look::strong());
     let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(*line)).collect();
     frame.render_widget(Clear, place);
     frame.render_widget(Paragraph::new(text).block(block), place);

@@ -80,7 +80,9 @@ impl Screen {
     /// Takes the terminal. `earlier` are the events of the run before it was resumed.
     pub(super) fn open(facts: Facts, earlier: &[Event], colour: bool) -> Result<Self> {
         let mut state = State::new(facts, colour);
-        earlier.iter().for_each(|event| state.replay(event));
+        for event in earlier {
+            state.replay(event);
+        }
         let mut drawn = take().context("cannot draw on this terminal")?;
         // Drawn once here, so that what is wrong with the terminal is an error and no silence.
         drawn.draw(|frame| draw::draw(frame, &state)).context("cannot draw on this terminal")?;
