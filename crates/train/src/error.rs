@@ -63,7 +63,7 @@ pub enum TrainError {
         source: io::Error,
     },
     /// A file cannot be written; what was there before is still there.
-    #[error("cannot write {}; nothing that was finished before is lost", path.display())]
+    #[error("cannot write {}; what stood there before is still there", path.display())]
     Write {
         /// The file.
         path: PathBuf,

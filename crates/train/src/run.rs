@@ -104,7 +104,8 @@ pub struct Run<'a> {
     save_seconds: f64,
 }
 
-/// What whoever watches wants. It is asked after every event and done after a step.
+/// What whoever watches wants. It is asked at every event; only what is wanted at a step is done,
+/// and stopping at `Resumed` too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing.
@@ -161,14 +162,16 @@ impl<'a> Run<'a> {
         &self.trainer
     }
 
-    /// Goes on to the end. All ranks call this at once; each is told of what happens, rank 0 writes
-    /// it down. A rank that fails leaves the others waiting: whoever is told ends them
+    /// Goes on to the end. All ranks call this at once; each is told of what happens (of samples
+    /// rank 0 alone), rank 0 writes it down. A rank that fails leaves the others waiting: whoever is told ends them
     /// ([`Group::abort`](crate::Group::abort)).
     ///
     /// # Errors
     /// Data cannot be read, a checkpoint cannot be written, or the run went wrong before its first
     /// checkpoint. The last good checkpoint stays.
     pub fn go(&mut self, watch: &mut Watch<'_>) -> Result<Ended, TrainError> {
+        self.started = Instant::now();
+        self.saved_at = self.started;
         let mut wish = Wish::GoOn;
         if self.trainer.steps_done() > 0 {
             wish = self.tell(&Event::Resumed { step: self.trainer.steps_done() }, watch)?;
@@ -253,7 +256,9 @@ impl<'a> Run<'a> {
         let schedule = self.trainer.plan().schedule;
         let due = done.is_multiple_of((schedule.steps / PLANS).max(1)) || taken == PACE_STEPS;
         let falling = schedule.steps.saturating_sub(done) <= schedule.decay;
-        if taken < PACE_STEPS || !due || (falling && taken > PACE_STEPS) {
+        // A plan was a guess until now; its way down may be, too.
+        let first = self.first_step == 0 && taken == PACE_STEPS;
+        if taken < PACE_STEPS || !due || (falling && !first) {
             return Ok(());
         }
         let pace = self.started.elapsed().as_secs_f64() / taken as f64;

@@ -185,6 +185,10 @@ fn a_dry_run_ends_after_the_plan() {
     assert!(!home.path("run/run.json").exists() && !home.path("run/checkpoints").exists());
     let resumed = home.run(&["pretrain", "--resume", "-o", "run"]);
     refused(&resumed, &["run holds no run to go on with"]);
+    home.write("old/run.json", b"{\"version\": 1}");
+    refused(&home.run(&["pretrain", "--resume", "-o", "old"]), &["version 1", "version 2"]);
+    let other = home.run(&["pretrain", "--resume", "-o", "old", "--steps", "9"]);
+    refused(&other, &["a run goes on as it began"]);
     // The plan may then be carried out.
     home.ok(&pretrain(&["in.jsonl"], "run", &["--steps=2"]));
     let again = pretrain(&["in.jsonl"], "run", &["--steps=2"]);

@@ -77,7 +77,11 @@ impl HoldOut {
             return vec![(Side::Training, 0..text.len())];
         }
         let from = (place(content, self.seed) * (text.len() - wanted) as f64) as usize;
-        let start = paragraph(text, from);
+        let mut start = paragraph(text, from);
+        if start + wanted > text.len() {
+            // The next paragraph leaves too little: from a character on, then.
+            start = (from..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(from);
+        }
         let end = paragraph(text, (start + wanted).min(text.len()));
         let parts = [
             (Side::Training, 0..start),
@@ -179,6 +183,17 @@ mod tests {
         assert!((28_000..32_000).contains(&held), "{held}");
         let mut none = HoldOut::new(0.0, 1, 0);
         assert_eq!(sides(&mut none, &text), (30_000, 0, 1));
+    }
+
+    #[test]
+    fn little_text_in_long_paragraphs_gives_a_piece_wherever_it_falls() {
+        let text = format!("{}\n", "word ".repeat(400)).repeat(3);
+        for seed in 0..100 {
+            let mut split = HoldOut::new(0.1, seed, text.len() as u64);
+            let parts = split.parts(&content_hash(&text), &text);
+            let held = parts.iter().filter(|(side, _)| *side == Side::Validation);
+            assert!(held.map(|(_, part)| part.len()).sum::<usize>() > 0, "seed {seed}");
+        }
     }
 
     #[test]

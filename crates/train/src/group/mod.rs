@@ -18,8 +18,8 @@ pub(crate) use sum::{accumulate, held, open, pairs, sum};
 /// Numbers that a rank sends or receives at a time, about.
 pub(crate) const MESSAGE: usize = 1 << 20;
 
-/// The ranks of a run. Each method but the first three is called by all of them at once, in the
-/// same order; whoever waits for a rank that is lost is ended by what started it.
+/// The ranks of a run. `merge`, `broadcast`, `exchange` and `gather` are called by all of them at
+/// once, in the same order, `hand_over` by rank 0 and the rank that gives; whoever waits for a rank that is lost is ended by what started it.
 pub trait Group {
     /// This process's number, from 0; number 0 leads: it writes and speaks.
     fn rank(&self) -> usize;
@@ -44,7 +44,7 @@ pub trait Group {
     /// All ranks get what each has, `counts[rank]` numbers, in the order of ranks.
     fn gather(&self, own: &[f32], counts: &[usize], all: &mut [f32]);
 
-    /// Gives rank 0 the numbers of rank `from`; nothing happens on the others.
+    /// Gives rank 0 the numbers of rank `from`; no other rank calls it.
     fn hand_over(&self, from: usize, values: &mut [f32]);
 
     /// Ends all ranks at once, with exit status 1.

@@ -29,13 +29,17 @@ impl Parts {
     /// Of parameters with so many elements each. All of what may not be cut goes to the rank that
     /// has least of it, the largest first; of everything else each rank gets about as much.
     pub(crate) fn new(parameters: &[(usize, Cut)], ranks: usize) -> Self {
-        let mut ends: Vec<Vec<usize>> = parameters
-            .iter()
-            .map(|&(len, _)| {
-                let parts = len.div_ceil(PART);
-                (1..=ranks).map(|rank| (parts * rank / ranks * PART).min(len)).collect()
-            })
-            .collect();
+        let count =
+            |&(len, cut): &(usize, Cut)| if cut == Cut::Never { 0 } else { len.div_ceil(PART) };
+        let total: usize = parameters.iter().map(count).sum();
+        let mut before = 0;
+        let mut ends: Vec<Vec<usize>> = Vec::new();
+        for parameter in parameters {
+            let after = before + count(parameter);
+            let end = |rank: usize| (total * rank / ranks).clamp(before, after) - before;
+            ends.push((1..=ranks).map(|rank| (end(rank) * PART).min(parameter.0)).collect());
+            before = after;
+        }
         let mut whole: Vec<usize> =
             (0..parameters.len()).filter(|&p| parameters[p].1 == Cut::Never).collect();
         whole.sort_by_key(|&parameter| std::cmp::Reverse(parameters[parameter].0));
@@ -164,6 +168,9 @@ mod tests {
                 }
             }
         }
+        let small = [(100, Cut::Anywhere); 12];
+        let parts = Parts::new(&small, 4);
+        assert_eq!([0, 1, 2, 3].map(|rank| parts.len(rank)), [300; 4]);
         let parts = Parts::new(&parameters, 2);
         assert_eq!((parts.range(2, 0).len(), parts.range(3, 1).len()), (5 * PART, 3 * PART + 1));
         assert_eq!(parts.range(4, 1).len(), 3 * PART, "to the rank that had least");

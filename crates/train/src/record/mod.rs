@@ -206,7 +206,10 @@ fn keep_until(path: &Path, from: u64) -> io::Result<()> {
     let whole = text.split_inclusive(|&byte| byte == b'\n');
     let kept = whole.filter(|line| {
         line.ends_with(b"\n")
-            && serde_json::from_slice(line).is_ok_and(|event| step_of(&event) <= from)
+            && serde_json::from_slice(line).is_ok_and(|event| {
+                // What goes on is not finished.
+                step_of(&event) <= from && !matches!(event, Event::Finished { .. })
+            })
     });
     let kept: Vec<u8> = kept.flatten().copied().collect();
     if kept.len() == text.len() {

@@ -21,6 +21,13 @@ pub(super) fn check(args: &ConvertArgs) -> Result<()> {
     if !info.is_dir() {
         bail!("{} is a file; safetensors are written into a folder", folder.display());
     }
+    let input = Path::new(&args.input);
+    let source = if input.is_dir() { Some(input) } else { input.parent() };
+    let source = source.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if source.and_then(real).is_some_and(|source| Some(source) == real(folder)) {
+        bail!("{} holds what is to be converted; name another folder", folder.display());
+    }
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot list {}", folder.display()))?
         .count();
@@ -51,6 +58,14 @@ pub(super) fn write(
     };
     let beside: Vec<(&str, &[u8])> =
         files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
+    for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        // Of another model, which the new weights would be read with.
+        let old = folder.join(name);
+        if old.exists() && !beside.iter().any(|(own, _)| *own == name) {
+            std::fs::remove_file(&old)
+                .with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+    }
     let mut bar = Bar::new("converting");
     let mut progress = |done: u64, total: u64| bar.show(done, total);
     export_safetensors(checkpoint, dtype, &beside, folder, &mut progress)

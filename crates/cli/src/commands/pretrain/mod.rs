@@ -56,9 +56,20 @@ struct Asked {
     plan: Plan,
 }
 
+/// What every version of it has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 pub(crate) fn run(args: &PretrainArgs, environment: &Environment) -> Result<i32> {
     let ranks = Ranks::join(environment.launched)?;
     match make(args, environment, &ranks) {
+        Err(error)
+            if !ranks.several() && matches!(error.downcast_ref(), Some(TrainError::Stopped)) =>
+        {
+            Ok(interrupt::EXIT_INTERRUPTED)
+        }
         Err(error) if ranks.several() => ranks.fail(&error, &args.output),
         outcome => outcome,
     }
@@ -103,7 +114,7 @@ fn make(args: &PretrainArgs, environment: &Environment, ranks: &Ranks) -> Result
         save_every: args.cadence.save_every,
         kept: args.cadence.keep,
         time: args.time.or(asked.time.map(Duration::from_secs_f64)),
-        steps_max: trainer.plan().steps_max(planned::tokens(&data)),
+        steps_max: trainer.plan().steps_max(planned::tokens(&data)).max(asked.plan.schedule.steps),
     };
     let mut run = Run::new(trainer, saved, around, cadence)?;
     if !ranks.leads() {
@@ -132,7 +143,7 @@ fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize, colour: bool)
         let screen = Screen::open(facts(plan, step, args, threads), &earlier, colour)?;
         let ended = run.go(&mut |event| or_stop(screen.tell(event)));
         screen.close().iter().for_each(output::note);
-        return Ok(ended?);
+        return told(ended, run.trainer().steps_done(), &args.output);
     }
     let mut live = Live::new(plan, step, threads, args.json);
     let mut trouble = None;
@@ -148,11 +159,16 @@ fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize, colour: bool)
     if let Some(error) = trouble {
         return Err(error);
     }
+    told(ended, step, &args.output)
+}
+
+/// How a run ended; of one that broke off, how it goes on.
+fn told(ended: Result<Ended, TrainError>, step: u64, folder: &Path) -> Result<Ended> {
     match ended {
         // Going on would end the same way.
         Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
         ended => ended.with_context(|| {
-            let goes_on = format!("lucid pretrain --resume -o {}", args.output.display());
+            let goes_on = format!("lucid pretrain --resume -o {}", folder.display());
             format!("the run broke off after step {step}; {goes_on} goes on once this is mended")
         }),
     }
@@ -197,7 +213,8 @@ fn finish(ended: &Ended, args: &PretrainArgs, asked: &Asked, data: &Prepared) ->
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut file = std::fs::File::open(from)?;
+    let mut file =
+        std::fs::File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     lucid_sys::write_atomic(to, |out| std::io::copy(&mut file, out).map(|_| ()))
         .with_context(|| format!("cannot write {}", to.display()))
 }
@@ -211,6 +228,10 @@ fn start(
 ) -> Result<Option<Start>> {
     let folder = &args.output;
     if args.resume {
+        let unset = Overrides { cores: args.overrides().cores, ..Overrides::default() };
+        if args.dry_run || args.overrides() != unset {
+            bail!("a run goes on as it began; of its settings --resume takes only --time");
+        }
         let (asked, saved) = resumed(folder)?;
         *own = saved;
         let saved = own.as_ref().map(|saved| saved.folder().to_owned());
@@ -287,12 +308,13 @@ fn resumed(folder: &Path) -> Result<(Asked, Option<Saved>)> {
     let text = std::fs::read(&path).with_context(|| {
         format!("{} holds no run to go on with: there is no {ASKED}", folder.display())
     })?;
-    let asked: Asked = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is not what was written", path.display()))?;
-    if asked.version != ASKED_VERSION {
-        let (found, path) = (asked.version, path.display());
-        bail!("{path}: version {found}, this program goes on with version {ASKED_VERSION}");
+    let wrong = || format!("{} is not what was written", path.display());
+    let Version { version } = serde_json::from_slice(&text).with_context(wrong)?;
+    if version != ASKED_VERSION {
+        let path = path.display();
+        bail!("{path}: version {version}, this program goes on with version {ASKED_VERSION}");
     }
+    let asked: Asked = serde_json::from_slice(&text).with_context(wrong)?;
     let folder = checkpoints(folder);
     let (saved, wrong) = Saved::newest(&folder)?;
     for error in &wrong {

@@ -43,6 +43,8 @@ pub(super) fn vocabulary(args: &PretrainArgs, to: &Path, threads: usize) -> Resu
             .with_context(|| format!("cannot write {}", to.display()));
     }
     if to.exists() {
+        let to = to.display();
+        output::note(format_args!("takes the vocabulary that is there; remove {to} for another"));
         return Ok(());
     }
     interrupt::install();

@@ -113,8 +113,14 @@ pub(super) fn saved(folder: &Path) -> Result<Saved> {
 }
 
 #[cfg(feature = "mpi")]
-fn joined(_: usize) -> Result<Ranks> {
+fn joined(launched: usize) -> Result<Ranks> {
     let mpi = lucid_train::group::Mpi::join()?;
+    if mpi.ranks() == 1 && launched > 1 {
+        bail!(
+            "started as one of {launched} ranks, but MPI knows of this one only: the launcher \
+             belongs to another MPI than this lucid was built with"
+        );
+    }
     let hosts = mpi.hosts();
     let here = hosts.iter().filter(|host| **host == hosts[mpi.rank()]).count();
     if mpi.rank() == 0 {

@@ -22,7 +22,8 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// Sequence, numbered through the batch from 0. Attention stays within one.
     pub sequences: Vec<u32>,
-    /// The tokens of each row; one of an epoch's first and last may be shorter than the others.
+    /// The tokens of each row; one of an epoch's first and last may be shorter than the others, and
+    /// any where text is measured on.
     pub rows: Vec<Range<usize>>,
     /// Number of sequences.
     pub sequence_count: u32,

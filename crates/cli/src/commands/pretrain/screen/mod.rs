@@ -1,8 +1,9 @@
 //! `--tui`: a full screen with curves, on a thread of its own, so that keys are heard while a step
 //! is computed.
 //!
-//! Invariant: whatever ends the program short of `kill -9`, the terminal is as it was: the guard,
-//! the panic hook and the hook for a second Ctrl-C all call [`restore`], which acts once.
+//! Invariant: whatever ends the program short of `kill -9`, the terminal is as it was:
+//! [`Screen::close`], the panic hook and the hook for a second Ctrl-C all call [`restore`], which
+//! acts once.
 
 mod draw;
 mod state;
@@ -38,12 +39,24 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, Default)]
 struct Asked {
     stop: AtomicBool,
+    /// By Ctrl-C.
+    interrupted: AtomicBool,
     sample: AtomicBool,
     validate: AtomicBool,
     save: AtomicBool,
 }
 
 impl Asked {
+    /// What is wanted after an event. Wishes are granted after steps: taken at another event, they
+    /// would be lost.
+    fn after(&self, event: &Event) -> Wish {
+        match event {
+            Event::Step { .. } => self.take(),
+            _ if self.stop.load(Ordering::SeqCst) => Wish::Stop,
+            _ => Wish::GoOn,
+        }
+    }
+
     fn take(&self) -> Wish {
         let wishes = [
             (&self.sample, Wish::Sample),
@@ -85,7 +98,11 @@ impl Screen {
         }
         let mut drawn = take().context("cannot draw on this terminal")?;
         // Drawn once here, so that what is wrong with the terminal is an error and no silence.
-        drawn.draw(|frame| draw::draw(frame, &state)).context("cannot draw on this terminal")?;
+        let first = drawn.draw(|frame| draw::draw(frame, &state)).map(|_| ());
+        if first.is_err() {
+            restore();
+        }
+        first.context("cannot draw on this terminal")?;
         let (events, told) = channel();
         let asked = Arc::new(Asked::default());
         let heard = Arc::clone(&asked);
@@ -97,7 +114,7 @@ impl Screen {
     pub(super) fn tell(&self, event: &Event) -> Wish {
         // A screen that is gone changes nothing about the run.
         let _ = self.events.send(event.clone());
-        self.asked.take()
+        self.asked.after(event)
     }
 
     /// Gives the terminal back; returns what is worth keeping of what was shown.
@@ -185,10 +202,11 @@ fn hear(event: &event::Event, state: &mut State, asked: &Asked) {
     let ask = |flag: &AtomicBool| flag.swap(true, Ordering::SeqCst);
     match key.code {
         _ if interrupted => {
-            if ask(&asked.stop) {
+            if ask(&asked.interrupted) {
                 // As everywhere: the second one does not wait.
                 interrupt::leave();
             }
+            ask(&asked.stop);
             state.stopping();
         }
         KeyCode::Char('q') => {
@@ -224,12 +242,15 @@ mod tests {
         assert_eq!(asked.take(), Wish::GoOn);
         asked.save.store(true, Ordering::SeqCst);
         asked.sample.store(true, Ordering::SeqCst);
+        let sample = Event::Sample { step: 1, text: String::new() };
+        assert_eq!(asked.after(&sample), Wish::GoOn, "and what was asked for is kept");
         assert_eq!(
             [asked.take(), asked.take(), asked.take()],
             [Wish::Sample, Wish::Save, Wish::GoOn]
         );
         asked.sample.store(true, Ordering::SeqCst);
         asked.stop.store(true, Ordering::SeqCst);
+        assert_eq!(asked.after(&sample), Wish::Stop);
         assert_eq!([asked.take(), asked.take()], [Wish::Stop, Wish::Stop]);
     }
 }

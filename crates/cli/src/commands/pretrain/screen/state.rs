@@ -122,8 +122,6 @@ pub(super) struct State {
     pub(super) pace: Mean,
     pub(super) rate: f64,
     pub(super) norm: f64,
-    /// Of the whole run, as of the last step.
-    pub(super) seconds: f64,
     pub(super) sample: Option<(u64, String)>,
     pub(super) saved: Option<u64>,
     pub(super) skipped: u64,
@@ -152,7 +150,6 @@ impl State {
             pace: Mean::default(),
             rate: 0.0,
             norm: 0.0,
-            seconds: 0.0,
             sample: None,
             saved: None,
             skipped: 0,
@@ -213,8 +210,8 @@ impl State {
         let Event::Step { step, loss, bits_per_byte, norm, rate, tokens, .. } = event else {
             return;
         };
-        let Event::Step { tokens_per_second, seconds, verdict, .. } = event else { return };
-        (self.step, self.rate, self.norm, self.seconds) = (*step, *rate, *norm, *seconds);
+        let Event::Step { tokens_per_second, verdict, .. } = event else { return };
+        (self.step, self.rate, self.norm) = (*step, *rate, *norm);
         self.tokens += tokens;
         let x = self.tokens as f64;
         self.training.push(x, *bits_per_byte);
