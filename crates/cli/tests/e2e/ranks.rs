@@ -8,19 +8,14 @@ use serde_json::Value;
 
 use crate::support::{Home, Run};
 
-/// A corpus of some hundred short documents, and the arguments of a small run over it.
+/// A corpus of some hundred short documents.
 fn corpus(home: &Home) {
-    let words = ["the cat", "a dog", "sat on", "ran from", "the mat", "a tree", "and then", "saw"];
-    let document = |number: usize| {
-        let text: Vec<&str> = (0..60).map(|at| words[(number * at + at * at / 3) % 8]).collect();
-        format!("{number}: {}\n\n", text.join(" "))
-    };
-    let text: String = (0..300).map(document).collect();
-    home.write("texts/all.txt", text.as_bytes());
+    home.write("texts/all.jsonl", crate::runs::documents(300).as_bytes());
 }
 
+/// A small run over it.
 fn args<'a>(output: &'a str, steps: &'a str) -> Vec<&'a str> {
-    let mut args = vec!["pretrain", "texts", "-o", output, "--steps", steps, "--separator", "\n\n"];
+    let mut args = vec!["pretrain", "texts", "-o", output, "--steps", steps];
     args.extend(["--depth", "1", "--vocab-size", "300", "--batch-tokens", "2048", "--lanes", "4"]);
     args.extend(["--threads", "1", "--held-out", "0.1", "--save-every", "1s"]);
     args
