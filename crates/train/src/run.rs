@@ -163,8 +163,8 @@ impl<'a> Run<'a> {
     }
 
     /// Goes on to the end. All ranks call this at once; each is told of what happens (of samples
-    /// rank 0 alone), rank 0 writes it down. A rank that fails leaves the others waiting: whoever is told ends them
-    /// ([`Group::abort`](crate::Group::abort)).
+    /// rank 0 alone), rank 0 writes it down. A rank that fails leaves the others waiting: whoever
+    /// is told ends them ([`Group::abort`](crate::Group::abort)).
     ///
     /// # Errors
     /// Data cannot be read, a checkpoint cannot be written, or the run went wrong before its first

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a run computes does not depend on the number of its ranks. Each holds
 //! neighbouring lanes, gradients are added in the tree over all lanes wherever they lie
-//! ([`sum`]), and each updates its own part of the parameters ([`Parts`]), as in Rajbhandari et
+//! (`sum.rs`), and each updates its own part of the parameters (`parts.rs`), as in Rajbhandari et
 //! al., arXiv:1910.02054, stage 1. Departure: what is updated whole (Muon's matrices) is not cut.
 
 #[cfg(feature = "mpi")]
@@ -19,7 +19,8 @@ pub(crate) use sum::{accumulate, held, open, pairs, sum};
 pub(crate) const MESSAGE: usize = 1 << 20;
 
 /// The ranks of a run. `merge`, `broadcast`, `exchange` and `gather` are called by all of them at
-/// once, in the same order, `hand_over` by rank 0 and the rank that gives; whoever waits for a rank that is lost is ended by what started it.
+/// once, in the same order, `hand_over` by rank 0 and the rank that gives; whoever waits
+/// for a rank that is lost is ended by what started it.
 pub trait Group {
     /// This process's number, from 0; number 0 leads: it writes and speaks.
     fn rank(&self) -> usize;
