@@ -3,18 +3,22 @@
 //! over MPI are in the tests of the command, with the feature `mpi`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use lucid_kernels::Level;
 use lucid_tensor::Metadata;
-use lucid_train::data::{PackOptions, Packing, Shards, TokenBytes, VocabularyId};
+use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
     Alone, Cadence, Dial, Ended, Group, Limits, Overrides, Plan, Precision, Rule, Run, Saved,
     Setup, StepReport, Surroundings, Trainer, Validation, Wish, save,
 };
+
+use support::{Folder, shards};
 
 const VOCABULARY: u32 = 1100;
 
@@ -156,34 +160,6 @@ fn on<T: Send>(ranks: usize, work: impl Fn(Rc<dyn Group>) -> T + Sync) -> Vec<T>
     })
 }
 
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("lucid-ranks-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn shards(first: u32) -> Arc<Shards> {
-    let documents: Vec<Vec<u32>> = (first..first + 60)
-        .map(|document| {
-            let (start, step) = (document * 7 % 60, 1 + document % 3);
-            (0..40 + document % 30).map(|i| 1 + (start + i * step) % 62).collect()
-        })
-        .collect();
-    let vocabulary = VocabularyId { fingerprint: [7; 32], size: VOCABULARY, begin: Some(63) };
-    Arc::new(Shards::in_memory(&documents, &vocabulary).unwrap())
-}
-
 /// Embeddings of more than one part, so that AdamW's are cut.
 fn plan(rule: Rule, lanes: usize) -> Plan {
     let overrides = Overrides {
@@ -209,7 +185,7 @@ fn setup(threads: usize, group: Rc<dyn Group>) -> Setup {
     Setup {
         threads,
         level: Level::detect(),
-        shards: shards(0),
+        shards: shards(VOCABULARY, 0),
         packing: PackOptions { row_tokens: 32, packing: Packing::InOrder, seed: 5, end: Some(0) },
         bytes: TokenBytes::from(vec![1; VOCABULARY as usize]),
         group,
@@ -220,7 +196,7 @@ type Outcome = (Vec<StepReport>, Validation, Vec<Vec<f32>>);
 
 fn go_on(trainer: &mut Trainer, steps: usize) -> Outcome {
     let reports = (0..steps).map(|_| trainer.step().unwrap()).collect();
-    let validation = trainer.validate(&shards(100), None).unwrap();
+    let validation = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
     let parameters = trainer.parameters();
     let weights = parameters.ids().map(|id| parameters.values(id).to_vec()).collect();
     drop(parameters);
@@ -278,7 +254,7 @@ fn one_rank_that_is_told_to_stop_stops_all_at_the_same_step() {
         let around = Surroundings {
             folder: folder.0.clone(),
             vocabulary: Metadata::default(),
-            held_out: shards(100),
+            held_out: shards(VOCABULARY, 100),
             prompt: vec![1, 2, 3],
             end: None,
             decode: Box::new(|tokens| format!("{tokens:?}")),

@@ -2,48 +2,21 @@
 //! if nothing had happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::PathBuf;
+mod support;
+
 use std::rc::Rc;
-use std::sync::Arc;
 
 use lucid_kernels::Level;
 use lucid_tensor::Metadata;
-use lucid_train::data::{PackOptions, Packing, Shards, TokenBytes, VocabularyId};
+use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
     Alone, Dial, Limits, Overrides, Pace, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer,
     Verdict, save,
 };
 
+use support::{Folder, shards};
+
 const VOCABULARY: u32 = 64;
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("lucid-train-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Documents that count on by a step of their own: easy to predict, impossible to guess.
-fn shards(first: u32) -> Arc<Shards> {
-    let documents: Vec<Vec<u32>> = (first..first + 60)
-        .map(|document| {
-            let (start, step) = (document * 7 % 60, 1 + document % 3);
-            (0..40 + document % 30).map(|i| 1 + (start + i * step) % 62).collect()
-        })
-        .collect();
-    let vocabulary = VocabularyId { fingerprint: [7; 32], size: VOCABULARY, begin: Some(63) };
-    Arc::new(Shards::in_memory(&documents, &vocabulary).unwrap())
-}
 
 fn plan(rule: Rule, precision: Precision) -> Plan {
     let overrides = Overrides {
@@ -69,7 +42,7 @@ fn setup(threads: usize) -> Setup {
     Setup {
         threads,
         level: Level::detect(),
-        shards: shards(0),
+        shards: shards(VOCABULARY, 0),
         packing: PackOptions { row_tokens: 32, packing: Packing::InOrder, seed: 5, end: Some(0) },
         bytes: TokenBytes::from(vec![1; VOCABULARY as usize]),
         group: Rc::new(Alone),
@@ -86,9 +59,9 @@ fn a_run_learns_what_the_text_does() {
         [(Rule::AdamW, Precision::F32), (Rule::Muon, Precision::F32), (Rule::Muon, Precision::Bf16)]
     {
         let mut trainer = Trainer::new(plan(rule, precision), setup(2)).unwrap();
-        let before = trainer.validate(&shards(100), None).unwrap();
+        let before = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
         let reports = steps(&mut trainer, 60);
-        let after = trainer.validate(&shards(100), None).unwrap();
+        let after = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
         assert!(reports.iter().all(|report| report.verdict == Verdict::Taken), "{rule:?}");
         // Nothing is known at first: every token is as likely.
         assert!((before.loss - f64::from(VOCABULARY).ln()).abs() < 0.1, "{}", before.loss);
@@ -115,7 +88,7 @@ fn threads_change_no_bit() {
         let mut trainer = Trainer::new(plan(Rule::Muon, Precision::Bf16), setup(threads)).unwrap();
         let reports = steps(&mut trainer, 8);
         let text = trainer.sample(&[1, 2, 3], 8, 0.9, None);
-        (reports, trainer.validate(&shards(100), None).unwrap(), text)
+        (reports, trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), text)
     };
     let one = run(1);
     assert_eq!(one, run(2));
@@ -182,12 +155,12 @@ fn a_run_that_goes_back_has_its_weights_and_its_own_place() {
     let mut trainer = Trainer::new(plan(Rule::Muon, Precision::F32), setup(2)).unwrap();
     steps(&mut trainer, 4);
     let saved = save(&trainer, &folder.0, &Metadata::default(), 1).unwrap();
-    let then = trainer.validate(&shards(100), None).unwrap();
+    let then = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
     steps(&mut trainer, 6);
     let position = trainer.position();
-    assert_ne!(trainer.validate(&shards(100), None).unwrap(), then);
+    assert_ne!(trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), then);
     saved.roll_back(&mut trainer).unwrap();
-    assert_eq!(trainer.validate(&shards(100), None).unwrap(), then);
+    assert_eq!(trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), then);
     assert_eq!(trainer.position(), position);
     assert_eq!(trainer.steps_done(), 10);
     steps(&mut trainer, 1);
