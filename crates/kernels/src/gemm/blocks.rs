@@ -1,14 +1,15 @@
 //! How a product walks through its operands (Goto and van de Geijn, "Anatomy of High-Performance
 //! Matrix Multiplication"). A block of the right operand stays in the second-level cache; a tile
-//! of rows of the left one, packed when it is its turn, in the first-level cache, while the
-//! block's panels pass by it.
+//! of rows of the left one in the first-level cache, while the block's panels pass by it. The tile
+//! is packed when it is its turn, or read where it lies if its words are there as they are and
+//! packing would not pay.
 
 use super::engine::{Tile, Tiles};
 use super::panel::{
-    ByRow, ByUnit, Form, Line, UNITS, ZERO, ask_for, least, least_of_pairs, left_lines, pack_left,
-    pack_right, widen,
+    ByRow, ByUnit, Form, Line, RowsInPlace, UNITS, UnitsInPlace, ZERO, ask_for, least,
+    least_of_pairs, left_lines, pack_left, pack_right, widen, words,
 };
-use super::{Matrix, Onto, Order, Out};
+use super::{Elements, Matrix, Onto, Order, Out};
 use std::ops::Range;
 
 /// Tiles of the left operand that are packed at once, and k of them at a time where rows lie
@@ -18,6 +19,11 @@ const SLICE: usize = 16;
 
 /// Columns of a block.
 const COLUMNS: usize = 512;
+
+/// Panels and k of a block at most whose left tiles are read across memory: more panels pay for
+/// packing, and more k take more lines, and pages, than are near.
+const PANELS_IN_PLACE: usize = 4;
+const UNITS_IN_PLACE: usize = 64;
 
 /// The least sum of two biased exponents (the smallest of both operands) with which no sum of
 /// products of bfloat16 is subnormal: (a - 127) + (b - 127) - 14 >= -126. (See
@@ -38,7 +44,7 @@ impl Panels {
     pub(super) fn pack<T: Tiles, F: Form>(&mut self, e: T, right: Matrix<'_>) {
         let (units, panels) = (F::units(right.rows), right.cols.div_ceil(16 * T::LINES));
         let len = units * T::LINES;
-        self.lines.clear();
+        // Every line is written below; of the same size nothing is made zero first.
         self.lines.resize(panels * len, ZERO);
         self.least.clear();
         for (index, panel) in self.lines.chunks_exact_mut(len.max(1)).enumerate() {
@@ -137,7 +143,8 @@ impl<T: Tiles> Job<'_, T> {
         let count = block.units.len() * T::LINES;
         self.fill::<F>(block, scratch);
         let tile = left_lines(T::ROWS);
-        if scratch.left.len() < GROUP * tile {
+        let in_place = self.in_place::<F>(block);
+        if in_place.is_none() && scratch.left.len() < GROUP * tile {
             scratch.left.resize(GROUP * tile, ZERO);
         }
         let Scratch { left, right, least } = scratch;
@@ -157,12 +164,20 @@ impl<T: Tiles> Job<'_, T> {
             let len = group.iter().flatten().map(Range::len).sum::<usize>();
             let later = first.start + len..self.left.rows.min(first.start + 2 * len);
             let count_of_group = group.iter().flatten().count();
-            let left_least = self.pack_group::<F>(&group, &block.within, left, tile);
+            let left_least = match in_place {
+                Some(_) => [u32::MAX; GROUP],
+                None => self.pack_group::<F>(&group, &block.within, left, tile),
+            };
             for (place, rows) in group.into_iter().flatten().enumerate() {
-                let left = &left[place * tile..][..tile];
+                let left = match in_place {
+                    Some(left) => &left[self.place(rows.start, block.within.start)..],
+                    None => words(&left[place * tile..][..tile]),
+                };
                 for (index, right_least) in least.iter().enumerate() {
                     let (parts, part) = (count_of_group * least.len(), place * least.len() + index);
-                    ask_for(self.left, later.clone(), block.within.clone(), part, parts);
+                    if in_place.is_none() {
+                        ask_for(self.left, later.clone(), block.within.clone(), part, parts);
+                    }
                     let sum = (left_least[place] >> 23) + (right_least >> 23);
                     let part = Part {
                         left,
@@ -174,12 +189,36 @@ impl<T: Tiles> Job<'_, T> {
                         flushes: F::ROUNDED && sum < SAFE_EXPONENTS,
                         checks: F::ROUNDED,
                     };
-                    match self.left.order {
-                        Order::RowMajor => self.part::<ByRow>(part, out),
-                        Order::Transposed => self.part::<ByUnit>(part, out),
+                    match (self.left.order, in_place.is_some()) {
+                        (Order::RowMajor, false) => self.part::<ByRow>(part, out),
+                        (Order::Transposed, false) => self.part::<ByUnit>(part, out),
+                        (Order::RowMajor, true) => self.part::<RowsInPlace>(part, out),
+                        (Order::Transposed, true) => self.part::<UnitsInPlace>(part, out),
                     }
                 }
             }
+        }
+    }
+
+    /// The words of the left operand, if tiles are read where they lie.
+    fn in_place<F: Form>(&self, block: &Block) -> Option<&[u32]> {
+        let Elements::F32(elements) = self.left.elements else { return None };
+        let near = match self.left.order {
+            Order::RowMajor => true,
+            Order::Transposed => {
+                block.panels.len() <= PANELS_IN_PLACE && block.units.len() <= UNITS_IN_PLACE
+            }
+        };
+        // SAFETY: f32 are as large and aligned as words, and any bits are a word.
+        let words = unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), elements.len()) };
+        (F::AS_IS && near).then_some(words)
+    }
+
+    /// Where an element of the left operand lies.
+    fn place(&self, row: usize, k: usize) -> usize {
+        match self.left.order {
+            Order::RowMajor => row * self.left.stride + k,
+            Order::Transposed => k * self.left.stride + row,
         }
     }
 
@@ -261,6 +300,7 @@ impl<T: Tiles> Job<'_, T> {
     /// One tile, to `out` or, where the panel is wider than what is left, by way of a copy.
     fn part<L: super::panel::Layout>(&self, part: Part<'_>, out: &mut Out<'_>) {
         let Part { left, right, rows, column, units, onto, mut flushes, checks } = part;
+        let left_stride = self.left.stride;
         let width = (self.cols - column).min(Self::WIDTH);
         let (at, stride) = (rows.start * out.stride + column, out.stride);
         let count = rows.len();
@@ -272,7 +312,8 @@ impl<T: Tiles> Job<'_, T> {
         }
         if width == Self::WIDTH {
             let out = &mut out.elements[at..];
-            let tile = Tile { left, first: 0, rows: count, right, units, onto, out, stride };
+            let tile =
+                Tile { left, left_stride, first: 0, rows: count, right, units, onto, out, stride };
             return if flushes { self.e.tile_flushed::<L>(tile) } else { self.e.tile::<L>(tile) };
         }
         let mut copy = [[0.0; 32]; 16];
@@ -282,7 +323,17 @@ impl<T: Tiles> Job<'_, T> {
                 copy[m * 32..][..width].copy_from_slice(&out.elements[at + m * stride..][..width]);
             }
         }
-        let tile = Tile { left, first: 0, rows: count, right, units, onto, out: copy, stride: 32 };
+        let tile = Tile {
+            left,
+            left_stride,
+            first: 0,
+            rows: count,
+            right,
+            units,
+            onto,
+            out: copy,
+            stride: 32,
+        };
         if flushes {
             self.e.tile_flushed::<L>(tile);
         } else {
@@ -296,7 +347,7 @@ impl<T: Tiles> Job<'_, T> {
 
 /// A tile of a block.
 struct Part<'a> {
-    left: &'a [Line],
+    left: &'a [u32],
     right: &'a [Line],
     rows: Range<usize>,
     column: usize,

@@ -4,7 +4,7 @@
 use super::Onto;
 use super::panel::{Layout, Line};
 use crate::dispatch::Compiled;
-use crate::packed::sweep::prefetch;
+use crate::packed::sweep::{opaque, prefetch};
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{avx2::Avx2, avx512::Avx512, avx512_bf16::Avx512Bf16};
 use std::marker::PhantomData;
@@ -43,7 +43,9 @@ pub(super) trait Tiles: Engine {
 /// A tile to be computed.
 pub(super) struct Tile<'a> {
     /// The left operand's, of which some rows are meant.
-    pub(super) left: &'a [Line],
+    pub(super) left: &'a [u32],
+    /// Of the left operand where it lies.
+    pub(super) left_stride: usize,
     pub(super) first: usize,
     pub(super) rows: usize,
     pub(super) right: &'a [Line],
@@ -265,17 +267,21 @@ fn prefetch_near(line: *const u8) {
 
 /// The operands of a tile.
 struct Step<L> {
+    /// Its first row.
     left: *const u32,
-    first: usize,
+    left_stride: usize,
     right: *const Line,
     layout: PhantomData<L>,
 }
+
+/// Rows that are addressed from one register.
+const NEAR: usize = 3;
 
 impl<L: Layout> Step<L> {
     /// Multiplies a unit.
     ///
     /// # Safety
-    /// `left` has the unit for rows up to `first + M`, and `right` has `N` lines of it.
+    /// `left` has the unit of `M` rows, and `right` has `N` lines of it.
     #[inline(always)]
     unsafe fn run<E: Engine, const M: usize, const N: usize>(
         &self,
@@ -289,10 +295,16 @@ impl<L: Layout> Step<L> {
             *words = e.words(unsafe { &*self.right.add(unit * N + n) });
             prefetch_near(self.right.wrapping_add(unit * N + n + AHEAD).cast());
         }
+        let row = L::row(self.left_stride);
+        let mut near = self.left.wrapping_add(unit * L::unit(self.left_stride));
         for (m, sums) in sums.iter_mut().enumerate() {
+            let step = if L::FAR { m % NEAR } else { m };
+            if L::FAR && m > 0 && step == 0 {
+                // Otherwise the compiler would keep a register for each row, or rather memory.
+                near = opaque(near.wrapping_add(NEAR * row).cast()).cast();
+            }
             // SAFETY: the caller promises this row.
-            let word = unsafe { *self.left.add((self.first + m) * L::ROW + unit * L::UNIT) };
-            let word = e.splat(word);
+            let word = e.splat(unsafe { *near.add(step * row) });
             for (sum, words) in sums.iter_mut().zip(panel) {
                 *sum = e.step(*sum, word, words);
             }
@@ -308,10 +320,11 @@ impl<L: Layout> Step<L> {
 )]
 fn products<E: Engine, L: Layout, const M: usize, const N: usize>(
     e: E,
-    Tile { left, first, right, units, onto, out, stride, .. }: Tile<'_>,
+    Tile { left, left_stride, first, right, units, onto, out, stride, .. }: Tile<'_>,
 ) {
-    let last = (first + M - 1) * L::ROW + units.saturating_sub(1) * L::UNIT;
-    assert!(last < 16 * left.len(), "a left tile of other size");
+    let row = L::row(left_stride);
+    let last = (first + M - 1) * row + units.saturating_sub(1) * L::unit(left_stride);
+    assert!(last < left.len(), "a left tile of other size");
     assert_eq!(right.len(), units * N, "a panel of other size");
     assert!((M - 1) * stride + 16 * N <= out.len(), "out ends inside a tile");
     let out = out.as_mut_ptr();
@@ -324,9 +337,9 @@ fn products<E: Engine, L: Layout, const M: usize, const N: usize>(
             }
         }
     }
-    let left = left.as_ptr().cast::<u32>();
+    let left = left[first * row..].as_ptr();
     let right = right.as_ptr();
-    let step = Step::<L> { left, first, right, layout: PhantomData };
+    let step = Step::<L> { left, left_stride, right, layout: PhantomData };
     // The next panel's tile is asked for, a row at a time.
     let rows = units.min(M);
     for unit in 0..rows {

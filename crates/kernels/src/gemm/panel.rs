@@ -3,7 +3,7 @@
 //!
 //! The right operand's panels are lines of sixteen columns; those of a unit follow one another.
 //! The left operand's tile lies as its source does, so that neither is turned: some rows of units
-//! (`ByRow`), or units of up to sixteen rows (`ByUnit`).
+//! (`ByRow`), or units of up to sixteen rows (`ByUnit`); or it is the source itself.
 
 use super::matrix::{Element, Elements, Matrix, Order};
 use crate::packed::sweep::{opaque, prefetch};
@@ -19,9 +19,13 @@ pub(super) const ZERO: Line = Line([0; 16]);
 
 /// How the left operand's tile lies.
 pub(super) trait Layout {
-    /// Words from a row to the next, and from a unit to the next.
-    const ROW: usize;
-    const UNIT: usize;
+    /// Whether rows lie far apart, at a distance known only then.
+    const FAR: bool = false;
+
+    /// Words from a row to the next, given the stride where the tile lies in its matrix.
+    fn row(stride: usize) -> usize;
+    /// Words from a unit to the next.
+    fn unit(stride: usize) -> usize;
 }
 
 /// Units of a panel at most.
@@ -29,17 +33,63 @@ pub(super) const UNITS: usize = 512;
 
 pub(super) struct ByRow;
 
-impl Layout for ByRow {
+impl ByRow {
     // A line more than the units take: rows at a power of two share few places of the cache.
     const ROW: usize = UNITS + 16;
-    const UNIT: usize = 1;
+}
+
+impl Layout for ByRow {
+    #[inline(always)]
+    fn row(_: usize) -> usize {
+        Self::ROW
+    }
+    #[inline(always)]
+    fn unit(_: usize) -> usize {
+        1
+    }
 }
 
 pub(super) struct ByUnit;
 
 impl Layout for ByUnit {
-    const ROW: usize = 1;
-    const UNIT: usize = 16;
+    #[inline(always)]
+    fn row(_: usize) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn unit(_: usize) -> usize {
+        16
+    }
+}
+
+/// Rows of a matrix where it lies.
+pub(super) struct RowsInPlace;
+
+impl Layout for RowsInPlace {
+    const FAR: bool = true;
+
+    #[inline(always)]
+    fn row(stride: usize) -> usize {
+        stride
+    }
+    #[inline(always)]
+    fn unit(_: usize) -> usize {
+        1
+    }
+}
+
+/// Units of a matrix where it lies.
+pub(super) struct UnitsInPlace;
+
+impl Layout for UnitsInPlace {
+    #[inline(always)]
+    fn row(_: usize) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn unit(stride: usize) -> usize {
+        stride
+    }
 }
 
 /// Lines of a tile of either layout with up to `rows` rows.
@@ -57,6 +107,8 @@ pub(super) trait Form {
     /// Whether words are f32 that were rounded to bfloat16, the second of each pair first; sums
     /// may have to be flushed then.
     const ROUNDED: bool;
+    /// Whether words are the numbers of an f32 operand as they are.
+    const AS_IS: bool = false;
 
     fn units(len: usize) -> usize {
         if Self::EVEN { len.next_multiple_of(2) / Self::LEN } else { len }
@@ -70,6 +122,7 @@ impl Form for Plain {
     const LEN: usize = 1;
     const EVEN: bool = false;
     const ROUNDED: bool = false;
+    const AS_IS: bool = true;
 }
 
 /// bfloat16 widened again.
@@ -154,7 +207,7 @@ fn swap_pairs(lines: &mut [Line]) {
 }
 
 #[inline(always)]
-fn words(lines: &[Line]) -> &[u32] {
+pub(super) fn words(lines: &[Line]) -> &[u32] {
     // SAFETY: lines are sixteen words each, without gaps.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), 16 * lines.len()) }
 }

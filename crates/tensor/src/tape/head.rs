@@ -20,7 +20,7 @@ use crate::ops::Linear;
 
 /// Logits of a chunk, about: large enough that the gradient of the matrix, which is read and
 /// written once for each chunk, costs less than the products.
-const CHUNK_ELEMENTS: usize = 1 << 22;
+const CHUNK_ELEMENTS: usize = 1 << 20;
 
 /// Rows of a chunk, at least and at most.
 const CHUNK_ROWS: Range<usize> = 64..512;
