@@ -264,7 +264,7 @@ fn of_depth(depth: usize, vocab_size: usize) -> Network {
         // (Shazeer, arXiv:2002.05202).
         feed_forward_width: (width * 8).div_ceil(3).next_multiple_of(64),
         context_length: [256, 512, 1024, 2048][(depth.saturating_sub(1) / 4).min(3)],
-        tied_head: depth <= 8,
+        tied_head: false,
         rotary_theta: 10_000.0,
     }
 }
@@ -349,7 +349,7 @@ fn network(
     let set = overrides.context_length.is_some();
     reasons.put("context", &network.context_length, set, "by depth: 256 to 2048");
     let head = if network.tied_head { "the embeddings" } else { "its own" };
-    reasons.put("head", &head, overrides.tied_head.is_some(), "tied up to 8 layers");
+    reasons.put("head", &head, overrides.tied_head.is_some(), "its own: better in the same time");
     let set = overrides.architecture.is_some();
     reasons.put("architecture", &network.architecture.name(), set, "norms on queries and keys");
     reasons.put("parameters", &network.parameter_count(), false, "all of these");

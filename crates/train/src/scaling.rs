@@ -5,14 +5,21 @@
 //! law of Hoffmann et al. (arXiv:2203.15556) in which repeated tokens, and parameters beyond what
 //! the text can fill, count less and less. It was fitted to networks of 7 million parameters and
 //! more; below that it is an extrapolation. Used to compare sizes, and never shown as a forecast.
+//!
+//! One constant is not theirs: what tokens cost is lowered until a parameter goes with ten tokens
+//! instead of twenty where compute is spent best. Networks that learn by Muon learn more from a
+//! token: three minutes on two cores ended at 1.94, 1.85 and 1.89 bits a byte with 0.3, 1.0 and 2.1
+//! million parameters that are multiplied with, which is five tokens a parameter for the best of
+//! them, and the law's own constant chose the first.
 
 /// Fitted constants.
 const IRREDUCIBLE: f64 = 1.87;
 const OF_PARAMETERS: f64 = 521.0;
-const OF_TOKENS: f64 = 1488.0;
+const OF_TOKENS: f64 = 1174.0;
 const EXPONENT: f64 = 0.353;
-/// Parameters that go with a token where compute is spent best: about one for twenty.
-const PARAMETERS_PER_TOKEN: f64 = 0.051;
+/// Parameters that go with a token where compute is spent best: `(OF_PARAMETERS / OF_TOKENS)` to
+/// the power of `1 / EXPONENT`.
+const PARAMETERS_PER_TOKEN: f64 = 0.1;
 /// Repetitions after which most of the worth of tokens, and of excess parameters, is gone.
 const TOKENS_DECAY: f64 = 15.387_756;
 const PARAMETERS_DECAY: f64 = 5.309_743;
@@ -35,14 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_size_has_about_twenty_tokens_a_parameter_while_text_is_plenty() {
+    fn the_best_size_has_about_ten_tokens_a_parameter_while_text_is_plenty() {
         for compute in [1e15, 1e18, 1e21_f64] {
             let sizes = (0..400).map(|i| 10_f64.powf(4.0 + f64::from(i) / 50.0));
             let tokens = |size: f64| compute / (6.0 * size);
             let of = |size: f64| loss(size, tokens(size), f64::INFINITY);
             let best = sizes.min_by(|&a, &b| of(a).total_cmp(&of(b))).unwrap();
             let ratio = tokens(best) / best;
-            assert!((15.0..25.0).contains(&ratio), "{ratio}");
+            assert!((8.0..12.5).contains(&ratio), "{ratio}");
         }
     }
 
