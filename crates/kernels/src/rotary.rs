@@ -4,7 +4,7 @@
 
 use crate::Level;
 use crate::dispatch::dispatch;
-use crate::simd::{LANES, Simd, steps};
+use crate::simd::{Simd, steps};
 
 /// Which two elements of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,22 +65,13 @@ fn rotate_halves<S: Simd>(s: S, first: &mut [f32], second: &mut [f32], cos: &[f3
     }
 }
 
+/// The same numbers as `rotate_pair` gives, in a form that the compiler takes apart and puts
+/// together again in registers.
 #[inline(always)]
-fn rotate_neighbours<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    for (start, width) in steps(cos.len()) {
-        let pairs = &mut head[2 * start..2 * (start + width)];
-        let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-        for (i, pair) in pairs.as_chunks::<2>().0.iter().enumerate() {
-            (a[i], b[i]) = (pair[0], pair[1]);
-        }
-        let c = s.load_partial(&cos[start..start + width]);
-        let sin = s.load_partial(&sin[start..start + width]);
-        let (x, y) = rotate_pair(s, s.load(&a), s.load(&b), c, sin);
-        s.store(x, &mut a);
-        s.store(y, &mut b);
-        for (i, pair) in pairs.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            *pair = [a[i], b[i]];
-        }
+fn rotate_neighbours<S: Simd>(_: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+        let [a, b] = *pair;
+        *pair = [a.mul_add(*cos, -(b * sin)), a.mul_add(*sin, b * cos)];
     }
 }
 
