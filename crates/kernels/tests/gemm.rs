@@ -219,6 +219,37 @@ fn a_part_of_what_is_packed_is_that_part_of_the_matrix() {
 }
 
 #[test]
+fn memory_that_is_packed_again_gives_what_new_memory_gives() {
+    let mut random = Random(0x4a61);
+    let elements: Vec<f32> = (0..5000).map(|_| Numbers::Mixed.draw(&mut random)).collect();
+    // Of one size in panels, larger and smaller, with missing columns and an odd k.
+    let shapes = [[64, 60], [64, 33], [33, 64], [33, 1], [70, 70], [1, 5], [64, 60]];
+    let mut scratch = GemmScratch::new();
+    for (name, level) in Level::variants() {
+        for products in [Products::F32, Products::Bf16] {
+            let mut again = PackedRight::new();
+            for [k, n] in shapes {
+                for right in [
+                    Matrix::row_major(&elements[..k * n], k, n),
+                    Matrix::row_major(&elements[..k * n], n, k).transposed(),
+                ] {
+                    let mut new = PackedRight::new();
+                    let left = Matrix::row_major(&elements[..9 * k], 9, k);
+                    let [expected, found] = [&mut new, &mut again].map(|packed| {
+                        packed.pack(level, products, right);
+                        let (right, onto) = (Right::Packed(packed), Onto::Replace);
+                        let mut out = vec![0.0; 9 * n];
+                        gemm(level, products, left, right, onto, &mut out, n, &mut scratch);
+                        bits(&out)
+                    });
+                    assert_eq!(found, expected, "{name} {products:?} [{k}, {n}]");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "a part from")]
 fn parts_that_begin_within_a_panel_are_refused() {
     let mut packed = PackedRight::new();

@@ -349,7 +349,12 @@ fn network(
     let set = overrides.context_length.is_some();
     reasons.put("context", &network.context_length, set, "by depth: 256 to 2048");
     let head = if network.tied_head { "the embeddings" } else { "its own" };
-    reasons.put("head", &head, overrides.tied_head.is_some(), "its own: better in the same time");
+    reasons.put(
+        "head",
+        &head,
+        overrides.tied_head.is_some(),
+        "better in the same time than the embeddings",
+    );
     let set = overrides.architecture.is_some();
     reasons.put("architecture", &network.architecture.name(), set, "norms on queries and keys");
     reasons.put("parameters", &network.parameter_count(), false, "all of these");

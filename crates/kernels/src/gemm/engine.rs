@@ -298,8 +298,9 @@ impl<L: Layout> Step<L> {
         let row = L::row(self.left_stride);
         let mut near = self.left.wrapping_add(unit * L::unit(self.left_stride));
         for (m, sums) in sums.iter_mut().enumerate() {
-            let step = if L::FAR { m % NEAR } else { m };
-            if L::FAR && m > 0 && step == 0 {
+            let far = L::ROW.is_none();
+            let step = if far { m % NEAR } else { m };
+            if far && m > 0 && step == 0 {
                 // Otherwise the compiler would keep a register for each row, or rather memory.
                 near = opaque(near.wrapping_add(NEAR * row).cast()).cast();
             }

@@ -17,15 +17,20 @@ pub(super) struct Line(pub(super) [u32; 16]);
 
 pub(super) const ZERO: Line = Line([0; 16]);
 
-/// How the left operand's tile lies.
+/// How the left operand's tile lies: words from a row to the next, and from a unit to the next;
+/// `None` for the stride of its matrix.
 pub(super) trait Layout {
-    /// Whether rows lie far apart, at a distance known only then.
-    const FAR: bool = false;
+    const ROW: Option<usize>;
+    const UNIT: Option<usize>;
 
-    /// Words from a row to the next, given the stride where the tile lies in its matrix.
-    fn row(stride: usize) -> usize;
-    /// Words from a unit to the next.
-    fn unit(stride: usize) -> usize;
+    #[inline(always)]
+    fn row(stride: usize) -> usize {
+        Self::ROW.unwrap_or(stride)
+    }
+    #[inline(always)]
+    fn unit(stride: usize) -> usize {
+        Self::UNIT.unwrap_or(stride)
+    }
 }
 
 /// Units of a panel at most.
@@ -33,68 +38,40 @@ pub(super) const UNITS: usize = 512;
 
 pub(super) struct ByRow;
 
-impl ByRow {
-    // A line more than the units take: rows at a power of two share few places of the cache.
-    const ROW: usize = UNITS + 16;
-}
+/// A line more than the units take: rows at a power of two share few places of the cache.
+const ROW: usize = UNITS + 16;
 
 impl Layout for ByRow {
-    #[inline(always)]
-    fn row(_: usize) -> usize {
-        Self::ROW
-    }
-    #[inline(always)]
-    fn unit(_: usize) -> usize {
-        1
-    }
+    const ROW: Option<usize> = Some(ROW);
+    const UNIT: Option<usize> = Some(1);
 }
 
 pub(super) struct ByUnit;
 
 impl Layout for ByUnit {
-    #[inline(always)]
-    fn row(_: usize) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn unit(_: usize) -> usize {
-        16
-    }
+    const ROW: Option<usize> = Some(1);
+    const UNIT: Option<usize> = Some(16);
 }
 
 /// Rows of a matrix where it lies.
 pub(super) struct RowsInPlace;
 
 impl Layout for RowsInPlace {
-    const FAR: bool = true;
-
-    #[inline(always)]
-    fn row(stride: usize) -> usize {
-        stride
-    }
-    #[inline(always)]
-    fn unit(_: usize) -> usize {
-        1
-    }
+    const ROW: Option<usize> = None;
+    const UNIT: Option<usize> = Some(1);
 }
 
 /// Units of a matrix where it lies.
 pub(super) struct UnitsInPlace;
 
 impl Layout for UnitsInPlace {
-    #[inline(always)]
-    fn row(_: usize) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn unit(stride: usize) -> usize {
-        stride
-    }
+    const ROW: Option<usize> = Some(1);
+    const UNIT: Option<usize> = None;
 }
 
 /// Lines of a tile of either layout with up to `rows` rows.
 pub(super) const fn left_lines(rows: usize) -> usize {
-    let by_row = rows * ByRow::ROW / 16;
+    let by_row = rows * ROW / 16;
     if by_row > UNITS { by_row } else { UNITS }
 }
 
@@ -300,7 +277,7 @@ pub(super) fn pack_left<F: Form>(
     match matrix.order {
         Order::RowMajor => with_source!(matrix, |source| {
             let mut least = u32::MAX;
-            for (row, lines) in rows.zip(tile.chunks_mut(ByRow::ROW / 16)) {
+            for (row, lines) in rows.zip(tile.chunks_mut(ROW / 16)) {
                 pack_row::<F, _>(source.part(row, within.clone()), lines);
                 if F::ROUNDED {
                     let lines = &mut lines[..units.div_ceil(16)];
