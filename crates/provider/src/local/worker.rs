@@ -172,7 +172,10 @@ impl Worker<'_> {
             Command::Flush(reply) => {
                 let engine = self.scheduler.engine_mut();
                 engine.flush_disk();
-                let _ = reply.send(engine.disk_stats().trouble);
+                let trouble = engine.disk_stats().trouble;
+                // Whoever hears the reply finds the same trouble where it is published.
+                self.publish();
+                let _ = reply.send(trouble);
             }
             Command::Forget => self.scheduler.forget_published(),
         }
