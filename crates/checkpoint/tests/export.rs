@@ -55,7 +55,7 @@ fn a_folder_reads_back_as_the_same_network() {
     for architecture in ["llama", "qwen3"] {
         let source = Checkpoint::open(&gguf(architecture, folder.path())).unwrap();
         let out = folder.path().join(architecture);
-        export_safetensors(&source, DType::F32, &beside, &out, &mut |_, _| {}).unwrap();
+        export_safetensors(&source, DType::F32, &beside, &[], &out, &mut |_, _| {}).unwrap();
         assert_eq!(std::fs::read(out.join("tokenizer.json")).unwrap(), b"{}");
         let back = Checkpoint::open(&out).unwrap();
         let key = format!("{architecture}.feed_forward_length");
@@ -87,10 +87,32 @@ fn what_has_no_such_form_is_refused_before_anything_is_written() {
     let out = folder.path().join("out");
     let beside = [("tokenizer.json", &b"{}"[..])];
     let error =
-        export_safetensors(&source, DType::Q8_0, &beside, &out, &mut |_, _| {}).unwrap_err();
+        export_safetensors(&source, DType::Q8_0, &beside, &[], &out, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("BF16"), "{error}");
     let source = Checkpoint::open(&gguf("gemma3", folder.path()));
-    let error = export_safetensors(&source.unwrap(), DType::F32, &beside, &out, &mut |_, _| {});
+    let error =
+        export_safetensors(&source.unwrap(), DType::F32, &beside, &[], &out, &mut |_, _| {});
     assert!(error.unwrap_err().to_string().contains("gemma3"));
     assert!(!out.exists());
+}
+
+#[test]
+fn what_belongs_to_another_model_goes_only_when_the_new_one_comes() {
+    let folder = TempDir::new("export-stale");
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    for name in ["config.json", "tokenizer.json", "notes.txt"] {
+        std::fs::write(out.join(name), "old").unwrap();
+    }
+    let stale = ["tokenizer.json", "chat_template.jinja"];
+    let source = Checkpoint::open(&gguf("gemma3", folder.path())).unwrap();
+    export_safetensors(&source, DType::F32, &[], &stale, &out, &mut |_, _| {}).unwrap_err();
+    for name in ["config.json", "tokenizer.json", "notes.txt"] {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), b"old", "{name}");
+    }
+    let source = Checkpoint::open(&gguf("llama", folder.path())).unwrap();
+    export_safetensors(&source, DType::F32, &[], &stale, &out, &mut |_, _| {}).unwrap();
+    assert!(!out.join("tokenizer.json").exists());
+    assert_eq!(std::fs::read(out.join("notes.txt")).unwrap(), b"old");
+    assert!(Checkpoint::open(&out).is_ok());
 }

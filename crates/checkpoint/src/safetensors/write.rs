@@ -22,16 +22,18 @@ use crate::{Checkpoint, CheckpointError};
 const ALIGNMENT: usize = 8;
 
 /// Writes `source` to `folder`, each file replaced only when complete, with the files `beside`
-/// (names and contents). Every tensor is written as `dtype`: F32, F16 or BF16. `progress` is told
-/// the bytes of tensors written so far and altogether.
+/// (names and contents). Files of the names `stale` are removed: they belong to what stood there.
+/// Every tensor is written as `dtype`: F32, F16 or BF16. `progress` is told the bytes of tensors
+/// written so far and altogether.
 ///
 /// # Errors
 /// The architecture has no such form here, or its rotary positions are scaled; `dtype` is another;
-/// nothing was written then. The system refuses.
+/// nothing was written or removed then. The system refuses.
 pub fn export_safetensors(
     source: &Checkpoint,
     dtype: DType,
     beside: &[(&str, &[u8])],
+    stale: &[&str],
     folder: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), CheckpointError> {
@@ -45,11 +47,9 @@ pub fn export_safetensors(
     let total = header.len() as u64 + tensors.last().map_or(0, |tensor| tensor.end);
     std::fs::create_dir_all(folder).map_err(|error| io_error(folder, error))?;
     let description = folder.join("config.json");
-    match std::fs::remove_file(&description) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(io_error(&description, error));
-        }
-        _ => {}
+    remove(&description)?;
+    for name in stale {
+        remove(&folder.join(name))?;
     }
     for (name, content) in beside {
         write(&folder.join(name), content)?;
@@ -68,6 +68,16 @@ pub fn export_safetensors(
     });
     written.map_err(|error| io_error(&file, error))?;
     write(&description, format!("{config:#}\n").as_bytes())
+}
+
+fn remove(file: &Path) -> Result<(), CheckpointError> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let (file, action) = (file.to_owned(), "cannot remove");
+            Err(CheckpointError::Io { file, action, source: error })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write(file: &Path, content: &[u8]) -> Result<(), CheckpointError> {

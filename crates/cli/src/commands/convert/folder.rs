@@ -32,10 +32,7 @@ pub(super) fn check(args: &ConvertArgs) -> Result<()> {
         .with_context(|| format!("cannot list {}", folder.display()))?
         .count();
     if entries > 0 && !args.force {
-        bail!(
-            "{} exists already; --force replaces the files of the same names in it",
-            folder.display()
-        );
+        bail!("{} exists already; --force replaces the files of a model in it", folder.display());
     }
     Ok(())
 }
@@ -58,17 +55,14 @@ pub(super) fn write(
     };
     let beside: Vec<(&str, &[u8])> =
         files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
-    for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
-        // Of another model, which the new weights would be read with.
-        let old = folder.join(name);
-        if old.exists() && !beside.iter().any(|(own, _)| *own == name) {
-            std::fs::remove_file(&old)
-                .with_context(|| format!("cannot remove {}", old.display()))?;
-        }
-    }
+    // Those of another model would be read with the new weights.
+    let stale: Vec<&str> = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+        .into_iter()
+        .filter(|name| !beside.iter().any(|(own, _)| own == name))
+        .collect();
     let mut bar = Bar::new("converting");
     let mut progress = |done: u64, total: u64| bar.show(done, total);
-    export_safetensors(checkpoint, dtype, &beside, folder, &mut progress)
+    export_safetensors(checkpoint, dtype, &beside, &stale, folder, &mut progress)
         .with_context(|| format!("cannot convert {} to {}", args.input, folder.display()))?;
     bar.clear();
     let weights = folder.join("model.safetensors");
