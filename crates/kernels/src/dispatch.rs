@@ -3,7 +3,7 @@
 
 use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{avx2::Avx2, avx512::Avx512};
+use crate::x86_64::{avx2::Avx2, avx512::Avx512, avx512_bf16::Avx512Bf16};
 
 /// The instructions that a kernel may use. Every level gives the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,18 @@ impl Level {
             Level::Avx2(token) => token.vectorize(f),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(token) => token.vectorize(f),
+        }
+    }
+
+    /// Whether products of bfloat16 are faster than those of f32: where this CPU has instructions
+    /// for them that are.
+    pub fn bf16_outpaces_f32(self) -> bool {
+        match self {
+            Level::Scalar => false,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => false,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(token) => Avx512Bf16::detect(token).is_some_and(Avx512Bf16::outpaces_f32),
         }
     }
 

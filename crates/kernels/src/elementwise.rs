@@ -25,6 +25,16 @@ pub fn gelu_tanh_mul(level: Level, gate: &[f32], up: &mut [f32]) {
     dispatch!(level, gelu_tanh_mul_lanes, gate, up);
 }
 
+/// `out = silu(gate) * up`.
+pub fn silu_product(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    dispatch!(level, silu_product_lanes, gate, up, out);
+}
+
+/// `out = gelu_tanh(gate) * up`.
+pub fn gelu_tanh_product(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    dispatch!(level, gelu_tanh_product_lanes, gate, up, out);
+}
+
 /// `x = cap * tanh(x / cap)`.
 pub fn soft_cap(level: Level, x: &mut [f32], cap: f32) {
     dispatch!(level, soft_cap_lanes, x, cap);
@@ -119,6 +129,30 @@ fn gelu_tanh_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &mut [f32]) {
         s,
         gate,
         up,
+        #[inline(always)]
+        |gate, up| s.mul(math::gelu_tanh(s, gate), up),
+    );
+}
+
+#[inline(always)]
+fn silu_product_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    zip(
+        s,
+        gate,
+        up,
+        out,
+        #[inline(always)]
+        |gate, up| s.mul(math::silu(s, gate), up),
+    );
+}
+
+#[inline(always)]
+fn gelu_tanh_product_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    zip(
+        s,
+        gate,
+        up,
+        out,
         #[inline(always)]
         |gate, up| s.mul(math::gelu_tanh(s, gate), up),
     );

@@ -36,8 +36,12 @@ pub use ceilings::{Multiplier, READ_ACCUMULATORS, ReadPattern, multiply, read_al
 pub use dispatch::Level;
 pub use dot::dot;
 pub use dtype::DType;
-pub use elementwise::{add, exp_slice, gelu_tanh_mul, scale, silu_mul, soft_cap};
-pub use gemm::{Elements, GemmScratch, Matrix, Onto, Order, PackedRight, Products, Right, gemm};
+pub use elementwise::{
+    add, exp_slice, gelu_tanh_mul, gelu_tanh_product, scale, silu_mul, silu_product, soft_cap,
+};
+pub use gemm::{
+    Elements, GemmScratch, Matrix, Onto, Order, PackedRight, Products, Right, gemm, reads_in_place,
+};
 pub use matmul::{WeightRows, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use optimiser::{AdamW, adamw, sum_of_squares};

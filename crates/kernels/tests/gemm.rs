@@ -58,9 +58,37 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
 
+/// Numbers from a line of the cache on, or from somewhere else.
+struct Floats {
+    all: Vec<f32>,
+    start: usize,
+}
+
+/// Where they begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Start {
+    AtLine,
+    Elsewhere,
+}
+
+impl Floats {
+    fn new(numbers: &[f32], start: Start) -> Floats {
+        let mut all = vec![0.0; numbers.len() + 17];
+        let line = all.as_ptr().align_offset(64);
+        let start = if start == Start::AtLine { line } else { line + 1 };
+        all[start..][..numbers.len()].copy_from_slice(numbers);
+        all.truncate(start + numbers.len());
+        Floats { all, start }
+    }
+
+    fn get(&self) -> &[f32] {
+        &self.all[self.start..]
+    }
+}
+
 /// An operand's storage.
 struct Operand {
-    floats: Vec<f32>,
+    floats: Floats,
     halves: Vec<bf16>,
     narrow: bool,
     rows: usize,
@@ -76,20 +104,25 @@ impl Operand {
             0 => (Order::RowMajor, rows, cols),
             _ => (Order::Transposed, cols, rows),
         };
-        let stride = len + [0, 1, 5][random.below(3)];
+        let stride = [len, len + 1, len + 5, len.next_multiple_of(16)][random.below(4)];
         let floats = (0..lines * stride).map(|_| numbers.draw(random));
         let floats =
             if lines > 0 { floats.take((lines - 1) * stride + len) } else { floats.take(0) };
         let floats: Vec<f32> = floats.collect();
         let halves = floats.iter().map(|x| bf16::from_f32(*x)).collect();
         let narrow = random.below(3) == 0;
+        let start = [Start::AtLine, Start::Elsewhere][random.below(2)];
+        let floats = Floats::new(&floats, start);
         Operand { floats, halves, narrow, rows, cols, stride, order }
     }
 
     fn matrix(&self) -> Matrix<'_> {
         let Operand { rows, cols, stride, order, .. } = *self;
-        let elements =
-            if self.narrow { Elements::Bf16(&self.halves) } else { Elements::F32(&self.floats) };
+        let elements = if self.narrow {
+            Elements::Bf16(&self.halves)
+        } else {
+            Elements::F32(self.floats.get())
+        };
         Matrix { elements, rows, cols, stride, order }
     }
 
@@ -98,7 +131,7 @@ impl Operand {
             Order::RowMajor => row * self.stride + col,
             Order::Transposed => col * self.stride + row,
         };
-        if self.narrow { self.halves[place].to_f32() } else { self.floats[place] }
+        if self.narrow { self.halves[place].to_f32() } else { self.floats.get()[place] }
     }
 }
 
@@ -153,6 +186,57 @@ fn check(random: &mut Random, numbers: Numbers, products: Products, [m, n, k]: [
     }
 }
 
+/// `[17, cols]` of a right operand packed before, and of the same where it lies, on every level;
+/// how many of the latter were read in place.
+fn read_where_it_lies(random: &mut Random, right: Matrix<'_>) -> usize {
+    let (rows, cols, m) = (right.rows, right.cols, 17);
+    let left: Vec<f32> = (0..m * rows).map(|_| random.unit()).collect();
+    let before: Vec<f32> = (0..m * cols).map(|_| random.unit()).collect();
+    let left = Matrix::row_major(&left, m, rows);
+    let products = Products::F32;
+    let mut count = 0;
+    for (name, level) in Level::variants() {
+        let mut packed = PackedRight::new();
+        packed.pack(level, products, right);
+        for onto in [Onto::Replace, Onto::Add] {
+            let [want, found] = [Right::Packed(&packed), Right::Matrix(right)].map(|right| {
+                let (mut out, mut scratch) = (before.clone(), GemmScratch::new());
+                gemm(level, products, left, right, onto, &mut out, cols, &mut scratch);
+                bits(&out)
+            });
+            assert_eq!(found, want, "{name} {onto:?} [{rows}, {cols}] of {}", right.stride);
+        }
+        assert!(!reads_in_place(level, Products::Bf16, right));
+        assert!(!reads_in_place(level, products, right.transposed()));
+        count += usize::from(reads_in_place(level, products, right));
+    }
+    count
+}
+
+#[test]
+fn right_operands_are_read_where_they_lie() {
+    let mut random = Random(0x11e5);
+    let vector = |(_, level): &(_, Level)| *level != Level::Scalar;
+    let levels = Level::variants().iter().filter(|it| vector(it)).count();
+    // The second block of k, more columns than a block has, gaps; crowded, and not in lines.
+    let of_lines = [(32, 32), (64, 80), (96, 96), (640, 656)];
+    let others = [(96, 97), (33, 48), (64, 1024)];
+    for (cols, stride) in of_lines.into_iter().chain(others) {
+        for start in [Start::AtLine, Start::Elsewhere] {
+            for rows in [1, 70, 1100] {
+                let len = (rows - 1) * stride + cols;
+                let numbers: Vec<f32> = (0..len).map(|_| random.unit()).collect();
+                let floats = Floats::new(&numbers, start);
+                let elements = Elements::F32(floats.get());
+                let right = Matrix { elements, rows, cols, stride, order: Order::RowMajor };
+                let lies = start == Start::AtLine && of_lines.contains(&(cols, stride));
+                let want = if lies { levels } else { 0 };
+                assert_eq!(read_where_it_lies(&mut random, right), want, "{cols} of {stride}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_element_is_one_chain_on_every_level() {
     let mut random = Random(0x9e37);
@@ -171,7 +255,15 @@ fn every_element_is_one_chain_on_every_level() {
 fn long_sums_and_many_blocks() {
     let mut random = Random(0x51);
     for products in [Products::F32, Products::Bf16] {
-        for shape in [[3, 5, 1100], [17, 40, 777], [31, 1050, 9], [300, 33, 20], [1, 70, 513]] {
+        for shape in [
+            [3, 5, 1100],
+            [17, 96, 1100],
+            [15, 33, 1024],
+            [17, 40, 777],
+            [31, 1050, 9],
+            [300, 33, 20],
+            [1, 70, 513],
+        ] {
             for numbers in [Numbers::Units, Numbers::Mixed] {
                 check(&mut random, numbers, products, shape);
             }

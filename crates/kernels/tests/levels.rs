@@ -85,6 +85,16 @@ fn elementwise_kernels() {
     };
     check("silu_mul", 2, |level, x| in_place(x[1], &|up| silu_mul(level, x[0], up)));
     check("gelu_tanh_mul", 2, |level, x| in_place(x[1], &|up| gelu_tanh_mul(level, x[0], up)));
+    check("silu_product", 2, |level, x| {
+        let product = filled(x[0].len(), |out| silu_product(level, x[0], x[1], out));
+        assert_eq!(bits(&product), bits(&in_place(x[1], &|up| silu_mul(level, x[0], up))));
+        product
+    });
+    check("gelu_tanh_product", 2, |level, x| {
+        let product = filled(x[0].len(), |out| gelu_tanh_product(level, x[0], x[1], out));
+        assert_eq!(bits(&product), bits(&in_place(x[1], &|up| gelu_tanh_mul(level, x[0], up))));
+        product
+    });
     check("scale", 1, |level, x| in_place(x[0], &|x| scale(level, x, 0.37)));
     check("soft_cap", 1, |level, x| in_place(x[0], &|x| soft_cap(level, x, 30.0)));
     check("exp_slice", 1, |level, x| in_place(x[0], &|x| exp_slice(level, x)));

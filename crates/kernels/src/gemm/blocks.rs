@@ -1,15 +1,15 @@
 //! How a product walks through its operands (Goto and van de Geijn, "Anatomy of High-Performance
 //! Matrix Multiplication"). A block of the right operand stays in the second-level cache; a tile
-//! of rows of the left one in the first-level cache, while the block's panels pass by it. The tile
-//! is packed when it is its turn, or read where it lies if its words are there as they are and
-//! packing would not pay.
+//! of rows of the left one in the first-level cache, while the block's panels pass by it. Either is
+//! packed when it is its turn, or read where it lies if its words are there as they are and packing
+//! would not pay.
 
 use super::engine::{Tile, Tiles};
 use super::panel::{
     ByRow, ByUnit, Form, Line, RowsInPlace, UNITS, UnitsInPlace, ZERO, ask_for, least,
     least_of_pairs, left_lines, pack_left, pack_right, widen, words,
 };
-use super::{Elements, Matrix, Onto, Order, Out};
+use super::{Elements, Matrix, Onto, Order, Out, Products};
 use std::ops::Range;
 
 /// Tiles of the left operand that are packed at once, and k of them at a time where rows lie
@@ -24,6 +24,10 @@ const COLUMNS: usize = 512;
 /// packing, and more k take more lines, and pages, than are near.
 const PANELS_IN_PLACE: usize = 4;
 const UNITS_IN_PLACE: usize = 64;
+
+/// Rows that begin at multiples of so many f32, a page of memory, share few places of the caches:
+/// they are packed.
+const CROWDED: usize = 1024;
 
 /// The least sum of two biased exponents (the smallest of both operands) with which no sum of
 /// products of bfloat16 is subnormal: (a - 127) + (b - 127) - 14 >= -126. (See
@@ -140,21 +144,24 @@ impl<T: Tiles> Job<'_, T> {
     }
 
     fn block<F: Form>(&self, block: &Block, out: &mut Out<'_>, scratch: &mut Scratch) {
-        let count = block.units.len() * T::LINES;
-        self.fill::<F>(block, scratch);
+        let lies = match self.right {
+            Source::Matrix(matrix) => lines_in_place::<T>(F::PRODUCTS, matrix),
+            Source::Panels(_) | Source::Narrow(_) => None,
+        };
+        if lies.is_none() {
+            self.fill::<F>(block, scratch);
+        }
         let tile = left_lines(T::ROWS);
         let in_place = self.in_place::<F>(block);
         if in_place.is_none() && scratch.left.len() < GROUP * tile {
             scratch.left.resize(GROUP * tile, ZERO);
         }
         let Scratch { left, right, least } = scratch;
-        let (lines, stride, least) = match &self.right {
-            Source::Panels(window) => {
-                let lines = window.lines(block.panels.start, block.units.start, T::LINES);
-                (lines, window.len, window.least(&block.panels))
-            }
-            Source::Narrow(window) => (&right[..], count, window.least(&block.panels)),
-            Source::Matrix(_) => (&right[..], count, &least[..]),
+        let (lines, stride, right_stride) = self.lines(block, lies, right);
+        let least = match &self.right {
+            Source::Panels(window) | Source::Narrow(window) => window.least(&block.panels),
+            Source::Matrix(_) if lies.is_some() => &[],
+            Source::Matrix(_) => &least[..],
         };
         let onto = if block.units.start > 0 { Onto::Add } else { self.onto };
         let mut tiles = Rows { all: self.left.rows, step: T::ROWS, next: 0 };
@@ -173,15 +180,18 @@ impl<T: Tiles> Job<'_, T> {
                     Some(left) => &left[self.place(rows.start, block.within.start)..],
                     None => words(&left[place * tile..][..tile]),
                 };
-                for (index, right_least) in least.iter().enumerate() {
-                    let (parts, part) = (count_of_group * least.len(), place * least.len() + index);
+                let count = block.panels.len();
+                for index in 0..count {
+                    let right_least = if lies.is_some() { u32::MAX } else { least[index] };
+                    let (parts, part) = (count_of_group * count, place * count + index);
                     if in_place.is_none() {
                         ask_for(self.left, later.clone(), block.within.clone(), part, parts);
                     }
                     let sum = (left_least[place] >> 23) + (right_least >> 23);
                     let part = Part {
                         left,
-                        right: &lines[index * stride..][..count],
+                        right: &lines[index * stride..],
+                        right_stride,
                         rows: rows.clone(),
                         column: (block.panels.start + index) * Self::WIDTH,
                         units: block.units.len(),
@@ -200,18 +210,39 @@ impl<T: Tiles> Job<'_, T> {
         }
     }
 
+    /// The block's lines of the right operand, and how many from a panel and from a unit to the
+    /// next; `packed` holds what `fill` has made.
+    fn lines<'b>(
+        &'b self,
+        block: &Block,
+        lies: Option<(&'b [Line], usize)>,
+        packed: &'b [Line],
+    ) -> (&'b [Line], usize, usize) {
+        match (&self.right, lies) {
+            (Source::Panels(window), _) => {
+                let lines = window.lines(block.panels.start, block.units.start, T::LINES);
+                (lines, window.len, T::LINES)
+            }
+            (_, Some((lines, stride))) => {
+                let first = block.within.start * stride + block.panels.start * T::LINES;
+                (&lines[first..], T::LINES, stride)
+            }
+            _ => (packed, block.units.len() * T::LINES, T::LINES),
+        }
+    }
+
     /// The words of the left operand, if tiles are read where they lie.
     fn in_place<F: Form>(&self, block: &Block) -> Option<&[u32]> {
         let Elements::F32(elements) = self.left.elements else { return None };
         let near = match self.left.order {
-            Order::RowMajor => true,
+            Order::RowMajor => !self.left.stride.is_multiple_of(CROWDED),
             Order::Transposed => {
                 block.panels.len() <= PANELS_IN_PLACE && block.units.len() <= UNITS_IN_PLACE
             }
         };
         // SAFETY: f32 are as large and aligned as words, and any bits are a word.
         let words = unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), elements.len()) };
-        (F::AS_IS && near).then_some(words)
+        (F::PRODUCTS == Products::F32 && near).then_some(words)
     }
 
     /// Where an element of the left operand lies.
@@ -299,7 +330,8 @@ impl<T: Tiles> Job<'_, T> {
 
     /// One tile, to `out` or, where the panel is wider than what is left, by way of a copy.
     fn part<L: super::panel::Layout>(&self, part: Part<'_>, out: &mut Out<'_>) {
-        let Part { left, right, rows, column, units, onto, mut flushes, checks } = part;
+        let Part { left, right, right_stride, rows, column, units, onto, mut flushes, checks } =
+            part;
         let left_stride = self.left.stride;
         let width = (self.cols - column).min(Self::WIDTH);
         let (at, stride) = (rows.start * out.stride + column, out.stride);
@@ -312,8 +344,18 @@ impl<T: Tiles> Job<'_, T> {
         }
         if width == Self::WIDTH {
             let out = &mut out.elements[at..];
-            let tile =
-                Tile { left, left_stride, first: 0, rows: count, right, units, onto, out, stride };
+            let tile = Tile {
+                left,
+                left_stride,
+                first: 0,
+                rows: count,
+                right,
+                right_stride,
+                units,
+                onto,
+                out,
+                stride,
+            };
             return if flushes { self.e.tile_flushed::<L>(tile) } else { self.e.tile::<L>(tile) };
         }
         let mut copy = [[0.0; 32]; 16];
@@ -329,6 +371,7 @@ impl<T: Tiles> Job<'_, T> {
             first: 0,
             rows: count,
             right,
+            right_stride,
             units,
             onto,
             out: copy,
@@ -345,10 +388,25 @@ impl<T: Tiles> Job<'_, T> {
     }
 }
 
+/// The lines of a right operand and how many a row takes, if panels are read where they lie.
+pub(super) fn lines_in_place<T: Tiles>(
+    products: Products,
+    right: Matrix<'_>,
+) -> Option<(&[Line], usize)> {
+    let Elements::F32(elements) = right.elements else { return None };
+    // SAFETY: a line is sixteen words, and any bits are a word; what is not aligned is apart.
+    let (before, lines, _) = unsafe { elements.align_to::<Line>() };
+    let whole = right.cols.is_multiple_of(16 * T::LINES) && right.stride.is_multiple_of(16);
+    let whole = whole && !right.stride.is_multiple_of(CROWDED);
+    let lies = right.order == Order::RowMajor && before.is_empty() && whole;
+    (products == Products::F32 && lies).then_some((lines, right.stride / 16))
+}
+
 /// A tile of a block.
 struct Part<'a> {
     left: &'a [u32],
     right: &'a [Line],
+    right_stride: usize,
     rows: Range<usize>,
     column: usize,
     units: usize,

@@ -49,6 +49,8 @@ pub(super) struct Tile<'a> {
     pub(super) first: usize,
     pub(super) rows: usize,
     pub(super) right: &'a [Line],
+    /// Lines from a unit of the right operand to the next.
+    pub(super) right_stride: usize,
     pub(super) units: usize,
     pub(super) onto: Onto,
     /// Whole lines of each row.
@@ -271,6 +273,7 @@ struct Step<L> {
     left: *const u32,
     left_stride: usize,
     right: *const Line,
+    right_stride: usize,
     layout: PhantomData<L>,
 }
 
@@ -290,10 +293,12 @@ impl<L: Layout> Step<L> {
         sums: &mut [[E::Sum; N]; M],
     ) {
         let mut panel = [e.splat(0); N];
+        let right = self.right.wrapping_add(unit * self.right_stride);
+        let later = right.wrapping_add(AHEAD / N * self.right_stride);
         for (n, words) in panel.iter_mut().enumerate() {
             // SAFETY: the caller promises these lines.
-            *words = e.words(unsafe { &*self.right.add(unit * N + n) });
-            prefetch_near(self.right.wrapping_add(unit * N + n + AHEAD).cast());
+            *words = e.words(unsafe { &*right.add(n) });
+            prefetch_near(later.wrapping_add(n).cast());
         }
         let row = L::row(self.left_stride);
         let mut near = self.left.wrapping_add(unit * L::unit(self.left_stride));
@@ -321,12 +326,14 @@ impl<L: Layout> Step<L> {
 )]
 fn products<E: Engine, L: Layout, const M: usize, const N: usize>(
     e: E,
-    Tile { left, left_stride, first, right, units, onto, out, stride, .. }: Tile<'_>,
+    Tile { left, left_stride, first, right, right_stride, units, onto, out, stride, .. }: Tile<'_>,
 ) {
     let row = L::row(left_stride);
     let last = (first + M - 1) * row + units.saturating_sub(1) * L::unit(left_stride);
     assert!(last < left.len(), "a left tile of other size");
-    assert_eq!(right.len(), units * N, "a panel of other size");
+    let last = units.saturating_sub(1) * right_stride + N;
+    assert!(last <= right.len(), "a panel of other size");
+    debug_assert!(right_stride >= N || units == 1, "units that overlap");
     assert!((M - 1) * stride + 16 * N <= out.len(), "out ends inside a tile");
     let out = out.as_mut_ptr();
     let mut sums = [[e.zero(); N]; M];
@@ -340,7 +347,7 @@ fn products<E: Engine, L: Layout, const M: usize, const N: usize>(
     }
     let left = left[first * row..].as_ptr();
     let right = right.as_ptr();
-    let step = Step::<L> { left, left_stride, right, layout: PhantomData };
+    let step = Step::<L> { left, left_stride, right, right_stride, layout: PhantomData };
     // The next panel's tile is asked for, a row at a time.
     let rows = units.min(M);
     for unit in 0..rows {

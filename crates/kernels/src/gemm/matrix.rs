@@ -1,6 +1,7 @@
 //! An operand where it lies: numbers of a type, a shape, a stride and an order.
 
 use half::bf16;
+use std::ops::Range;
 
 /// The numbers of a matrix.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,24 @@ impl<'a> Matrix<'a> {
             Order::Transposed => Order::RowMajor,
         };
         Matrix { rows: self.cols, cols: self.rows, order, ..self }
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Panics
+    /// It has fewer.
+    #[must_use]
+    pub fn some_rows(self, rows: Range<usize>) -> Matrix<'a> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let first = match self.order {
+            Order::RowMajor => rows.start * self.stride,
+            Order::Transposed => rows.start,
+        };
+        let elements = match self.elements {
+            Elements::F32(elements) => Elements::F32(&elements[first.min(elements.len())..]),
+            Elements::Bf16(elements) => Elements::Bf16(&elements[first.min(elements.len())..]),
+        };
+        Matrix { elements, rows: rows.len(), ..self }
     }
 
     /// Panics if an element is not inside.

@@ -24,7 +24,7 @@ pub use matrix::{Elements, Matrix, Order};
 
 use crate::Level;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{avx512::Avx512, avx512_bf16::Avx512Bf16};
+use crate::x86_64::{avx2::Avx2, avx512::Avx512, avx512_bf16::Avx512Bf16};
 use blocks::{Job, Panels, Source, Window};
 use engine::Floats;
 use panel::{Pairs, Plain, Widened};
@@ -54,7 +54,7 @@ pub enum Right<'a> {
     Packed(&'a PackedRight),
     /// A part of what was packed.
     Part(PackedPart<'a>),
-    /// To be packed in passing.
+    /// Read where it lies if it can be (`reads_in_place`), else packed in passing.
     Matrix(Matrix<'a>),
 }
 
@@ -161,6 +161,19 @@ impl<'a> Right<'a> {
             Right::Part(part) => Ok(part),
             Right::Matrix(matrix) => Err(matrix),
         }
+    }
+}
+
+/// Whether `gemm` reads this right operand where it lies, so that packing it before gains nothing:
+/// f32, row-major, from a line of the cache on, rows at whole lines but not at whole pages, columns
+/// in whole panels.
+pub fn reads_in_place(level: Level, products: Products, right: Matrix<'_>) -> bool {
+    match level {
+        Level::Scalar => false,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) => blocks::lines_in_place::<Floats<Avx2>>(products, right).is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(_) => blocks::lines_in_place::<Floats<Avx512>>(products, right).is_some(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! The left operand's tile lies as its source does, so that neither is turned: some rows of units
 //! (`ByRow`), or units of up to sixteen rows (`ByUnit`); or it is the source itself.
 
+use super::Products;
 use super::matrix::{Element, Elements, Matrix, Order};
 use crate::packed::sweep::{opaque, prefetch};
 use crate::packed::transpose::transpose;
@@ -84,8 +85,8 @@ pub(super) trait Form {
     /// Whether words are f32 that were rounded to bfloat16, the second of each pair first; sums
     /// may have to be flushed then.
     const ROUNDED: bool;
-    /// Whether words are the numbers of an f32 operand as they are.
-    const AS_IS: bool = false;
+    /// What it serves. Of f32 words are the numbers as they are.
+    const PRODUCTS: Products;
 
     fn units(len: usize) -> usize {
         if Self::EVEN { len.next_multiple_of(2) / Self::LEN } else { len }
@@ -99,7 +100,7 @@ impl Form for Plain {
     const LEN: usize = 1;
     const EVEN: bool = false;
     const ROUNDED: bool = false;
-    const AS_IS: bool = true;
+    const PRODUCTS: Products = Products::F32;
 }
 
 /// bfloat16 widened again.
@@ -109,6 +110,7 @@ impl Form for Widened {
     const LEN: usize = 1;
     const EVEN: bool = true;
     const ROUNDED: bool = true;
+    const PRODUCTS: Products = Products::Bf16;
 }
 
 /// Pairs of bfloat16.
@@ -118,6 +120,7 @@ impl Form for Pairs {
     const LEN: usize = 2;
     const EVEN: bool = true;
     const ROUNDED: bool = false;
+    const PRODUCTS: Products = Products::Bf16;
 }
 
 /// The bits of an f32 rounded to bfloat16, nearest and ties to even, subnormal ones to zero.
