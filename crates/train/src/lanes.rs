@@ -61,11 +61,16 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// This rank's share of `count` lanes over the parameters of `root`; at least one.
-    pub(crate) fn new(root: &Tape, count: usize, group: &dyn Group) -> Self {
+    /// This rank's share of `count` lanes over the parameters of `root`; at least one. Where there
+    /// are two threads or more for each, they share its rows.
+    pub(crate) fn new(root: &Tape, count: usize, group: &dyn Group, threads: usize) -> Self {
         let held = group::held(count, group.ranks(), group.rank());
-        let lane =
-            |_| Lane { tape: root.lane(), rows: Vec::new(), weights: Vec::new(), nats: Vec::new() };
+        let threads = (threads / held.len().max(1)).max(1);
+        let lane = |_| {
+            let mut tape = root.lane();
+            tape.set_threads(threads);
+            Lane { tape, rows: Vec::new(), weights: Vec::new(), nats: Vec::new() }
+        };
         let own = held.clone().map(lane).collect();
         Self { level: root.options().level, count, held, own }
     }

@@ -155,7 +155,7 @@ impl Trainer {
         let rows = plan.rows_per_micro_batch as u32;
         let batches = Batches::new(setup.shards, packing, rows, Share::ALL)?;
         Ok(Self {
-            lanes: Lanes::new(&root, plan.lanes, &*group),
+            lanes: Lanes::new(&root, plan.lanes, &*group, setup.threads),
             group,
             plan,
             root,

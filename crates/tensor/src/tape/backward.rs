@@ -77,20 +77,19 @@ impl Tape {
                     self.values.recycle(dy);
                 }
                 let Some(gradient) = self.values.finish_gradient(sum) else { return };
-                self.add_copy(x, &gradient);
+                self.add_moved(x, gradient.share());
                 self.add_moved(residual, gradient);
             }
             Record::Rotary { x, head_dim, rotary, out } => {
-                let Some(mut gradient) = self.values.finish_gradient(out) else { return };
-                let (level, rows) = (self.options.level, &self.pass.rows);
+                let Some(mut gradient) = self.values.finish_own_gradient(out) else { return };
                 let heads = gradient.as_mut_slice();
-                self.rotaries.rotate(level, rotary, Direction::Backward, rows, head_dim, heads);
+                self.rotate(rotary, Direction::Backward, head_dim, heads);
                 self.add_moved(x, gradient);
             }
             Record::Attention { q, k, v, ref spec, out } => self.attention_back(q, k, v, spec, out),
             Record::Gated { x, ref gated, inner, out } => self.gated_back(x, gated, inner, out),
             Record::SoftCap { x, cap, out } => {
-                let Some(mut gradient) = self.values.finish_gradient(out) else { return };
+                let Some(mut gradient) = self.values.finish_own_gradient(out) else { return };
                 let y = self.values.data(out);
                 elementwise::soft_cap(self.options.level, y, cap, gradient.as_mut_slice());
                 self.add_moved(x, gradient);
@@ -100,22 +99,11 @@ impl Tape {
 
     /// Adds to the gradient of a value, which may become the buffer itself.
     fn add_moved(&mut self, id: ValueId, gradient: Buffer) {
-        if self.values.has_gradient(id) {
-            self.add_copy(id, &gradient);
-            self.values.recycle(gradient);
-        } else {
-            self.values.set_gradient(id, gradient);
-        }
-    }
-
-    fn add_copy(&mut self, id: ValueId, gradient: &Buffer) {
-        let (mut sum, exists) = self.values.take_gradient(id);
-        let into = sum.as_mut_slice();
-        if exists {
-            elementwise::add_scaled(self.options.level, gradient.as_slice(), 1.0, into);
-        } else {
-            into.copy_from_slice(gradient.as_slice());
-        }
+        let Some(mut sum) = self.values.finish_own_gradient(id) else {
+            return self.values.set_gradient(id, gradient);
+        };
+        elementwise::add_scaled(self.options.level, gradient.as_slice(), 1.0, sum.as_mut_slice());
+        self.values.recycle(gradient);
         self.values.set_gradient(id, sum);
     }
 
@@ -137,7 +125,9 @@ impl Tape {
         let parameters = read_packed(&self.shared, &[block], Orientation::Backward);
         let rows = Rows::dense(dy.as_slice(), block.rows);
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
         let dx_rows = RowsMut { data: dx.as_mut_slice(), stride: block.cols };
         machine.input_gradient(&parameters, rows, block, onto(exists), dx_rows);
         let x_rows = Rows::dense(self.values.data(x), block.cols);
@@ -187,29 +177,27 @@ impl Tape {
         let Some(dout) = self.values.finish_gradient(out) else { return };
         // Written as a whole, and added to what may stand there.
         let mut dq = self.values.take_for(q);
-        let [mut dk, mut dv] = [k, v].map(|id| {
+        let [(mut dk, k_exists), (mut dv, v_exists)] = [k, v].map(|id| {
             let (mut gradient, exists) = self.values.take_gradient(id);
             if !exists {
                 gradient.as_mut_slice().fill(0.0);
             }
-            gradient
+            (gradient, exists)
         });
         let gradients = attention::Gradients {
             dq: dq.as_mut_slice(),
             dk: dk.as_mut_slice(),
             dv: dv.as_mut_slice(),
+            fresh: !k_exists && !v_exists,
         };
         let [q_rows, k_rows, v_rows] = [q, k, v].map(|id| self.values.data(id));
         let operands = attention::Operands { spec, q: q_rows, k: k_rows, v: v_rows };
-        attention::backward(
-            self.options.level,
-            operands,
-            &self.documents,
-            dout.as_slice(),
-            &mut self.scratch.attention,
-            &mut self.scratch.gemm,
-            gradients,
-        );
+        let machine = attention::Machine {
+            level: self.options.level,
+            team: &self.team,
+            scratch: &mut self.scratch.attention,
+        };
+        attention::backward(machine, operands, &self.documents, dout.as_slice(), gradients);
         self.add_moved(q, dq);
         self.values.set_gradient(k, dk);
         self.values.set_gradient(v, dv);
@@ -221,7 +209,9 @@ impl Tape {
         let (rows, double) = self.values.shape(inner);
         let width = double / 2;
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
 
         // The hidden rows' gradient, which then becomes the hidden rows.
         let mut hidden = self.values.take(rows * width);
@@ -230,12 +220,13 @@ impl Tape {
         let dy_rows = Rows::dense(dy.as_slice(), down.rows);
         let dh = RowsMut { data: hidden.as_mut_slice(), stride: width };
         machine.input_gradient(&parameters, dy_rows, down, Onto::Replace, dh);
-        let mut working = self.values.take(width);
-        let each = self.values.data_mut(inner).chunks_exact_mut(double);
-        for (inner, dh) in each.zip(hidden.as_mut_slice().chunks_exact_mut(width)) {
-            elementwise::gated(level, gated.activation, inner, dh, working.as_mut_slice());
-        }
-        self.values.recycle(working);
+        let inner_rows = self.values.data_mut(inner);
+        let buffers = [(inner_rows, double), (hidden.as_mut_slice(), width)];
+        team.rows(rows, buffers, |_, [inner, dh]| {
+            for (inner, dh) in inner.chunks_exact_mut(double).zip(dh.chunks_exact_mut(width)) {
+                elementwise::gated(level, gated.activation, inner, dh);
+            }
+        });
         let hidden_rows = Rows::dense(hidden.as_slice(), width);
         machine.weight_gradient(dy_rows, hidden_rows, self.gradients.product_mut(down));
         if let Some(bias) = gated.down.bias {

@@ -188,15 +188,19 @@ pub(super) fn layer_norm<const ADD: bool>(
 
 /// Backward of `hidden = activation(gate) * up` of one row. `inner` holds gate and up and becomes
 /// their gradients; `dh` holds the gradient of `hidden` and becomes `hidden` itself, which the
-/// gradient of the next projection needs. `working` is as long as the row.
-pub(super) fn gated(
-    level: Level,
-    activation: Activation,
-    inner: &mut [f32],
-    dh: &mut [f32],
-    working: &mut [f32],
-) {
+/// gradient of the next projection needs.
+pub(super) fn gated(level: Level, activation: Activation, inner: &mut [f32], dh: &mut [f32]) {
+    const PART: usize = 256;
     let (gate, up) = inner.split_at_mut(dh.len());
+    let mut working = [0.0; PART];
+    let parts = gate.chunks_mut(PART).zip(up.chunks_mut(PART)).zip(dh.chunks_mut(PART));
+    for ((gate, up), dh) in parts {
+        let working = &mut working[..gate.len()];
+        gated_part(level, activation, [gate, up, dh, working]);
+    }
+}
+
+fn gated_part(level: Level, activation: Activation, [gate, up, dh, working]: [&mut [f32]; 4]) {
     match activation {
         Activation::Silu => {
             level.vectorize(
@@ -388,7 +392,7 @@ mod tests {
         };
         let of = |level: Level| {
             let mut all = Vec::new();
-            for width in [1, 15, 16, 33, 100] {
+            for width in [1, 15, 16, 33, 100, 300] {
                 let (x, dy) = (numbers(1, 3 * width), numbers(2, 3 * width));
                 let weight = numbers(3, width);
                 let rows = NormRows { x: &x, dy: &dy, weight: &weight, epsilon: 1e-5 };
@@ -398,7 +402,7 @@ mod tests {
                 all.extend([dx, dw, db].concat());
                 for activation in [Activation::Silu, Activation::GeluTanh] {
                     let (mut inner, mut dh) = (numbers(4, 2 * width), numbers(5, width));
-                    gated(level, activation, &mut inner, &mut dh, &mut vec![0.0; width]);
+                    gated(level, activation, &mut inner, &mut dh);
                     all.extend([inner, dh].concat());
                 }
                 let (mut p, mut dp) = (numbers(6, width), numbers(7, width));

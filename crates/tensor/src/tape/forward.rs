@@ -6,7 +6,7 @@ use lucid_kernels::{self as kernels, Level, Products};
 use super::linear::{Machine, Rows, RowsMut, read, read_packed};
 use super::parameters::{Block, Orientation, ParameterId, Parameters};
 use super::record::{Gated, Record};
-use super::rotary::Direction;
+use super::rotary::{Direction, RotaryHandle};
 use super::values::ValueId;
 use super::{Tape, attention, elementwise};
 use crate::ops::{Activation, AttentionSpec, Linear, Norm};
@@ -26,9 +26,7 @@ impl Tape {
             }
             Record::Rotary { x, head_dim, rotary, out } => {
                 let mut data = self.values.consume(x);
-                let (level, rows) = (self.options.level, &self.pass.rows);
-                let heads = data.as_mut_slice();
-                self.rotaries.rotate(level, rotary, Direction::Forward, rows, head_dim, heads);
+                self.rotate(rotary, Direction::Forward, head_dim, data.as_mut_slice());
                 self.values.set(out, data);
             }
             Record::Attention { q, k, v, ref spec, out } => self.attend([q, k, v], spec, out),
@@ -39,6 +37,21 @@ impl Tape {
                 self.values.set(out, data);
             }
         }
+    }
+
+    /// Rotates the heads of all rows in place.
+    pub(super) fn rotate(
+        &self,
+        rotary: RotaryHandle,
+        direction: Direction,
+        head_dim: usize,
+        x: &mut [f32],
+    ) {
+        let (level, all, rotaries) = (self.options.level, &self.pass.rows, &self.rotaries);
+        let width = x.len() / all.len().max(1);
+        self.team.rows(all.len(), [(x, width)], |rows, [x]| {
+            rotaries.rotate(level, rotary, direction, &all[rows], head_dim, x);
+        });
     }
 
     fn embed_rows(&mut self, table: ParameterId, scale: f32, out: ValueId) {
@@ -67,7 +80,9 @@ impl Tape {
         let x = Rows::dense(self.values.data(x), block.cols);
         let out_rows = RowsMut { data: data.as_mut_slice(), stride: block.rows };
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
         machine.project(&parameters, x, block, bias, out_rows);
         drop(parameters);
         self.values.set(out, data);
@@ -75,19 +90,26 @@ impl Tape {
 
     fn norm_rows(&mut self, x: ValueId, norm: Norm<ParameterId>, width: usize, out: ValueId) {
         let mut data = self.values.take_for(out);
-        let parameters = read(&self.shared);
-        let x = self.values.data(x).chunks_exact(width);
-        for (x, out) in x.zip(data.as_mut_slice().chunks_exact_mut(width)) {
-            norm_row(self.options.level, &parameters, norm, x, out);
-        }
-        drop(parameters);
+        let shared = read(&self.shared);
+        let (level, x, parameters) = (self.options.level, self.values.data(x), &*shared);
+        self.team.rows(x.len() / width, [(data.as_mut_slice(), width)], |rows, [out]| {
+            let x = x[rows.start * width..].chunks_exact(width);
+            for (x, out) in x.zip(out.chunks_exact_mut(width)) {
+                norm_row(level, parameters, norm, x, out);
+            }
+        });
+        drop(shared);
         self.values.set(out, data);
     }
 
     fn add_rows(&mut self, a: ValueId, b: ValueId, out: ValueId) {
         let mut data = self.values.take_for(out);
-        let (a, b) = (self.values.data(a), self.values.data(b));
-        kernels::add(self.options.level, a, b, data.as_mut_slice());
+        let (rows, width) = self.values.shape(out);
+        let (level, a, b) = (self.options.level, self.values.data(a), self.values.data(b));
+        self.team.rows(rows, [(data.as_mut_slice(), width)], |rows, [out]| {
+            let part = rows.start * width..rows.end * width;
+            kernels::add(level, &a[part.clone()], &b[part], out);
+        });
         self.values.set(out, data);
     }
 
@@ -95,9 +117,13 @@ impl Tape {
         let mut data = self.values.take_for(out);
         let [q, k, v] = [q, k, v].map(|id| self.values.data(id));
         let operands = attention::Operands { spec, q, k, v };
-        let (level, kv, scratch) =
-            (self.options.level, self.options.kv, &mut self.scratch.attention);
-        attention::forward(level, kv, operands, &self.documents, scratch, data.as_mut_slice());
+        let machine = attention::Machine {
+            level: self.options.level,
+            team: &self.team,
+            scratch: &mut self.scratch.attention,
+        };
+        let documents = &self.documents;
+        attention::forward(machine, self.options.kv, operands, documents, data.as_mut_slice());
         self.values.set(out, data);
     }
 
@@ -108,7 +134,9 @@ impl Tape {
         let mut hidden = self.values.take(rows * width);
         let mut result = self.values.take_for(out);
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
 
         let parts = gated.parts(&read(&self.shared));
         let parameters = read_packed(&self.shared, parts.blocks(), Orientation::Forward);
@@ -123,15 +151,17 @@ impl Tape {
                 elementwise::add_bias(level, parameters.vector(bias), data, double, rows);
             }
         }
-        let each = data.as_slice().chunks_exact(double);
-        for (inner, hidden) in each.zip(hidden.as_mut_slice().chunks_exact_mut(width)) {
-            let (gate, up) = inner.split_at(width);
-            hidden.copy_from_slice(up);
-            match gated.activation {
-                Activation::Silu => kernels::silu_mul(level, gate, hidden),
-                Activation::GeluTanh => kernels::gelu_tanh_mul(level, gate, hidden),
+        let inner_rows = data.as_slice();
+        team.rows(rows, [(hidden.as_mut_slice(), width)], |rows, [hidden]| {
+            let each = inner_rows[rows.start * double..].chunks_exact(double);
+            for (inner, hidden) in each.zip(hidden.chunks_exact_mut(width)) {
+                let (gate, up) = inner.split_at(width);
+                match gated.activation {
+                    Activation::Silu => kernels::silu_product(level, gate, up, hidden),
+                    Activation::GeluTanh => kernels::gelu_tanh_product(level, gate, up, hidden),
+                }
             }
-        }
+        });
         let down = parameters.block(gated.down.weight);
         drop(parameters);
         let parameters = read_packed(&self.shared, &[down], Orientation::Forward);

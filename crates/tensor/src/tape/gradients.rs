@@ -5,14 +5,14 @@ use std::ops::Range;
 use lucid_kernels::Onto;
 
 use super::parameters::{Block, ParameterId, Parameters, Place, split};
-use super::values::Buffer;
+use crate::aligned::Aligned;
 
 #[derive(Default)]
 pub(super) struct Gradients {
     /// Of the parameters that have gradients.
     places: Vec<Place>,
-    matrices: Buffer,
-    vectors: Buffer,
+    matrices: Aligned<f32>,
+    vectors: Aligned<f32>,
     /// Matrices whose sums were forgotten and not begun anew: their elements mean nothing.
     forgotten: Vec<Range<usize>>,
 }

@@ -7,15 +7,18 @@
 //! `w * (softmax(l) - onehot(target))`.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use lucid_kernels::{self as kernels, Level, Onto};
 
 use super::elementwise;
 use super::linear::{Machine, Rows, RowsMut, onto, read_packed};
 use super::parameters::{Block, Orientation, ParameterId};
+use super::team::Team;
 use super::values::{Buffer, Kind, TapeValue, ValueId};
 use super::{Purpose, Tape};
 use crate::TokenId;
+use crate::aligned::Aligned;
 use crate::ops::Linear;
 
 /// Logits of a chunk, about: large enough that the gradient of the matrix, which is read and
@@ -40,13 +43,15 @@ pub(super) struct Head {
 /// Working memory of a sweep.
 #[derive(Default)]
 pub(super) struct Scratch {
-    logits: Buffer,
-    /// A row's logits after the soft cap.
-    capped: Buffer,
+    logits: Aligned<f32>,
     /// Rows that were picked out of the head's input, and their gradients.
-    picked: Buffer,
-    picked_gradient: Buffer,
+    picked: Aligned<f32>,
+    picked_gradient: Aligned<f32>,
     chosen: Vec<u32>,
+    /// Of a chunk's rows.
+    found: Vec<f32>,
+    /// Rows of logits after the soft cap, one for each thread.
+    capped: Mutex<Vec<Aligned<f32>>>,
     pub(super) losses: Vec<f32>,
 }
 
@@ -106,7 +111,9 @@ impl Tape {
         let mut out = vec![0.0; x.count * block.rows];
         let bias = head.linear.bias.map(|bias| parameters.vector(bias));
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
         let rows = RowsMut { data: &mut out, stride: block.rows };
         machine.project(&parameters, x, block, bias, rows);
         if let Some(cap) = head.cap {
@@ -181,10 +188,12 @@ impl Tape {
         }
         let parameters = super::linear::read(&self.shared);
         let (level, products) = (self.options.level, self.options.products);
-        let mut machine = Machine { level, products, scratch: &mut self.scratch.gemm };
+        let team = &self.team;
+        let scratch = &mut self.scratch.gemm[..];
+        let mut machine = Machine { level, products, team: Some(team), scratch };
         let x = self.values.data(head.x);
         let bias = head.linear.bias.map(|bias| parameters.vector(bias));
-        let Scratch { logits, capped, picked, picked_gradient, chosen, losses } =
+        let Scratch { logits, picked, picked_gradient, chosen, found, capped, losses } =
             &mut self.scratch.head;
         for chosen in chosen.chunks(chunk) {
             // All rows of the chunk, if they follow one another.
@@ -196,15 +205,19 @@ impl Tape {
                 pick(x, width, chosen, picked)
             };
             let x = Rows::dense(x, width);
-            logits.resize(count * block.rows);
+            let stride = stride_of(block.rows);
+            logits.resize(count * stride);
             let logits = logits.as_mut_slice();
-            let out = RowsMut { data: &mut *logits, stride: block.rows };
+            let out = RowsMut { data: &mut *logits, stride };
             machine.project(&parameters, x, block, bias, out);
-            for (row, logits) in chosen.iter().zip(logits.chunks_exact_mut(block.rows)) {
-                losses[*row as usize] = row_loss(level, task, *row as usize, logits, capped);
+            found.resize(count, 0.0);
+            let out = RowsMut { data: &mut *logits, stride };
+            row_losses((level, team, capped), task, chosen, out, block.rows, found);
+            for (row, found) in chosen.iter().zip(&*found) {
+                losses[*row as usize] = *found;
             }
             let Some((gradient, exists)) = &mut gradient else { continue };
-            let dy = Rows::dense(logits, block.rows);
+            let dy = Rows { data: logits, count, width: block.rows, stride };
             let dx = gradient.as_mut_slice();
             if whole {
                 let dx = RowsMut { data: &mut dx[first * width..], stride: width };
@@ -228,8 +241,14 @@ impl Tape {
     }
 }
 
+/// Elements from a row of logits to the next. Rows that all begin at the same place of a page would
+/// drive each other out of the cache where products read them.
+fn stride_of(vocabulary: usize) -> usize {
+    if vocabulary.is_multiple_of(1024) { vocabulary + 16 } else { vocabulary }
+}
+
 /// Rows of `x` one after the other.
-fn pick<'a>(x: &[f32], width: usize, rows: &[u32], picked: &'a mut Buffer) -> &'a [f32] {
+fn pick<'a>(x: &[f32], width: usize, rows: &[u32], picked: &'a mut Aligned<f32>) -> &'a [f32] {
     picked.resize(rows.len() * width);
     for (row, out) in rows.iter().zip(picked.as_mut_slice().chunks_exact_mut(width)) {
         out.copy_from_slice(&x[*row as usize * width..][..width]);
@@ -237,8 +256,35 @@ fn pick<'a>(x: &[f32], width: usize, rows: &[u32], picked: &'a mut Buffer) -> &'
     picked.as_slice()
 }
 
+/// The losses of some rows, of whose logits `vocabulary` each are meant; see `row_loss`.
+fn row_losses(
+    (level, team, spare): (Level, &Team, &Mutex<Vec<Aligned<f32>>>),
+    task: Task,
+    rows: &[u32],
+    RowsMut { data, stride }: RowsMut,
+    vocabulary: usize,
+    losses: &mut [f32],
+) {
+    team.rows(rows.len(), [(data, stride), (losses, 1)], |part, [logits, losses]| {
+        let lock = || spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut capped = lock().pop().unwrap_or_default();
+        let each = rows[part].iter().zip(logits.chunks_exact_mut(stride)).zip(losses);
+        for ((row, logits), loss) in each {
+            let logits = &mut logits[..vocabulary];
+            *loss = row_loss(level, task, *row as usize, logits, &mut capped);
+        }
+        lock().push(capped);
+    });
+}
+
 /// The loss of a row; its logits become their gradient if that is wanted.
-fn row_loss(level: Level, task: Task, row: usize, logits: &mut [f32], capped: &mut Buffer) -> f32 {
+fn row_loss(
+    level: Level,
+    task: Task,
+    row: usize,
+    logits: &mut [f32],
+    capped: &mut Aligned<f32>,
+) -> f32 {
     let (target, weight) = (task.targets[row] as usize, task.weights[row]);
     assert!(target < logits.len(), "target {target} of a vocabulary of {}", logits.len());
     if let Some(cap) = task.cap {

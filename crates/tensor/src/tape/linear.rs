@@ -6,12 +6,16 @@ use lucid_kernels::{Elements, GemmScratch, Level, Matrix, Onto, Order, Products,
 
 use super::elementwise;
 use super::parameters::{Block, Orientation, Parameters};
+use super::team::Team;
 
 /// What products are made with.
 pub(super) struct Machine<'a> {
     pub(super) level: Level,
     pub(super) products: Products,
-    pub(super) scratch: &'a mut GemmScratch,
+    /// Who works on a product together; nobody else if there is none.
+    pub(super) team: Option<&'a Team>,
+    /// For each of them.
+    pub(super) scratch: &'a mut [GemmScratch],
 }
 
 /// Rows of a matrix, `width` elements each, `stride` apart.
@@ -61,21 +65,21 @@ pub(super) fn read(shared: &RwLock<Parameters>) -> RwLockReadGuard<'_, Parameter
     shared.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same, with these blocks packed.
+/// The same, with these blocks packed where that pays.
 pub(super) fn read_packed<'a>(
     shared: &'a RwLock<Parameters>,
     blocks: &[Block],
     orientation: Orientation,
 ) -> RwLockReadGuard<'a, Parameters> {
     let parameters = read(shared);
-    if blocks.iter().all(|block| parameters.is_packed(*block, orientation)) {
+    if blocks.iter().all(|block| parameters.is_ready(*block, orientation)) {
         return parameters;
     }
     drop(parameters);
     let mut parameters = shared.write().unwrap_or_else(PoisonError::into_inner);
     for block in blocks {
         // Another tape may have been faster.
-        if !parameters.is_packed(*block, orientation) {
+        if !parameters.is_ready(*block, orientation) {
             parameters.pack(*block, orientation);
         }
     }
@@ -87,7 +91,17 @@ impl Machine<'_> {
     /// `out (+)= left right`.
     pub(super) fn multiply(&mut self, left: Matrix, right: Right, onto: Onto, out: RowsMut) {
         let RowsMut { data, stride } = out;
-        gemm(self.level, self.products, left, right, onto, data, stride, self.scratch);
+        let (level, products) = (self.level, self.products);
+        let cut = self.team.and_then(|team| Some((team, team.step(left.rows)?)));
+        let Some((team, step)) = cut else {
+            return gemm(level, products, left, right, onto, data, stride, &mut self.scratch[0]);
+        };
+        let starts = (0..left.rows).step_by(step);
+        let parts = starts.map(|start| left.some_rows(start..left.rows.min(start + step)));
+        let mut tasks: Vec<_> = parts.zip(data.chunks_mut(step * stride)).collect();
+        team.each(self.scratch, &mut tasks, |scratch, (left, out)| {
+            gemm(level, products, *left, right, onto, out, stride, scratch);
+        });
     }
 
     /// `out = x W^T + bias`.

@@ -1,10 +1,11 @@
 //! The training executor: records the operations of a pass and runs them backward, each with a
 //! hand-written derivative.
 //!
-//! One tape computes one micro-batch on the thread that calls it. Several tapes (`lane`) share the
-//! parameters, for reading, and sum gradients of their own; whoever owns them adds those in an
-//! order of his choice. Every sum of a tape runs in an order that shapes fix, so a run is the same
-//! to the bit whatever computes beside it.
+//! One tape computes one micro-batch on the thread that calls it, and on others that it was given
+//! (`set_threads`), which then share out rows. Several tapes (`lane`) share the parameters, for
+//! reading, and sum gradients of their own; whoever owns them adds those in an order of his choice.
+//! Every sum of a tape runs in an order that shapes fix, so a run is the same to the bit whatever
+//! computes beside it.
 //!
 //! A step of training:
 //! 1. `begin` says what the rows are; `Transformer::forward` runs on the tape.
@@ -36,6 +37,7 @@ mod ops;
 mod parameters;
 mod record;
 mod rotary;
+mod team;
 mod values;
 
 use std::ops::Range;
@@ -52,6 +54,7 @@ pub use parameters::{ParameterId, Parameters};
 use record::Record;
 use rotary::Rotaries;
 pub use rotary::RotaryHandle;
+use team::Team;
 pub use values::TapeValue;
 use values::{Kind, ValueId, Values};
 
@@ -99,9 +102,20 @@ struct Segment {
 /// Working memory.
 #[derive(Default)]
 struct Scratch {
-    gemm: GemmScratch,
-    attention: attention::Scratch,
+    /// Of each thread.
+    gemm: Vec<GemmScratch>,
+    /// Of each thread.
+    attention: Vec<attention::Scratch>,
     head: head::Scratch,
+}
+
+impl Scratch {
+    fn of(threads: usize) -> Self {
+        let mut scratch = Self::default();
+        scratch.gemm.resize_with(threads, GemmScratch::default);
+        scratch.attention.resize_with(threads, attention::Scratch::default);
+        scratch
+    }
 }
 
 /// The training executor. See the module's text.
@@ -124,6 +138,7 @@ pub struct Tape {
     scope_values: usize,
     head: Option<head::Head>,
     gradients: Gradients,
+    team: Team,
     scratch: Scratch,
     hook: Option<Hook>,
 }
@@ -151,9 +166,20 @@ impl Tape {
             scope_values: 0,
             head: None,
             gradients: Gradients::default(),
-            scratch: Scratch::default(),
+            team: Team::new(1),
+            scratch: Scratch::of(1),
             hook: None,
         }
+    }
+
+    /// Lets so many threads work on each micro-batch, the caller among them: where there are more
+    /// cores than lanes. No bit depends on it.
+    ///
+    /// # Panics
+    /// `threads` is 0.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.team = Team::new(threads);
+        self.scratch = Scratch::of(threads);
     }
 
     /// Another tape over the same parameters, with gradients of its own, for another thread. A
@@ -188,7 +214,7 @@ impl Tape {
     /// documents. Values of earlier passes are dead from here on.
     ///
     /// # Panics
-    /// Positions are not as said.
+    /// Positions are not as said, or parameters were changed and not packed anew.
     pub fn begin(&mut self, rows: &[PassRow], purpose: Purpose) {
         self.pass.rows.clear();
         self.pass.rows.extend_from_slice(rows);
@@ -212,6 +238,7 @@ impl Tape {
         self.depth = 0;
         self.head = None;
         let parameters = linear::read(&self.shared);
+        assert!(!parameters.is_stale(), "parameters were changed and not packed anew");
         self.version = parameters.version();
         if purpose == Purpose::Train {
             self.gradients.fit(&parameters);

@@ -5,8 +5,9 @@
 //! width (a gate and its up) are one matrix to a product.
 //!
 //! A matrix is packed when a product first needs it, in the orientation that it needs, and anew by
-//! `repack` once its master has changed. Packing moves numbers (and rounds them to bfloat16 if
-//! products want that), so nothing but speed depends on it.
+//! `repack` once its master has changed; where products read the master itself as fast, it is not.
+//! Packing moves numbers (and rounds them to bfloat16 if products want that), so nothing but speed
+//! depends on it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,6 +78,8 @@ pub struct Parameters {
     packed: BTreeMap<(Block, Orientation), PackedRight>,
     /// Counts what may have changed masters.
     version: u64,
+    /// Whether masters may have changed since they were packed.
+    stale: bool,
 }
 
 impl Parameters {
@@ -89,6 +92,7 @@ impl Parameters {
             vectors: Aligned::default(),
             packed: BTreeMap::new(),
             version: 0,
+            stale: false,
         }
     }
 
@@ -137,9 +141,9 @@ impl Parameters {
         }
     }
 
-    /// The same, to change. Products read what they did before until `repack`.
+    /// The same, to change. Products read them after `repack`; a pass before it panics.
     pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        self.version += 1;
+        self.touch();
         match self.place(id) {
             Place::Matrix { start, rows, cols } => {
                 &mut self.matrices.as_mut_slice()[start..start + rows * cols]
@@ -149,9 +153,9 @@ impl Parameters {
     }
 
     /// All masters at once, in the order of binding: for an optimiser that works on many threads.
-    /// Products read what they did before until `repack`.
+    /// Products read them after `repack`; a pass before it panics.
     pub fn all_mut(&mut self) -> Vec<(ParameterId, &mut [f32])> {
-        self.version += 1;
+        self.touch();
         let (matrices, vectors) = (self.matrices.as_mut_slice(), self.vectors.as_mut_slice());
         let places = self.entries.iter().map(|entry| entry.place);
         split(places, matrices, vectors)
@@ -161,6 +165,7 @@ impl Parameters {
     /// after masters have changed, before the next pass begins.
     pub fn repack(&mut self, pool: &ThreadPool) {
         self.version += 1;
+        self.stale = false;
         let (level, products, matrices) = (self.level, self.products, self.matrices.as_slice());
         let mut tasks: Vec<_> = self.packed.iter_mut().collect();
         // The largest first, so that all threads end together.
@@ -217,6 +222,17 @@ impl Parameters {
         Ok(ParameterId(self.entries.len() as u32 - 1))
     }
 
+    fn touch(&mut self) {
+        self.version += 1;
+        // What was never packed is read as it is.
+        self.stale = !self.packed.is_empty();
+    }
+
+    /// Whether masters were changed and not packed anew.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.version
     }
@@ -256,8 +272,12 @@ impl Parameters {
         }
     }
 
-    pub(super) fn is_packed(&self, block: Block, orientation: Orientation) -> bool {
-        self.packed.contains_key(&(block, orientation))
+    /// Whether products read a block at its best: packed, or where it lies.
+    pub(super) fn is_ready(&self, block: Block, orientation: Orientation) -> bool {
+        self.packed.contains_key(&(block, orientation)) || {
+            let operand = operand(self.matrices.as_slice(), block, orientation);
+            kernels::reads_in_place(self.level, self.products, operand)
+        }
     }
 
     pub(super) fn pack(&mut self, block: Block, orientation: Orientation) {

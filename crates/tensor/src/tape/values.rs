@@ -4,11 +4,42 @@
 //! read them in backward (`saved`). Buffers are handed out by exact length, so a pass of the same
 //! shape as the one before finds every buffer that it needs: nothing is allocated once warm. A pass
 //! with another number of rows gives the buffers back to the system first.
+//!
+//! Gradients may share a buffer: a sum hands its own on to all of its terms. Whoever adds to one
+//! that is shared gets a copy.
+
+use std::sync::Arc;
 
 use crate::aligned::Aligned;
 
-/// A buffer of f32 that starts at a cache line.
-pub(super) type Buffer = Aligned<f32>;
+/// A buffer of f32 that starts at a cache line, and that others may read as well.
+pub(super) struct Buffer(Arc<Aligned<f32>>);
+
+impl Buffer {
+    fn zeroed(len: usize) -> Self {
+        Self(Arc::new(Aligned::zeroed(len)))
+    }
+
+    pub(super) fn as_slice(&self) -> &[f32] {
+        self.0.as_slice()
+    }
+
+    /// # Panics
+    /// It is shared.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+        let own = Arc::get_mut(&mut self.0);
+        own.expect("a buffer that is changed is nobody else's").as_mut_slice()
+    }
+
+    /// The same buffer once more, to be read.
+    pub(super) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
 
 /// A handle on a `[rows, width]` matrix of the current pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +114,8 @@ impl Values {
     /// Ends all values.
     pub(super) fn begin(&mut self, rows: usize) {
         for entry in self.entries.drain(..) {
-            self.spare.extend(entry.data);
-            self.spare.extend(entry.gradient);
+            let buffers = entry.data.into_iter().chain(entry.gradient);
+            self.spare.extend(buffers.filter(|buffer| !buffer.is_shared()));
         }
         if std::mem::replace(&mut self.rows, rows) != rows {
             self.spare.clear();
@@ -98,9 +129,21 @@ impl Values {
         found.map_or_else(|| Buffer::zeroed(len), |index| self.spare.swap_remove(index))
     }
 
-    /// Gives a buffer back.
+    /// Gives a buffer back, unless somebody else has it still.
     pub(super) fn recycle(&mut self, buffer: Buffer) {
-        self.spare.push(buffer);
+        if !buffer.is_shared() {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// A buffer to change: itself, or a copy if somebody else has it too.
+    fn own(&mut self, buffer: Buffer) -> Buffer {
+        if !buffer.is_shared() {
+            return buffer;
+        }
+        let mut copy = self.take(buffer.as_slice().len());
+        copy.as_mut_slice().copy_from_slice(buffer.as_slice());
+        copy
     }
 
     /// A new value without elements.
@@ -195,15 +238,21 @@ impl Values {
     /// The gradient of a value and whether there is one already; else a buffer of arbitrary
     /// contents for it.
     pub(super) fn take_gradient(&mut self, id: ValueId) -> (Buffer, bool) {
-        match self.entry_mut(id).gradient.take() {
+        match self.finish_own_gradient(id) {
             Some(gradient) => (gradient, true),
             None => (self.take_for(id), false),
         }
     }
 
-    /// The gradient of a value, if something was made of it.
+    /// The gradient of a value, if something was made of it, to be read.
     pub(super) fn finish_gradient(&mut self, id: ValueId) -> Option<Buffer> {
         self.entry_mut(id).gradient.take()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn finish_own_gradient(&mut self, id: ValueId) -> Option<Buffer> {
+        let gradient = self.finish_gradient(id)?;
+        Some(self.own(gradient))
     }
 
     pub(super) fn has_gradient(&self, id: ValueId) -> bool {
@@ -267,6 +316,33 @@ mod tests {
         let mut copy = values.consume(saved.id);
         copy.as_mut_slice().fill(0.0);
         assert_eq!(values.data(saved.id), [2.0; 6]);
+    }
+
+    #[test]
+    fn who_adds_to_a_shared_gradient_gets_a_copy() {
+        let mut values = Values::default();
+        values.begin(2);
+        let (a, b) = (value(&mut values, 1.0), value(&mut values, 2.0));
+        let mut gradient = values.take_for(a.id);
+        gradient.as_mut_slice().fill(5.0);
+        values.set_gradient(a.id, gradient.share());
+        values.set_gradient(b.id, gradient);
+        let (mut sum, exists) = values.take_gradient(a.id);
+        assert!(exists);
+        sum.as_mut_slice().fill(6.0);
+        values.recycle(sum);
+        let rest = values.finish_gradient(b.id).unwrap();
+        assert_eq!(rest.as_slice(), [5.0; 6]);
+        // The last one that has it gets itself, and gives it back.
+        let at = rest.as_slice().as_ptr();
+        values.set_gradient(b.id, rest);
+        let own = values.finish_own_gradient(b.id).unwrap();
+        assert_eq!(own.as_slice().as_ptr(), at);
+        let spare = values.spare.len();
+        values.recycle(own.share());
+        assert_eq!(values.spare.len(), spare);
+        values.recycle(own);
+        assert_eq!(values.spare.len(), spare + 1);
     }
 
     #[test]

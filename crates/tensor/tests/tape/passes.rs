@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use lucid_tensor::Site::{AfterAttention, AfterLayer, Embedding};
 use lucid_tensor::{
-    Activation, AttentionSpec, Linear, Norm, Ops, ParameterId, PassRow, Products, Purpose,
+    Activation, AttentionSpec, Level, Linear, Norm, Ops, ParameterId, PassRow, Products, Purpose,
     Recompute, RotaryPairing, RotarySpec, Tape, TapeOptions, TapeValue,
 };
 
-use crate::fixture::{Batch, Network, OPTIONS, VOCABULARY};
+use crate::fixture::{Batch, Network, OPTIONS, Random, VOCABULARY};
 
 const WIDTH: usize = 6;
 
@@ -136,6 +136,139 @@ fn packed_parameters_give_the_bits_of_unpacked_ones() {
     assert!(network.train(&batch) == want);
 }
 
+/// Two attentions over the same keys and values, with groups of heads, whose widths differ.
+fn attend_twice(tape: &mut Tape, ids: &[ParameterId]) -> TapeValue {
+    let spec = AttentionSpec {
+        head_count: 4,
+        kv_head_count: 2,
+        head_dim: 3,
+        value_dim: 2,
+        scale: 0.6,
+        soft_cap: Some(0.8),
+        window: Some(3),
+    };
+    let x = tape.embed(ids[0], 1.0);
+    let [q, k, v] = tape.linear(x, [plain(ids[1]), plain(ids[2]), plain(ids[3])]);
+    let once = tape.attention(0, q, k, v, &spec);
+    let [q] = tape.linear(once, [plain(ids[4])]);
+    let twice = tape.attention(1, q, k, v, &spec);
+    let scored = tape.select_scored(twice);
+    tape.linear(scored, [plain(ids[5])])[0]
+}
+
+#[test]
+fn threads_that_share_rows_change_no_bit() {
+    let shapes: [&[usize]; 6] =
+        [&[VOCABULARY, 5], &[12, 5], &[6, 5], &[4, 5], &[12, 8], &[VOCABULARY, 8]];
+    for recompute in [Recompute::Nothing, Recompute::Scopes] {
+        for products in [Products::F32, Products::Bf16] {
+            let level = Level::detect();
+            let options = TapeOptions { recompute, products, level, ..OPTIONS };
+            for documents in [&[5, 3][..], &[1], &[70, 2, 9]] {
+                let batch = Batch::new(documents);
+                let with = |threads| {
+                    let mut all = network(options);
+                    let mut twice = Network::new(options, &shapes, 0.5, attend_twice);
+                    all.tape.set_threads(threads);
+                    twice.tape.set_threads(threads);
+                    (all.train(&batch), twice.train(&batch))
+                };
+                let one = with(1);
+                for threads in [2, 3, 7] {
+                    assert!(with(threads) == one, "{threads} {products:?} {documents:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Rows of logits that are padded: losses are those of the logits, gradients those of losses.
+#[test]
+fn a_head_of_whole_pages_is_as_any_other() {
+    let batch = Batch::new(&[5, 3]);
+    let (rows, vocabulary, width) = (batch.rows.len(), 1024, 4);
+    let forward = |tape: &mut Tape, ids: &[ParameterId]| {
+        let x = tape.embed(ids[0], 1.0);
+        let x = tape.select_scored(x);
+        tape.linear(x, [Linear { weight: ids[1], bias: Some(ids[2]) }])[0]
+    };
+    let shapes: [&[usize]; 3] = [&[VOCABULARY, width], &[vocabulary, width], &[vocabulary]];
+    let mut network = Network::new(OPTIONS, &shapes, 0.0, forward);
+    let (losses, gradients) = network.train(&batch);
+    network.tape.begin(&batch.rows, Purpose::Evaluate);
+    let logits = forward(&mut network.tape, &network.ids);
+    let logits = network.tape.logits(logits);
+    let mut bias = vec![0.0; vocabulary];
+    for row in 0..rows {
+        let logits = &logits[row * vocabulary..][..vocabulary];
+        let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+        let (target, weight) = (batch.targets[row] as usize, f64::from(batch.weights[row]));
+        let want = if weight == 0.0 { 0.0 } else { sum.ln() - f64::from(logits[target]) };
+        assert!((f64::from(losses[row]) - want).abs() < 1e-5, "{} {want}", losses[row]);
+        for (token, bias) in bias.iter_mut().enumerate() {
+            let hot = f64::from(u8::from(token == target));
+            *bias += weight * (f64::from(logits[token]).exp() / sum - hot);
+        }
+    }
+    for (found, want) in gradients[2].iter().zip(&bias) {
+        assert!((f64::from(*found) - want).abs() < 1e-6, "{found} {want}");
+    }
+    // Each token's row of the matrix is moved by its logits alone.
+    let table = network.tape.parameters().values(network.ids[0]).to_vec();
+    let mut want = vec![0.0; vocabulary * width];
+    for row in 0..rows {
+        let logits = &logits[row * vocabulary..][..vocabulary];
+        let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+        let x = &table[batch.rows[row].token as usize * width..][..width];
+        for token in 0..vocabulary {
+            let hot = f64::from(u8::from(token == batch.targets[row] as usize));
+            let p = f64::from(batch.weights[row]) * (f64::from(logits[token]).exp() / sum - hot);
+            for (want, x) in want[token * width..][..width].iter_mut().zip(x) {
+                *want += p * f64::from(*x);
+            }
+        }
+    }
+    for (found, want) in gradients[1].iter().zip(&want) {
+        assert!((f64::from(*found) - want).abs() < 1e-6, "{found} {want}");
+    }
+}
+
+/// Masters at lines of the cache are read where they lie, others are packed: to the same bits.
+#[test]
+fn where_parameters_lie_changes_no_bit() {
+    let batch = Batch::new(&[5, 3]);
+    let shapes: [&[usize]; 3] = [&[VOCABULARY, 32], &[64, 32], &[VOCABULARY, 64]];
+    for level in Level::available() {
+        let after = |count: usize| {
+            let mut tape = Tape::new(TapeOptions { level, ..OPTIONS });
+            tape.bind(&Random(9).view("before", &[1, count], 0.0)).unwrap();
+            let bind = |(seed, shape): (u64, &&[usize])| {
+                tape.bind(&Random(seed).view("p", shape, 0.0)).unwrap()
+            };
+            let ids = (1..).zip(&shapes).map(bind).collect();
+            let forward = |tape: &mut Tape, ids: &[ParameterId]| {
+                let x = tape.embed(ids[0], 1.0);
+                let [x] = tape.linear(x, [plain(ids[1])]);
+                let x = tape.select_scored(x);
+                tape.linear(x, [plain(ids[2])])[0]
+            };
+            Network { tape, ids, forward }.train(&batch)
+        };
+        assert!(after(16) == after(5), "{level:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "not packed anew")]
+fn a_pass_over_parameters_that_were_not_packed_anew_is_refused() {
+    let batch = Batch::new(&[5]);
+    let mut network = network(OPTIONS);
+    network.train(&batch);
+    let id = network.ids[0];
+    network.tape.parameters_mut().values_mut(id)[0] = 0.5;
+    network.loss(&batch);
+}
+
 #[test]
 fn hooks_see_every_site_and_may_change_it() {
     let batch = Batch::new(&[5]);
@@ -185,7 +318,7 @@ fn rotary_tables_grow_with_the_longest_document() {
     };
     let rotated = |lengths: &[u32]| {
         let mut tape = Tape::new(OPTIONS);
-        let table = crate::fixture::Random(3).view("table", &[1, 4], 0.0);
+        let table = Random(3).view("table", &[1, 4], 0.0);
         let (table, rotary) = (tape.bind(&table).unwrap(), tape.bind_rotary(spec.clone()));
         let mut last = Vec::new();
         for &length in lengths {
