@@ -62,8 +62,8 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file cannot be written; what was there before is still there.
-    #[error("cannot write {}; what stood there before is still there", path.display())]
+    /// A file cannot be written, and no half of it is left.
+    #[error("cannot write {}; no half-written file is left", path.display())]
     Write {
         /// The file.
         path: PathBuf,

@@ -74,5 +74,7 @@ mod tests {
         near(Pace::through([(10, 3.0), (30, 7.0)]), 1.0, 0.2);
         // The longer one was not slower: then rows are taken to be half of it, not nothing.
         near(Pace::through([(10, 6.0), (30, 6.0)]), 5.0, 0.1);
+        // Nor does a step cost less than nothing.
+        near(Pace::through([(10, 1.0), (30, 9.0)]), 0.0, 0.4);
     }
 }

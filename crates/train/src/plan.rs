@@ -5,6 +5,8 @@
 //! arXiv:2401.02954 (batch and learning rate by compute); Muennighoff et al., arXiv:2305.16264
 //! (four passes over the same text are nearly as good as new text); Hägele et al.,
 //! arXiv:2405.18392 (decay at the end); Liu et al., arXiv:2502.16982 (Muon with AdamW's rate).
+//! Departure: half the batch tokens of arXiv:2401.02954, which is for AdamW and for runs of another
+//! size; see LOG.md.
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,8 @@ pub struct Overrides {
     pub lanes: Option<usize>,
     /// Cores that the run is planned for, if lanes are to follow from them.
     pub cores: Option<usize>,
+    /// Whether products are faster there in bfloat16, if the precision is to follow from it.
+    pub bf16_outpaces_f32: Option<bool>,
     pub seed: Option<u64>,
 }
 
@@ -183,7 +187,7 @@ impl Plan {
         reasons.put("weight decay", &weight_decay, set, "usual with these rates");
         let schedule = schedule(steps, overrides, &mut reasons)?;
         let rule = overrides.rule.unwrap_or(Rule::Muon);
-        let precision = overrides.precision.unwrap_or(Precision::Bf16);
+        let precision = precision(overrides, &mut reasons);
         let clip = overrides.clip.unwrap_or(1.0);
         range("clip", clip, 1e-6..=1e6)?;
         let plan = Self {
@@ -263,7 +267,12 @@ fn of_depth(depth: usize, vocab_size: usize) -> Network {
         // 8/3 of the width: as many parameters as two matrices of four times the width have
         // (Shazeer, arXiv:2002.05202).
         feed_forward_width: (width * 8).div_ceil(3).next_multiple_of(64),
-        context_length: [256, 512, 1024, 2048][(depth.saturating_sub(1) / 4).min(3)],
+        context_length: match depth {
+            0..3 => 256,
+            3..7 => 512,
+            7..13 => 1024,
+            _ => 2048,
+        },
         tied_head: false,
         rotary_theta: 10_000.0,
     }
@@ -349,12 +358,7 @@ fn network(
     let set = overrides.context_length.is_some();
     reasons.put("context", &network.context_length, set, "by depth: 256 to 2048");
     let head = if network.tied_head { "the embeddings" } else { "its own" };
-    reasons.put(
-        "head",
-        &head,
-        overrides.tied_head.is_some(),
-        "better in the same time than the embeddings",
-    );
+    reasons.put("head", &head, overrides.tied_head.is_some(), "by default");
     let set = overrides.architecture.is_some();
     reasons.put("architecture", &network.architecture.name(), set, "norms on queries and keys");
     reasons.put("parameters", &network.parameter_count(), false, "all of these");
@@ -410,7 +414,7 @@ fn rows(
 ) -> Result<usize, TrainError> {
     let tokens = match overrides.batch_tokens {
         Some(tokens) => tokens as f64,
-        None => 0.292 * compute.powf(0.3271),
+        None => 0.146 * compute.powf(0.3271),
     };
     let rows = (tokens / network.context_length as f64).round().max(1.0);
     if rows > 1e7 {
@@ -425,8 +429,23 @@ fn rows(
         None => (rows as usize).next_multiple_of(if rows < 16.0 { 4 } else { 8 }),
     };
     let set = overrides.batch_tokens.is_some();
-    reasons.put("batch tokens", &(rows * network.context_length), set, "0.292 C^0.3271");
+    reasons.put("batch tokens", &(rows * network.context_length), set, "0.146 C^0.3271");
     Ok(rows)
+}
+
+fn precision(overrides: &Overrides, reasons: &mut Reasons) -> Precision {
+    let (by_machine, rule) = match overrides.bf16_outpaces_f32 {
+        None => (Precision::Bf16, "by default"),
+        Some(true) => (Precision::Bf16, "bf16 is faster on this processor"),
+        Some(false) => (Precision::F32, "bf16 is not faster on this processor"),
+    };
+    let precision = overrides.precision.unwrap_or(by_machine);
+    let name = match precision {
+        Precision::Bf16 => "bf16",
+        Precision::F32 => "f32",
+    };
+    reasons.put("precision", &name, overrides.precision.is_some(), rule);
+    precision
 }
 
 fn lanes(network: &Network, rows: usize, micro: usize, overrides: &Overrides) -> usize {
@@ -525,6 +544,32 @@ mod tests {
             ["width", "heads", "tokens", "learning rate", "warm-up steps"].map(set) == [true; 5]
         );
         assert!(!set("context"));
+    }
+
+    #[test]
+    fn the_precision_follows_from_the_machine() {
+        let with = |outpaces, precision| {
+            let none = Overrides::default();
+            let overrides = Overrides { bf16_outpaces_f32: outpaces, precision, ..none };
+            plan(Dial::Depth(2), &overrides).precision
+        };
+        assert_eq!(with(None, None), Precision::Bf16);
+        assert_eq!(with(Some(true), None), Precision::Bf16);
+        assert_eq!(with(Some(false), None), Precision::F32);
+        assert_eq!(with(Some(false), Some(Precision::Bf16)), Precision::Bf16);
+    }
+
+    #[test]
+    fn rows_and_batches_follow_from_the_depth() {
+        let none = Overrides::default();
+        let lengths = [(2, 256), (3, 512), (6, 512), (7, 1024), (12, 1024), (13, 2048)];
+        for (depth, length) in lengths {
+            assert_eq!(of_depth(depth, 4096).context_length, length, "{depth} layers");
+        }
+        let (plan, _) = Plan::new(Dial::Depth(4), 4096, &text(1 << 40), &none).unwrap();
+        let compute = 6.0 * 20.0 * (plan.network.multiplied_count() as f64).powi(2);
+        let share = plan.batch_tokens() as f64 / (0.146 * compute.powf(0.3271));
+        assert!((0.8..1.25).contains(&share), "{} tokens", plan.batch_tokens());
     }
 
     #[test]

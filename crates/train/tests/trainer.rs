@@ -96,6 +96,21 @@ fn threads_change_no_bit() {
 }
 
 #[test]
+fn threads_that_share_a_lane_change_no_bit() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let run = |threads| {
+            let plan = Plan { lanes: 1, ..plan(Rule::Muon, precision) };
+            let mut trainer = Trainer::new(plan, setup(threads)).unwrap();
+            let reports = steps(&mut trainer, 4);
+            (reports, trainer.validate(&shards(VOCABULARY, 100), None).unwrap())
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(3));
+    }
+}
+
+#[test]
 fn a_run_goes_on_from_a_checkpoint_to_the_bit() {
     let folder = Folder::new("resume");
     let mut trainer = Trainer::new(plan(Rule::Muon, Precision::Bf16), setup(2)).unwrap();

@@ -86,12 +86,17 @@ fn files_to_measure_with_are_not_learned_from() {
 fn time_measures_this_machine_and_chooses_the_rest() {
     let home = Home::new();
     home.write("book.txt", text(1, 300).as_bytes());
-    let args = ["pretrain", "book.txt", "-o", "run", "--time", "10s", "--vocab-size", "300"];
+    let args = ["pretrain", "book.txt", "-o", "run", "--time", "10s", "--vocab-size", "310"];
     let run = home.run(&[&args[..], &["--dry-run", "--threads", "1"]].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
     for words in ["measured here", "predicted loss"] {
         assert!(run.err.contains(words), "{words}: {run:?}");
     }
+    // What a dry run has made stays, and is not taken for another.
+    let fewer = ["pretrain", "book.txt", "-o", "run", "--vocab-size", "300", "--dry-run"];
+    home.fails(&fewer, &["run/tokenizer.json has 30", "more than --vocab-size"]);
+    let run = home.run(&["pretrain", "book.txt", "-o", "run", "--dry-run"]);
+    assert!(run.err.contains("takes the vocabulary that is there"), "{run:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn corpus(home: &Home) {
 
 /// A small run over it.
 fn args<'a>(output: &'a str, steps: &'a str) -> Vec<&'a str> {
-    let mut args = vec!["pretrain", "texts", "-o", output, "--steps", steps];
+    let mut args = vec!["pretrain", "texts", "-o", output, "--steps", steps, "--precision", "f32"];
     args.extend(["--depth", "1", "--vocab-size", "300", "--batch-tokens", "2048", "--lanes", "4"]);
     args.extend(["--threads", "1", "--held-out", "0.1", "--save-every", "1s"]);
     args

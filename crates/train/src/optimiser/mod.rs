@@ -17,17 +17,41 @@ const PART: usize = 1 << 16;
 /// Added to the root of AdamW's second average.
 const EPSILON: f32 = 1e-8;
 
+/// The token embedding learns at so many times the rate, where Muon has the hidden matrices and the
+/// head has a matrix of its own. A row of it changes only in steps whose
+/// text has its token, and a norm follows, so that only a row's direction counts and the rate is
+/// to be compared with the length that rows grow to. nanochat (Karpathy 2025) has 15 times the
+/// matrices' rate; the number here is from runs of 4 million tokens, see LOG.md.
+const EMBEDDING_RATE: f32 = 20.0;
+
+/// The decay of the second average of the token embedding's gradients: most tokens are rare.
+/// nanochat's.
+const EMBEDDING_BETA: f32 = 0.995;
+
+/// The token embedding's name.
+const EMBEDDING: &str = "token_embd.weight";
+
 /// What is kept between steps of the part of a parameter that this rank updates.
 #[derive(Clone, Debug)]
 enum State {
-    AdamW { first: Vec<f32>, second: Vec<f32>, decays: bool },
+    AdamW { first: Vec<f32>, second: Vec<f32>, how: How },
     Muon { momentum: Vec<f32>, rows: usize, cols: usize },
+}
+
+/// How AdamW treats a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct How {
+    /// Factor on the learning rate.
+    rate: f32,
+    /// The decay of the second average.
+    beta: f32,
+    weight_decay: f32,
 }
 
 /// The optimiser of a run.
 pub(crate) struct Optimiser {
     level: Level,
-    betas: [f32; 2],
+    beta: f32,
     weight_decay: f32,
     rank: usize,
     parts: Parts,
@@ -66,7 +90,7 @@ struct Part<'a> {
     gradient: &'a [f32],
     first: &'a mut [f32],
     second: &'a mut [f32],
-    weight_decay: f32,
+    how: How,
 }
 
 /// A piece of work of one step.
@@ -98,16 +122,14 @@ impl Optimiser {
             match *parameters.shape(id) {
                 [rows, cols] if is_muon(id) => State::Muon { momentum: vec![0.0; len], rows, cols },
                 ref shape => {
-                    // Norms have no scale to lose, and rows of embeddings that are rarely read
-                    // would only fade.
-                    let decays = shape.len() == 2 && parameters.name(id) != "token_embd.weight";
-                    State::AdamW { first: vec![0.0; len], second: vec![0.0; len], decays }
+                    let how = how(plan, parameters.name(id), shape.len());
+                    State::AdamW { first: vec![0.0; len], second: vec![0.0; len], how }
                 }
             }
         };
         Self {
             level,
-            betas: [plan.betas.0 as f32, plan.betas.1 as f32],
+            beta: plan.betas.0 as f32,
             weight_decay: plan.weight_decay as f32,
             states: parameters.ids().map(state).collect(),
             rank: group.rank(),
@@ -144,12 +166,12 @@ impl Optimiser {
                     let it = muon::Parameter { rows, cols, values, gradient, momentum };
                     tasks.push(Task::Muon(it));
                 }
-                State::AdamW { first, second, decays } => {
+                State::AdamW { first, second, how } => {
                     let averages = first.chunks_mut(PART).zip(second.chunks_mut(PART));
                     let parts = values.chunks_mut(PART).zip(gradient.chunks(PART)).zip(averages);
-                    let weight_decay = if *decays { self.weight_decay } else { 0.0 };
+                    let how = *how;
                     tasks.extend(parts.map(|((values, gradient), (first, second))| {
-                        Task::AdamW(Part { values, gradient, first, second, weight_decay })
+                        Task::AdamW(Part { values, gradient, first, second, how })
                     }));
                 }
             }
@@ -158,13 +180,15 @@ impl Optimiser {
         self.scratch.resize_with(pool.threads(), muon::Scratch::default);
         let (level, weight_decay) = (self.level, self.weight_decay);
         let (rate, scale) = (pace.rate as f32, pace.scale as f32);
-        let with = AdamW {
-            learning_rate: rate,
-            betas: self.betas,
+        let step = u32::try_from(pace.count).unwrap_or(u32::MAX);
+        let beta = self.beta;
+        let with = |how: How| AdamW {
+            learning_rate: rate * how.rate,
+            betas: [beta, how.beta],
             epsilon: EPSILON,
-            weight_decay,
+            weight_decay: how.weight_decay,
             gradient_scale: scale,
-            step: u32::try_from(pace.count).unwrap_or(u32::MAX),
+            step,
         };
         let mut tasks: Vec<_> = tasks.into_iter().map(Some).collect();
         pool.for_each_with(&mut self.scratch, &mut tasks, |scratch, _, task| match task.take() {
@@ -172,8 +196,8 @@ impl Optimiser {
                 muon::update(level, it, muon::Step { rate, weight_decay, scale }, scratch);
             }
             Some(Task::AdamW(part)) => {
-                let Part { values, gradient, first, second, weight_decay } = part;
-                adamw(level, AdamW { weight_decay, ..with }, gradient, values, first, second);
+                let Part { values, gradient, first, second, how } = part;
+                adamw(level, with(how), gradient, values, first, second);
             }
             None => {}
         });
@@ -229,6 +253,21 @@ fn held<T>(
         len: parameters.values(id).len(),
         start: parts.range(parameter, rank).start,
         values,
+    }
+}
+
+/// How AdamW treats the parameter of a name with so many dimensions.
+fn how(plan: &Plan, name: &str, dimensions: usize) -> How {
+    let beta = plan.betas.1 as f32;
+    match (name, dimensions) {
+        // Rows that are rarely read would only fade.
+        (EMBEDDING, _) if plan.rule == Rule::Muon && !plan.network.tied_head => {
+            How { rate: EMBEDDING_RATE, beta: EMBEDDING_BETA, weight_decay: 0.0 }
+        }
+        (EMBEDDING, _) => How { rate: 1.0, beta, weight_decay: 0.0 },
+        (_, 2) => How { rate: 1.0, beta, weight_decay: plan.weight_decay as f32 },
+        // Norms have no scale to lose.
+        _ => How { rate: 1.0, beta, weight_decay: 0.0 },
     }
 }
 

@@ -140,7 +140,7 @@ pub(crate) struct TrainingArgs {
     /// Who updates the hidden matrices; AdamW updates all else
     #[arg(long, value_enum)]
     pub(crate) optimizer: Option<RuleChoice>,
-    /// How operands enter products
+    /// How operands enter products [default: the faster one on this processor]
     #[arg(long, value_enum)]
     pub(crate) precision: Option<PrecisionChoice>,
     /// Norm of the gradient at most
@@ -264,6 +264,7 @@ impl PretrainArgs {
             clip: training.clip,
             lanes: size(training.lanes),
             cores: Some(lucid_sys::Topology::detect().default_threads()),
+            bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
             seed: training.seed,
         }
     }

@@ -228,7 +228,8 @@ fn start(
 ) -> Result<Option<Start>> {
     let folder = &args.output;
     if args.resume {
-        let unset = Overrides { cores: args.overrides().cores, ..Overrides::default() };
+        let Overrides { cores, bf16_outpaces_f32, .. } = args.overrides();
+        let unset = Overrides { cores, bf16_outpaces_f32, ..Overrides::default() };
         if args.dry_run || args.overrides() != unset {
             bail!("a run goes on as it began; of its settings --resume takes only --time");
         }
@@ -274,6 +275,9 @@ fn begun(args: &PretrainArgs, threads: usize, ranks: usize) -> Result<Option<Ask
     let (mut plan, mut reasons) = planned(&overrides)?;
     if plan.lanes < ranks && overrides.lanes.is_none() {
         (plan, reasons) = planned(&Overrides { lanes: Some(ranks), ..overrides })?;
+        if let Some(lanes) = reasons.iter_mut().find(|reason| reason.name == "lanes") {
+            "one for each rank".clone_into(&mut lanes.from);
+        }
     }
     if plan.lanes < ranks {
         bail!(

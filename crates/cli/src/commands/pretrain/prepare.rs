@@ -43,7 +43,15 @@ pub(super) fn vocabulary(args: &PretrainArgs, to: &Path, threads: usize) -> Resu
             .with_context(|| format!("cannot write {}", to.display()));
     }
     if to.exists() {
+        let found = tokenizer(to)?.vocabulary().tokens.len();
         let to = to.display();
+        // Of little text fewer are made than were wanted.
+        if args.vocab_size.is_some_and(|wanted| found > wanted as usize) {
+            bail!(
+                "{to} has {found} tokens, more than --vocab-size; remove it and another one is \
+                 made, or leave --vocab-size out"
+            );
+        }
         output::note(format_args!("takes the vocabulary that is there; remove {to} for another"));
         return Ok(());
     }
