@@ -28,6 +28,7 @@ const TABLE: &[Row] = &[
     row("kernels", 0, &[]),
     row("tokenizer", 0, &[]),
     row("hub", 0, &[]),
+    row("policy", 0, &[]),
     row("tensor", 1, &["kernels", "sys"]),
     row("checkpoint", 2, &["tensor", "sys"]),
     row("model", 2, &["tensor"]),
