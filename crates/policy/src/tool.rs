@@ -58,7 +58,7 @@ pub struct Tool {
     pub name: String,
     /// What it does.
     pub effect: Effect,
-    /// What it takes; a call has each of them at most as often as a list of it may.
+    /// What it takes. A list is given as an argument for each of its elements.
     pub arguments: Vec<ArgumentSpec>,
 }
 

@@ -187,7 +187,10 @@ fn a_dry_run_ends_after_the_plan() {
     let resumed = home.run(&["pretrain", "--resume", "-o", "run"]);
     refused(&resumed, &["run holds no run to go on with"]);
     home.write("old/run.json", b"{\"version\": 1}");
-    refused(&home.run(&["pretrain", "--resume", "-o", "old"]), &["version 1", "version 2"]);
+    refused(
+        &home.run(&["pretrain", "--resume", "-o", "old"]),
+        &["version 1", "version 3", "new run"],
+    );
     let other = home.run(&["pretrain", "--resume", "-o", "old", "--steps", "9"]);
     refused(&other, &["a run goes on as it began"]);
     // The plan may then be carried out.

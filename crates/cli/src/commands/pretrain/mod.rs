@@ -38,7 +38,7 @@ use ranks::{Ranks, Start};
 use screen::{Facts, Screen};
 
 const ASKED: &str = "run.json";
-const ASKED_VERSION: u32 = 2;
+const ASKED_VERSION: u32 = 3;
 const TOKENIZER: &str = "tokenizer.json";
 const DATA: &str = "data";
 const MODEL: &str = "model.gguf";
@@ -316,7 +316,10 @@ fn resumed(folder: &Path) -> Result<(Asked, Option<Saved>)> {
     let Version { version } = serde_json::from_slice(&text).with_context(wrong)?;
     if version != ASKED_VERSION {
         let path = path.display();
-        bail!("{path}: version {version}, this program goes on with version {ASKED_VERSION}");
+        bail!(
+            "{path}: version {version}, this program goes on with version {ASKED_VERSION}; begin a \
+             new run, or go on with the program that began this one"
+        );
     }
     let asked: Asked = serde_json::from_slice(&text).with_context(wrong)?;
     let folder = checkpoints(folder);
