@@ -342,13 +342,13 @@ impl<T: Tiles> Job<'_, T> {
                 || safe(&out.elements[at..], stride, count, width),
             );
         }
-        if width == Self::WIDTH {
-            let out = &mut out.elements[at..];
+        let multiply = |out: &mut [f32], stride: usize| {
+            let rows = count;
             let tile = Tile {
                 left,
                 left_stride,
                 first: 0,
-                rows: count,
+                rows,
                 right,
                 right_stride,
                 units,
@@ -356,7 +356,14 @@ impl<T: Tiles> Job<'_, T> {
                 out,
                 stride,
             };
-            return if flushes { self.e.tile_flushed::<L>(tile) } else { self.e.tile::<L>(tile) };
+            if flushes {
+                self.e.tile_flushed::<L>(tile);
+            } else {
+                self.e.tile::<L>(tile);
+            }
+        };
+        if width == Self::WIDTH {
+            return multiply(&mut out.elements[at..], stride);
         }
         let mut copy = [[0.0; 32]; 16];
         let copy = copy.as_flattened_mut();
@@ -365,23 +372,7 @@ impl<T: Tiles> Job<'_, T> {
                 copy[m * 32..][..width].copy_from_slice(&out.elements[at + m * stride..][..width]);
             }
         }
-        let tile = Tile {
-            left,
-            left_stride,
-            first: 0,
-            rows: count,
-            right,
-            right_stride,
-            units,
-            onto,
-            out: copy,
-            stride: 32,
-        };
-        if flushes {
-            self.e.tile_flushed::<L>(tile);
-        } else {
-            self.e.tile::<L>(tile);
-        }
+        multiply(copy, 32);
         for m in 0..count {
             out.elements[at + m * stride..][..width].copy_from_slice(&copy[m * 32..][..width]);
         }
