@@ -55,18 +55,26 @@ pub struct Flow {
     pub to: Named<String>,
     /// The least believed argument that may decide how much, when or which.
     pub consequence: Integrity,
+    /// The values that such an argument may have: an amount, a date, a choice.
+    pub values: Named<String>,
 }
 
 impl Flow {
     /// None at all.
     pub fn none() -> Self {
-        Self { from: Named::none(), to: Named::none(), consequence: Integrity::Person }
+        Self {
+            from: Named::none(),
+            to: Named::none(),
+            consequence: Integrity::Person,
+            values: Named::none(),
+        }
     }
 
     fn covers(&self, other: &Self) -> bool {
         self.from.covers(&other.from)
             && self.to.covers(&other.to)
             && self.consequence >= other.consequence
+            && self.values.covers(&other.values)
     }
 }
 
@@ -100,17 +108,28 @@ impl Capability {
 
 /// Whether a process may give a capability to another, or a flow to itself.
 ///
-/// What one of its own covers it may always hand on. A flow beyond that it may grant only while all
+/// What one of its own covers it may always hand on, unless that can be used so often only: what is
+/// counted cannot be in two hands. A flow beyond that it may grant only while all
 /// that it has read is trusted, for a tool that it may call, to destinations that stand in trusted
 /// text (`origins`, one for each destination that the capability names), and never to all.
 pub fn may_grant(subject: &Subject<'_>, capability: &Capability, origins: &[Origin]) -> bool {
-    if subject.capabilities.iter().any(|own| own.covers(capability)) {
+    if subject.capabilities.iter().any(|own| own.uses.is_none() && own.covers(capability)) {
         return true;
     }
     let Named::Only(destinations) = &capability.flow.to else { return false };
     let known = origins.len() == destinations.len() && origins.iter().all(Origin::is_trusted);
     let callable = subject.capabilities.iter().any(|own| own.tool == capability.tool);
     subject.label.integrity().is_trusted() && callable && known
+}
+
+/// What a copy of a process has: all but the flows that can be used so often only, which stay with
+/// whom they were given to.
+pub fn inherited(capabilities: &[Capability]) -> Vec<Capability> {
+    let hand_on = |own: &Capability| match own.uses {
+        None => own.clone(),
+        Some(_) => Capability::plain(&own.tool),
+    };
+    capabilities.iter().map(hand_on).collect()
 }
 
 #[cfg(test)]
@@ -128,14 +147,15 @@ mod tests {
     }
 
     fn capability() -> impl Strategy<Value = Capability> {
-        let flow = (named(), named(), 0..4usize).prop_map(|(from, to, consequence)| {
+        let parts = (named(), named(), 0..4usize, named());
+        let flow = parts.prop_map(|(from, to, consequence, values)| {
             let from = match from {
                 Named::Any => Named::Any,
                 Named::Only(names) => {
                     Named::Only(names.iter().map(|name| SourceName::new(name)).collect())
                 }
             };
-            Flow { from, to, consequence: Integrity::ALL[consequence] }
+            Flow { from, to, consequence: Integrity::ALL[consequence], values }
         });
         ("[st]", flow, proptest::option::of(0..3u32)).prop_map(|(tool, flow, uses)| Capability {
             tool,
@@ -163,7 +183,12 @@ mod tests {
         let names = |names: &[&str]| Named::Only(names.iter().map(|&name| name.into()).collect());
         let all = Capability {
             tool: "send".to_owned(),
-            flow: Flow { from: Named::Any, to: names(&["a", "b"]), consequence: Integrity::Value },
+            flow: Flow {
+                from: Named::Any,
+                to: names(&["a", "b"]),
+                consequence: Integrity::Value,
+                values: names(&["50", "60"]),
+            },
             uses: Some(2),
         };
         let less = |change: &dyn Fn(&mut Capability)| {
@@ -173,6 +198,9 @@ mod tests {
         };
         assert!(less(&|it| it.flow.to = names(&["a"])));
         assert!(less(&|it| it.flow.consequence = Integrity::Person));
+        assert!(less(&|it| it.flow.values = names(&["60"])));
+        assert!(!less(&|it| it.flow.values = names(&["50", "70"])));
+        assert!(!less(&|it| it.flow.values = Named::Any));
         assert!(less(&|it| it.flow.from = Named::none()));
         assert!(less(&|it| it.uses = Some(1)));
         assert!(!less(&|it| it.tool = "pay".to_owned()));
@@ -202,6 +230,7 @@ mod tests {
                 from: Named::Any,
                 to: Named::Only(names.iter().map(|&name| name.to_owned()).collect()),
                 consequence: Integrity::Value,
+                values: Named::Any,
             },
             ..Capability::plain("send")
         };
@@ -223,6 +252,12 @@ mod tests {
             ..Capability::plain("send")
         };
         assert!(!may(&clean, &all, &[]));
+        // What is counted stays with whom it was given to.
+        let once = [Capability { uses: Some(1), ..to(&["bob"]) }];
+        let subject = Subject { label: &dirty, capabilities: &once };
+        assert!(!may_grant(&subject, &once[0], &spoken));
+        assert_eq!(inherited(&once), own);
+        assert_eq!(inherited(&[to(&["bob"])]), [to(&["bob"])]);
         // What it has it may hand on, whatever it has read.
         assert!(may(&dirty, &Capability::plain("send"), &[]));
     }

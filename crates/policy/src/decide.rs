@@ -8,11 +8,13 @@
 //!    flow with it.
 //! 3. A destination must stand in trusted text, be given by a trusted look-up, or be approved;
 //!    whatever the process has read.
-//! 4. From here on only what labels speak against needs a flow: sources that are untrusted, and
-//!    those that not all who will read it may read. Without any the call is allowed, else one
-//!    capability has to cover all of them, for these destinations.
-//! 5. Once something untrusted was read, how much, when and which has to be trusted as well, or as
-//!    good as that flow says.
+//! 4. From here on only what labels speak against matters: sources that are untrusted, and those
+//!    that not all who will read it may read. Without any the call is allowed.
+//! 5. As long as nothing untrusted was read, what is private may go where a person pointed: that is
+//!    what he pointed for. (The process might grant itself that flow; it need not.)
+//! 6. Else one capability has to cover all of those sources, for these destinations.
+//! 7. Once something untrusted was read, how much, when and which has to be trusted as well, or as
+//!    good as that flow says, and one of the values that it names.
 //!
 //! What is not allowed by then is asked: a person sees the destination, the data and where they
 //! come from, and may approve this one call.
@@ -21,7 +23,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::Capability;
+use crate::capability::{Capability, Flow};
 use crate::label::{Audience, Integrity, Label, SourceName};
 use crate::origin::Origin;
 use crate::tool::{Effect, Role, Tool};
@@ -36,7 +38,7 @@ pub struct Subject<'a> {
 }
 
 /// An argument of a call. A list is an argument for each of its elements.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Argument {
     /// Its name in the tool's description.
     pub name: String,
@@ -89,22 +91,44 @@ pub enum Rule {
     Destination,
     /// Nothing speaks against it.
     Clean,
+    /// Nothing untrusted was read, and a person pointed to where it goes.
+    Endorsed,
     /// A flow was granted.
     Granted,
     /// No flow was granted for these sources and destinations.
     NoFlow,
-    /// An amount, a time or a choice is less trusted than the flow allows.
+    /// An amount, a time or a choice is less trusted than the flow allows, or another one.
     Consequence,
 }
 
 impl Rule {
+    /// What it says, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Malformed => "the call is not as the tool describes it",
+            Self::NoCapability => "the process has no capability for the tool",
+            Self::NoEffect => "nothing happens outside of the process",
+            Self::Reads => "it only reads; what is read brings its label along",
+            Self::Inside => "it stays inside and can be rolled back",
+            Self::Destination => "where it goes stands in no text that is trusted",
+            Self::Clean => "nothing that was read speaks against it",
+            Self::Endorsed => "nothing untrusted was read, and a person named where it goes",
+            Self::Granted => "a capability grants this flow",
+            Self::NoFlow => "something was read that may not flow there, and no flow was granted",
+            Self::Consequence => "how much, when or which is not what the granted flow allows",
+        }
+    }
+
     /// What it decides.
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Malformed | Self::NoCapability => Verdict::Deny,
-            Self::NoEffect | Self::Reads | Self::Inside | Self::Clean | Self::Granted => {
-                Verdict::Allow
-            }
+            Self::NoEffect
+            | Self::Reads
+            | Self::Inside
+            | Self::Clean
+            | Self::Endorsed
+            | Self::Granted => Verdict::Allow,
             Self::Destination | Self::NoFlow | Self::Consequence => Verdict::Ask,
         }
     }
@@ -132,9 +156,12 @@ pub enum Ground {
     Source(SourceName),
 }
 
-/// A decision.
+/// A decision. Only [`decide`] makes one, or a log that is read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
+    /// About a call of which tool.
+    pub tool: String,
     /// What.
     pub verdict: Verdict,
     /// By which rule.
@@ -152,6 +179,7 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     let mut label = subject.label.clone();
     call.arguments.iter().for_each(|argument| label.extend(&argument.label));
     let decision = |rule: Rule, grounds: Vec<Ground>, capability: Option<usize>| Decision {
+        tool: call.tool.name.clone(),
         verdict: rule.verdict(),
         rule,
         grounds,
@@ -166,13 +194,12 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     if !subject.capabilities.iter().any(callable) {
         return decision(Rule::NoCapability, Vec::new(), None);
     }
-    match call.tool.effect {
-        Effect::None => return decision(Rule::NoEffect, Vec::new(), None),
-        Effect::Read => return decision(Rule::Reads, Vec::new(), None),
-        Effect::Inside => return decision(Rule::Inside, Vec::new(), None),
-        Effect::Outside => {}
+    if let Some(rule) = without_going_outside(call.tool.effect) {
+        return decision(rule, Vec::new(), None);
     }
-    let unknown = arguments(call, |role, origin| role == Role::Destination && !origin.is_trusted());
+    let unknown = arguments(call, |role, argument| {
+        role == Role::Destination && !argument.origin.is_trusted()
+    });
     if !unknown.is_empty() {
         return decision(Rule::Destination, unknown, None);
     }
@@ -181,15 +208,18 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     if limited.is_empty() {
         return decision(Rule::Clean, Vec::new(), None);
     }
+    let goes = |argument: &Argument| role_of(call, argument) == Some(Role::Destination);
+    if label.integrity().is_trusted() && call.arguments.iter().any(goes) {
+        return decision(Rule::Endorsed, grounds(), None);
+    }
     let flows = |capability: &Capability| {
-        let to = |argument: &&Argument| role_of(call, argument) == Some(Role::Destination);
         callable(capability)
             && capability.uses != Some(0)
             && limited.iter().all(|source| capability.flow.from.holds(source))
             && call
                 .arguments
                 .iter()
-                .filter(to)
+                .filter(|argument| goes(argument))
                 .all(|argument| capability.flow.to.holds(&argument.value))
     };
     let granted: Vec<usize> =
@@ -200,18 +230,30 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     if label.integrity().is_trusted() {
         return decision(Rule::Granted, grounds(), granted.first().copied());
     }
-    let worse = |bound: Integrity| {
-        arguments(call, |role, origin| {
-            let integrity = origin.integrity().unwrap_or(Integrity::Untrusted);
-            role == Role::Consequence && integrity > bound
-        })
+    let worse = |at: usize| {
+        let Flow { consequence, values, .. } = &subject.capabilities[at].flow;
+        let wrong = |argument: &Argument| {
+            let integrity = argument.origin.integrity().unwrap_or(Integrity::Untrusted);
+            integrity > *consequence || !values.holds(&argument.value)
+        };
+        arguments(call, |role, argument| role == Role::Consequence && wrong(argument))
     };
-    let bound = |at: &usize| subject.capabilities[*at].flow.consequence;
-    if let Some(at) = granted.iter().copied().find(|at| worse(bound(at)).is_empty()) {
+    if let Some(at) = granted.iter().copied().find(|&at| worse(at).is_empty()) {
         return decision(Rule::Granted, grounds(), Some(at));
     }
-    let widest = granted.iter().map(bound).max().unwrap_or_default();
-    decision(Rule::Consequence, worse(widest), None)
+    // What speaks against the flow that comes nearest.
+    let least = granted.iter().map(|&at| worse(at)).min_by_key(Vec::len);
+    decision(Rule::Consequence, least.unwrap_or_default(), None)
+}
+
+/// The rule for what does not go outside.
+fn without_going_outside(effect: Effect) -> Option<Rule> {
+    match effect {
+        Effect::None => Some(Rule::NoEffect),
+        Effect::Read => Some(Rule::Reads),
+        Effect::Inside => Some(Rule::Inside),
+        Effect::Outside => None,
+    }
 }
 
 /// What is not as the tool describes it.
@@ -236,13 +278,11 @@ fn ground(place: usize, argument: &Argument) -> Ground {
 }
 
 /// The arguments of which a rule does not approve.
-fn arguments(call: &Call<'_>, wrong: impl Fn(Role, &Origin) -> bool) -> Vec<Ground> {
+fn arguments(call: &Call<'_>, wrong: impl Fn(Role, &Argument) -> bool) -> Vec<Ground> {
     let all = call.arguments.iter().enumerate();
-    all.filter(|(_, argument)| {
-        role_of(call, argument).is_some_and(|role| wrong(role, &argument.origin))
-    })
-    .map(|(place, argument)| ground(place, argument))
-    .collect()
+    all.filter(|(_, argument)| role_of(call, argument).is_some_and(|role| wrong(role, argument)))
+        .map(|(place, argument)| ground(place, argument))
+        .collect()
 }
 
 /// Who will be able to read what the call carries. Of a tool that reaches outside and names no

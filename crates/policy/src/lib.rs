@@ -11,6 +11,7 @@
 //! - [`origin`]: where an argument stands in the texts that a process was given.
 //! - [`Capability`]: which tool a process may call, and which information may flow to whom.
 //! - [`decide`]: allow, ask a person, or deny; with the rule and the grounds.
+//! - [`Grant`]: the proof of a decision, without which no tool runs.
 //!
 //! The model is that of information flow control (Denning, CACM 19(5), 1976) with endorsement by
 //! capabilities that are granted before anything untrusted is read, as in Debenedetti et al.,
@@ -22,14 +23,16 @@
 
 mod capability;
 mod decide;
+mod grant;
 mod label;
 pub mod origin;
 mod source;
 mod tool;
 mod value;
 
-pub use capability::{Capability, Flow, Named, may_grant};
+pub use capability::{Capability, Flow, Named, inherited, may_grant};
 pub use decide::{Argument, Call, Decision, Ground, Rule, Subject, Verdict, decide};
+pub use grant::Grant;
 pub use label::{Audience, Integrity, Label, Limits, Party, Readers, SourceName};
 pub use origin::{Origin, Segment};
 pub use source::{SourceKind, default_label};

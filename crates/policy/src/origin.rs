@@ -62,6 +62,18 @@ impl Origin {
         }
     }
 
+    /// Where from, for people.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Span { segment, .. } => format!("it stands in page {segment}"),
+            Self::LookUp { segment } => format!("a look-up gave it, in page {segment}"),
+            Self::Approved => "a person approved it".to_owned(),
+            Self::Fixed => "the tool fixes it".to_owned(),
+            Self::Held { segment, .. } => format!("it is page {segment}, passed on unread"),
+            Self::Written => "the process wrote it".to_owned(),
+        }
+    }
+
     /// Whether it may decide where information goes.
     pub fn is_trusted(&self) -> bool {
         self.integrity().is_some_and(Integrity::is_trusted)
