@@ -21,7 +21,7 @@ pub use lucid_model::{Config, ModelError, Pooling};
 pub use lucid_tensor::{Hook, HookRows, KvDType, Level, PackedFrom, Packing, Site};
 pub use prefix::{ClientId, Scope};
 pub use scheduler::{
-    ALTERNATIVES_MAX, Clock, Constraint, Event, FinishReason, LogProb, Purpose, Request, RequestId,
-    SAMPLES_MAX, Scheduler, SchedulerOptions, SchedulerStats, Speculation, TokenMask, Usage,
-    WantedLogProbs,
+    ALTERNATIVES_MAX, Clock, Constraint, Event, FinishReason, Keep, LogProb, Purpose, Request,
+    RequestId, SAMPLES_MAX, Scheduler, SchedulerOptions, SchedulerStats, Speculation, TokenMask,
+    Usage, WantedLogProbs,
 };

@@ -7,6 +7,7 @@ mod answer;
 pub mod dialogue;
 mod error;
 pub mod grammar;
+mod hold;
 pub mod local;
 mod provider;
 pub mod remote;
@@ -17,6 +18,7 @@ pub use answer::{
     Answer, Answers, Call, Delta, Spoken, SpokenLogProb, Stop, Teller, Usage, Waited, answers,
 };
 pub use error::ProviderError;
+pub use hold::{Hold, Keep};
 pub use lucid_engine::{ALTERNATIVES_MAX, ClientId, SAMPLES_MAX};
 pub use lucid_tokenizer::TokenId;
 pub use lucid_tokenizer::template::{LocalTime, Message, ToolCall};

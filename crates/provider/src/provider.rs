@@ -196,6 +196,8 @@ pub struct Capabilities {
     pub tokens: bool,
     /// Several answers for one prompt, computed once.
     pub fork: bool,
+    /// Sets turns aside at any token.
+    pub holds: bool,
     /// Keeps prompts over restarts.
     pub snapshot: bool,
     /// Embeddings.

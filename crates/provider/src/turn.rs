@@ -6,6 +6,8 @@ use lucid_engine::ClientId;
 use lucid_tokenizer::TokenId;
 use lucid_tokenizer::template::Message;
 
+use crate::Hold;
+
 /// One turn: what was said, and how to answer.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
@@ -37,6 +39,8 @@ pub struct Turn {
     pub scope: Vec<u8>,
     /// The adapter to answer with, by the name under which it was loaded.
     pub adapter: Option<String>,
+    /// A hand on the turn, to set it aside with.
+    pub hold: Option<Hold>,
 }
 
 /// What is to be continued.

@@ -83,7 +83,8 @@ impl Scheduler {
             if let Some(run) = self.queue.front_mut(client) {
                 run.refusal = Some(refusal);
             }
-            return false;
+            // What stands still gives way to what could go on.
+            return self.take_from_aside() && self.try_admit(client);
         }
         let Some(mut run) = self.queue.pop(client) else { return false };
         if run.admission.is_none() {

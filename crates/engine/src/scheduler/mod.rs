@@ -14,6 +14,7 @@ mod admission;
 mod constraint;
 mod pace;
 mod pass;
+mod pause;
 mod plan;
 mod purpose;
 mod queue;
@@ -35,6 +36,8 @@ use crate::sampler::{Sampler, SamplerError};
 
 pub use constraint::{Constraint, TokenMask};
 use pace::Pace;
+use pause::Aside;
+pub use pause::Keep;
 use queue::Queue;
 use reading::OnDisk;
 pub use request::{
@@ -72,6 +75,8 @@ impl Default for SchedulerOptions {
 pub struct SchedulerStats {
     /// Sequences that wait; samples of a prompt that is not computed count as one.
     pub waiting: usize,
+    /// Sequences that stand still because somebody said so, counted alike.
+    pub paused: usize,
     /// Sequences that run, counted alike.
     pub running: usize,
     /// Passes so far.
@@ -80,6 +85,8 @@ pub struct SchedulerStats {
     pub rows: u64,
     /// How often a sequence had to make room and was computed again.
     pub preemptions: u64,
+    /// How often one that ran was told to stand still.
+    pub pauses: u64,
     /// Tokens whose keys and values were read from disk.
     pub disk_tokens: u64,
     /// Tokens that speculation computed ahead.
@@ -157,6 +164,8 @@ pub struct Scheduler {
     pace: Pace,
     queue: Queue,
     running: Vec<Active>,
+    /// What stands still, in the order in which it was set aside.
+    aside: Vec<Aside>,
     /// One for each thread.
     desks: Vec<Desk>,
     events: Vec<Event>,
@@ -199,6 +208,7 @@ impl Scheduler {
             pace: Pace::new(options.stall),
             queue: Queue::default(),
             running: Vec::new(),
+            aside: Vec::new(),
             desks,
             events: Vec::new(),
             changes: 0,
@@ -307,6 +317,16 @@ impl Scheduler {
                 self.running.push(active);
             }
         }
+        for aside in std::mem::take(&mut self.aside) {
+            match aside {
+                aside if !which(aside.run()) => self.aside.push(aside),
+                Aside::Held(active) => {
+                    self.close(&active);
+                    runs.push(active.run);
+                }
+                Aside::Bare(run) => runs.push(*run),
+            }
+        }
         let found = !runs.is_empty();
         for mut run in runs {
             run.ending = Some(FinishReason::Cancelled);
@@ -346,7 +366,7 @@ impl Scheduler {
         Ok(std::mem::take(&mut self.events))
     }
 
-    /// Whether there is nothing to compute and nothing to say.
+    /// Whether there is nothing to compute and nothing to say; what stands still does not count.
     pub fn idle(&self) -> bool {
         self.running.is_empty() && self.queue.len() == 0 && self.events.is_empty()
     }
@@ -354,7 +374,7 @@ impl Scheduler {
     /// What was done, and what waits.
     pub fn stats(&self) -> SchedulerStats {
         let (waiting, running) = (self.queue.len(), self.running.len());
-        SchedulerStats { waiting, running, ..self.stats }
+        SchedulerStats { waiting, running, paused: self.aside.len(), ..self.stats }
     }
 
     /// The engine.

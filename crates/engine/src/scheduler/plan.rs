@@ -64,7 +64,12 @@ impl Scheduler {
             let rows = self.running.iter();
             let needed: usize = rows.map(|a| self.engine.blocks_for(a.sequence, a.rows)).sum();
             let available = self.engine.available_blocks();
-            if needed <= available || self.running.len() <= 1 {
+            let short = needed > available;
+            // One that runs alone needs no room, unless what stands still has it.
+            if short && self.take_from_aside() {
+                continue;
+            }
+            if !short || self.running.len() <= 1 {
                 self.prefilled_last = granted.last;
                 self.lead = granted.lead;
                 let spare = available.saturating_sub(needed);

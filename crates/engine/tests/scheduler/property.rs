@@ -1,6 +1,6 @@
-//! Invariant 4 for whole answers: random arrivals, lengths, cancels, seeds, samples, adapters and
-//! clients over few blocks, with a folder on disk and without, on several numbers of threads,
-//! against each request alone. Some are to be embedded, not answered.
+//! Invariant 4 for whole answers: random arrivals, lengths, cancels, pauses, seeds, samples,
+//! adapters and clients over few blocks, with a folder on disk and without, on several numbers of
+//! threads, against each request alone. Some are to be embedded, not answered.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use lucid_checkpoint::AdapterFile;
 use lucid_engine::sampler::SamplerConfig;
 use lucid_engine::{
-    AdapterId, ClientId, Clock, DiskOptions, Engine, Event, FinishReason, LogProb, Pooling,
+    AdapterId, ClientId, Clock, DiskOptions, Engine, Event, FinishReason, Keep, LogProb, Pooling,
     Purpose, Request, RequestId, Scheduler, SchedulerOptions, SchedulerStats, Speculation,
     WantedLogProbs,
 };
@@ -141,8 +141,42 @@ fn jumpy(seed: u64) -> Clock {
     })
 }
 
+/// Lets requests stand still at random tokens, and go on later.
+struct Pauses {
+    random: Random,
+    still: Vec<RequestId>,
+}
+
+impl Pauses {
+    fn at_a_pass(&mut self, scheduler: &mut Scheduler, ids: &BTreeMap<RequestId, usize>) {
+        // Where nothing else is to be done all go on.
+        let idle = scheduler.idle();
+        let random = &mut self.random;
+        let (go_on, still) =
+            self.still.drain(..).partition::<Vec<_>, _>(|_| idle || random.once_in(4));
+        self.still = still;
+        for id in go_on {
+            // One that stood still may have been cancelled.
+            scheduler.resume(id);
+        }
+        for id in ids.keys() {
+            if self.random.once_in(25) {
+                let keep = [Keep::Blocks, Keep::Tokens][self.random.below(2)];
+                if scheduler.pause(*id, keep) {
+                    self.still.push(*id);
+                }
+            }
+        }
+    }
+}
+
 /// Serves all arrivals; returns what became of them, and what it took.
-fn serve(scheduler: &mut Scheduler, arrivals: &[Arrival]) -> (Vec<Outcome>, SchedulerStats) {
+fn serve(
+    scheduler: &mut Scheduler,
+    arrivals: &[Arrival],
+    seed: u64,
+) -> (Vec<Outcome>, SchedulerStats) {
+    let mut pauses = Pauses { random: Random(seed), still: Vec::new() };
     let mut outcomes: Vec<Outcome> = arrivals.iter().map(|_| Outcome::default()).collect();
     let mut ids: BTreeMap<RequestId, usize> = BTreeMap::new();
     let mut pass = 0;
@@ -156,7 +190,8 @@ fn serve(scheduler: &mut Scheduler, arrivals: &[Arrival]) -> (Vec<Outcome>, Sche
                 scheduler.cancel(*id);
             }
         }
-        if scheduler.idle() && pass > 100 {
+        pauses.at_a_pass(scheduler, &ids);
+        if scheduler.idle() && pauses.still.is_empty() && pass > 100 {
             return (outcomes, scheduler.stats());
         }
         for event in scheduler.step().unwrap() {
@@ -204,8 +239,9 @@ impl Drop for Folder {
 }
 
 /// What must have happened at least once in all rounds.
-const MUST_HAPPEN: [&str; 6] = [
+const MUST_HAPPEN: [&str; 7] = [
     "preemptions",
+    "pauses",
     "evictions",
     "cached tokens",
     "tokens from disk",
@@ -215,7 +251,7 @@ const MUST_HAPPEN: [&str; 6] = [
 
 fn check(model: &Model, adapters: &[&str], seed: u64, rounds: usize) {
     let mut random = Random(seed);
-    let (mut happened, other) = ([0; 6], Model::golden("llama-odd"));
+    let (mut happened, other) = ([0; 7], Model::golden("llama-odd"));
     for round in 0..rounds {
         let blocks = 4 + random.below(6);
         let mut reference = adapted(model, adapters, 1, 8);
@@ -243,7 +279,8 @@ fn check(model: &Model, adapters: &[&str], seed: u64, rounds: usize) {
                 let (context, blocks) = (64 + random.below(200), 1 + random.below(8));
                 scheduler = scheduler.with_draft(draft.engine(threads, context, blocks)).unwrap();
             }
-            let (outcomes, stats) = serve(&mut scheduler, &arrivals);
+            let seed = random.below(1 << 30) as u64;
+            let (outcomes, stats) = serve(&mut scheduler, &arrivals, seed);
             for (index, (outcome, expected)) in outcomes.iter().zip(&expected).enumerate() {
                 let what = format!("round {round}, {threads} threads, {index}");
                 outcome.check(&what, arrivals[index].cancelled.is_some(), expected);
@@ -251,6 +288,7 @@ fn check(model: &Model, adapters: &[&str], seed: u64, rounds: usize) {
             let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>() as u64;
             let counts = [
                 stats.preemptions,
+                stats.pauses,
                 scheduler.engine().evictions(),
                 sum(|outcome| outcome.cached),
                 sum(|outcome| outcome.from_disk),

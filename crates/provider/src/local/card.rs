@@ -56,6 +56,7 @@ pub(super) fn card(name: &str, checkpoint: &Checkpoint, engine: &Engine) -> Card
             log_probs: true,
             tokens: true,
             fork: true,
+            holds: true,
             embeddings: true,
             ranking: true,
             adapters: true,

@@ -233,10 +233,19 @@ impl Provider for Local {
         let reading = written.message.map(|begins| Reading { format, begins, tools });
         self.shared.enter()?;
         let (teller, answers) = answers();
+        let hold = turn.hold.clone();
         let stop_tokens = turn.stop_tokens;
         let sent = self.send_with_adapter(turn.adapter.as_deref(), |adapter| {
             let request = Request { adapter, ..request };
-            Command::Answer(Box::new(Job { request, begins, stops, stop_tokens, reading, teller }))
+            Command::Answer(Box::new(Job {
+                request,
+                begins,
+                stops,
+                stop_tokens,
+                reading,
+                teller,
+                hold,
+            }))
         });
         if let Err(error) = sent {
             self.shared.leave(None);

@@ -75,6 +75,7 @@ fn a_defect_of_one_turn_is_its_own() {
         stop_tokens: Vec::new(),
         reading: None,
         teller,
+        hold: None,
     };
     local.send(Command::Answer(Box::new(job))).unwrap();
     let error = told.gather_here().unwrap_err();

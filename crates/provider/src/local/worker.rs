@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::{Duration, Instant};
 
 use lucid_checkpoint::AdapterFile;
 use lucid_engine::{
@@ -22,7 +22,10 @@ use super::prompt::Begins;
 use super::stops::Stops;
 use super::voice::{Manner, Voice, piece, spoken_log_prob};
 use crate::dialogue::{self, Format};
-use crate::{Delta, ProviderError, Spoken, Stop, Teller, Tool, Usage};
+use crate::{Delta, Hold, Keep, ProviderError, Spoken, Stop, Teller, Tool, Usage};
+
+/// How often turns that stand still are looked at when nothing else is to be done.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// What the thread is asked to do.
 pub(super) enum Command {
@@ -89,6 +92,7 @@ pub(super) struct Job {
     /// How the answers are read, if they are messages.
     pub(super) reading: Option<Reading>,
     pub(super) teller: Teller,
+    pub(super) hold: Option<Hold>,
 }
 
 /// How answers are read.
@@ -109,6 +113,9 @@ struct Live<'a> {
     /// Answers that are not over.
     open: usize,
     began: Instant,
+    hold: Option<Hold>,
+    /// What is kept of it while it stands still.
+    still: Option<Keep>,
 }
 
 struct Worker<'a> {
@@ -127,9 +134,10 @@ pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Co
     loop {
         if worker.broken || worker.scheduler.idle() {
             worker.publish();
-            match commands.recv() {
+            match worker.next_command(commands) {
                 Ok(command) => worker.obey(command),
-                Err(_) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         match worker.obey_all(commands) {
@@ -142,6 +150,29 @@ pub(super) fn work(shared: &Shared, scheduler: Scheduler, commands: &Receiver<Co
 }
 
 impl Worker<'_> {
+    /// Sleeps until something is asked, or until it is time to look at what stands still.
+    fn next_command(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        if self.live.values().any(|live| live.still.is_some()) {
+            return commands.recv_timeout(LOOK);
+        }
+        commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
+    }
+
+    /// Sets aside what is to stand still, and lets the others go on.
+    fn heed_holds(&mut self) {
+        for (id, live) in &mut self.live {
+            let wanted = live.hold.as_ref().and_then(Hold::wanted);
+            if wanted == live.still {
+                continue;
+            }
+            live.still = wanted;
+            self.scheduler.resume(*id);
+            if let Some(keep) = wanted {
+                self.scheduler.pause(*id, keep);
+            }
+        }
+    }
+
     /// Takes in what was asked meanwhile; an error if nobody can ask any more.
     fn obey_all(&mut self, commands: &Receiver<Command>) -> Result<(), ()> {
         loop {
@@ -209,7 +240,7 @@ impl Worker<'_> {
     }
 
     fn take(&mut self, job: Job) {
-        let Job { request, begins, stops, stop_tokens, reading, teller } = job;
+        let Job { request, begins, stops, stop_tokens, reading, teller, hold } = job;
         if let Some(error) = self.shared.broken() {
             teller.tell(Err(error));
             return self.shared.leave(None);
@@ -230,7 +261,10 @@ impl Worker<'_> {
         let voice = |sample| Voice::new(&manner, reader(), sample);
         let voices = (0..samples).map(voice).collect();
         let began = Instant::now();
-        let live = Live { teller, voices, stop_tokens, seed, prompt_tokens, open: samples, began };
+        let open = samples;
+        let still = None;
+        let live =
+            Live { teller, voices, stop_tokens, seed, prompt_tokens, open, began, hold, still };
         self.live.insert(id, live);
     }
 
@@ -247,6 +281,7 @@ impl Worker<'_> {
             self.scheduler.cancel(id);
             self.tasks.remove(&id);
         }
+        self.heed_holds();
         match catch_unwind(AssertUnwindSafe(|| self.scheduler.step())) {
             Ok(Ok(events)) => {
                 self.publish();

@@ -89,6 +89,7 @@ fn refuse(shared: &Shared, turn: &Turn) -> Result<(), ProviderError> {
         (turn.samples > 1, "several answers to one prompt"),
         (turn.log_probs.is_some(), "log-probabilities"),
         (turn.adapter.is_some(), "adapters"),
+        (turn.hold.is_some(), "turns that are set aside"),
         (turn.ignore_end, "to go on after the end"),
         (!turn.stop_tokens.is_empty(), "stop tokens"),
         (set.seed.is_some(), "seeds"),

@@ -22,6 +22,9 @@ pub(super) fn request(
     if turn.adapter.is_some() {
         return Err(shared.unsupported("it takes no adapters"));
     }
+    if turn.hold.is_some() {
+        return Err(shared.unsupported("it sets no turns aside"));
+    }
     if turn.log_probs.is_some_and(|wanted| wanted.prompt) {
         return Err(shared.unsupported("it tells no log-probabilities of prompts"));
     }
