@@ -32,6 +32,7 @@ const TABLE: &[Row] = &[
     row("tensor", 1, &["kernels", "sys"]),
     row("checkpoint", 2, &["tensor", "sys"]),
     row("model", 2, &["tensor"]),
+    row("tools", 3, &["policy", "sys"]),
     row("engine", 3, &["model", "checkpoint", "tensor", "sys"]),
     row(
         "provider",
@@ -39,6 +40,7 @@ const TABLE: &[Row] = &[
         &["engine", "tokenizer", "checkpoint", "model", "tensor", "kernels", "sys", "hub"],
     ),
     row("train", 6, &["engine", "checkpoint", "model", "tokenizer", "tensor", "kernels", "sys"]),
+    row("os", 6, &["provider", "tools", "policy", "sys"]),
     row("server", 7, &["provider", "sys"]),
     Row { folder: "cli", layer: 8, may_use: May::Anything },
 ];

@@ -1,0 +1,188 @@
+//! What the model is shown: a window as a conversation, and the calls that it may make.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use lucid_policy::{Integrity, SourceKind};
+use lucid_provider::{
+    ClientId, Message, Prompt, Sampling, Tool, ToolCall, ToolChoice, Tools, Turn,
+};
+
+use crate::error::OsError;
+use crate::ids::Pid;
+use crate::kernel::{Application, Kernel};
+use crate::page::{CallRecord, Speaker};
+use crate::paging;
+use crate::state::{Place, Process, Slot};
+use crate::syscall;
+
+impl Kernel {
+    /// The turn of a process.
+    pub(super) fn render(&self, pid: Pid, seed: u64) -> Result<Turn, OsError> {
+        let process = self.process(pid)?;
+        let application = self.application(&process.application)?;
+        let messages = self.messages(process)?;
+        let principal = crate::ids::ContentId::of(process.principal.name().as_bytes());
+        let client: [u8; 8] = principal.as_bytes()[..8].try_into().unwrap_or_default();
+        let left = process.left().tokens.unwrap_or(u64::MAX);
+        Ok(Turn {
+            prompt: Prompt::chat(messages),
+            sampling: Sampling { seed: Some(seed), ..application.sampling.clone() },
+            new_tokens_max: Some(self.answer_tokens(process).min(left) as usize),
+            tools: Tools {
+                list: self.offered(application),
+                choice: ToolChoice::Auto,
+                parallel: true,
+            },
+            effort: application.effort,
+            client: ClientId(u64::from_le_bytes(client)),
+            ..Turn::default()
+        })
+    }
+
+    fn messages(&self, process: &Process) -> Result<Vec<Message>, OsError> {
+        let mut messages: Vec<Message> = Vec::new();
+        let open: BTreeSet<_> = process.open.iter().map(|call| call.id).collect();
+        let folded = process.window.folded_slots();
+        for (at, slot) in process.window.slots.iter().enumerate() {
+            if folded[at] {
+                // The first of a run stands for all of it.
+                if at == 0 || !folded[at - 1] {
+                    let run = process.window.slots[at..].iter().zip(&folded[at..]);
+                    let run = run.take_while(|(_, folded)| **folded).map(|(slot, _)| &*slot.page);
+                    join(&mut messages, "user", paging::range_stub(&run.collect::<Vec<_>>()));
+                }
+                continue;
+            }
+            let text = self.shown(slot)?;
+            match &slot.page.speaker {
+                Speaker::System => join(&mut messages, "system", text),
+                Speaker::Person => join(&mut messages, "user", text),
+                Speaker::Process { calls, reasoning } => {
+                    let reasoning = reasoning.filter(|_| slot.place == Place::In);
+                    let reasoning = reasoning.map(|id| self.page_text(id)).transpose()?;
+                    let calls = calls.iter().filter(|call| !open.contains(&call.id));
+                    let calls: Result<Vec<ToolCall>, OsError> =
+                        calls.map(|call| self.tool_call(call, slot.place)).collect();
+                    messages.push(Message {
+                        reasoning,
+                        tool_calls: calls?,
+                        ..Message::text("assistant", text)
+                    });
+                }
+                Speaker::Result { call } => messages.push(Message {
+                    tool_call_id: Some(call_id(*call)),
+                    name: Self::called(process, *call),
+                    ..Message::text("tool", text)
+                }),
+            }
+        }
+        Ok(messages)
+    }
+
+    /// What stands in a slot: the text, with where it comes from if it is not to be believed, or a
+    /// stub.
+    fn shown(&self, slot: &Slot) -> Result<String, OsError> {
+        let page = &slot.page;
+        let text = self.page_text(page.content)?;
+        if slot.place == Place::Out {
+            return Ok(paging::stub(page, &paging::gist(&text)));
+        }
+        // What was computed says what the process said itself.
+        let own = matches!(page.speaker, Speaker::Process { .. })
+            || page.source_kind == Some(SourceKind::Computed);
+        let untrusted = page.label.integrity() == Integrity::Untrusted && !own;
+        Ok(if untrusted { format!("[from {}: data]\n{text}", page.source) } else { text })
+    }
+
+    fn tool_call(&self, call: &CallRecord, place: Place) -> Result<ToolCall, OsError> {
+        let arguments = match place {
+            Place::In => {
+                let text = self.page_text(call.arguments)?;
+                serde_json::from_str(&text).unwrap_or(Value::String(text))
+            }
+            Place::Out => json!({}),
+        };
+        Ok(ToolCall { id: call_id(call.id), name: call.name.clone(), arguments })
+    }
+
+    fn called(process: &Process, id: crate::ids::CallId) -> Option<String> {
+        process.window.slots.iter().find_map(|slot| match &slot.page.speaker {
+            Speaker::Process { calls, .. } => {
+                calls.iter().find(|call| call.id == id).map(|call| call.name.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// The calls that an application's processes may make.
+    fn offered(&self, application: &Application) -> Vec<Tool> {
+        let syscalls = application.syscalls.iter().filter_map(|name| syscall::find(name));
+        let syscalls = syscalls.map(|syscall| Tool {
+            name: syscall.name.to_owned(),
+            description: Some(syscall.description.to_owned()),
+            parameters: (syscall.parameters)(),
+        });
+        let tools = application.tools.iter().filter_map(|name| self.settings.tools.get(name));
+        let tools = tools.map(|tool| {
+            let card = tool.card();
+            Tool {
+                name: card.policy.name.clone(),
+                description: Some(card.description.clone()),
+                parameters: card.parameters.clone(),
+            }
+        });
+        syscalls.chain(tools).collect()
+    }
+
+    /// Measures once what a prompt has without any page: the declarations of calls.
+    pub(super) fn measure_fixed(&mut self, pid: Pid) -> Result<(), OsError> {
+        let process = self.process(pid)?;
+        let (name, provider) = (process.application.clone(), process.provider.clone());
+        if self.fixed_tokens.contains_key(&name) {
+            return Ok(());
+        }
+        let list = self.offered(self.application(&name)?);
+        let bytes: usize = list
+            .iter()
+            .map(|tool| {
+                let described = tool.description.as_ref().map_or(0, String::len);
+                tool.name.len() + described + tool.parameters.to_string().len()
+            })
+            .sum();
+        let provider = self.settings.providers.get(&provider);
+        let counted = provider.filter(|it| it.card().capabilities.tokens).and_then(|provider| {
+            let tools = Tools { list, ..Tools::default() };
+            let prompt = Prompt::Chat {
+                messages: vec![Message::text("user", "")],
+                variables: Map::new(),
+                continues: false,
+            };
+            provider.count_tokens(&Turn { prompt, tools, ..Turn::default() }).ok()
+        });
+        let tokens = counted.unwrap_or(bytes / 3) as u64;
+        self.fixed_tokens.insert(name, tokens);
+        Ok(())
+    }
+}
+
+/// Adds a text to the last message if that has the same speaker: templates want them to alternate.
+fn join(messages: &mut Vec<Message>, role: &str, text: String) {
+    match messages.last_mut() {
+        Some(last) if last.role == role => {
+            let before = last.content.get_or_insert_default();
+            if !before.is_empty() {
+                before.push_str("\n\n");
+            }
+            before.push_str(&text);
+        }
+        // Only the first message may be the system's; what it says later is said as data.
+        Some(_) if role == "system" => messages.push(Message::text("user", text)),
+        _ => messages.push(Message::text(role, text)),
+    }
+}
+
+fn call_id(call: crate::ids::CallId) -> String {
+    format!("call_{call}")
+}

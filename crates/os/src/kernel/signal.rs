@@ -1,0 +1,167 @@
+//! Signals and answers, from processes and from persons, also those who use another program.
+
+use serde::{Deserialize, Serialize};
+
+use lucid_policy::Party;
+
+use crate::error::OsError;
+use crate::event::{Event, ExitReason, Question, Reply, Signal};
+use crate::ids::{CallId, ContentId, PageId, Pid};
+use crate::kernel::Kernel;
+use crate::state::{Place, ProcessState};
+
+/// What a person wants of a system that runs; other programs leave it in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
+pub enum Wish {
+    /// A signal to a process.
+    Signal {
+        /// Which.
+        pid: Pid,
+        /// What it is told.
+        signal: Signal,
+    },
+    /// An answer to what was asked about a call.
+    Answer {
+        /// Which call.
+        call: CallId,
+        /// Who says so.
+        by: Party,
+        /// Whether it may be done; none answers in words.
+        approve: Option<bool>,
+        /// The words.
+        text: String,
+    },
+    /// A page is to stay in its window, or need not.
+    Pin {
+        /// Whose.
+        pid: Pid,
+        /// Which.
+        page: PageId,
+        /// Whether it stays.
+        stays: bool,
+    },
+    /// A page is to leave its window, or to come back into its place.
+    Move {
+        /// Whose.
+        pid: Pid,
+        /// Which.
+        page: PageId,
+        /// Where to.
+        place: Place,
+    },
+    /// A content is to be deleted.
+    Forget {
+        /// Which.
+        content: ContentId,
+    },
+}
+
+impl Kernel {
+    /// Does what a person wants. What does not fit (a process that has ended meanwhile, a question
+    /// that was answered) is left.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn wish(&mut self, wish: Wish) -> Result<bool, OsError> {
+        match wish {
+            Wish::Signal { pid, signal } => self.signal(pid, signal),
+            Wish::Answer { call, by, approve, text } => self.answer(call, by, approve, &text),
+            Wish::Pin { pid, page, stays } => {
+                if self.state.process(pid).is_none_or(|it| it.window.slot(page).is_none()) {
+                    return Ok(false);
+                }
+                self.emit(Event::Pinned { pid, page, stays })?;
+                Ok(true)
+            }
+            Wish::Move { pid, page, place } => self.move_page(pid, page, place),
+            Wish::Forget { content } => self.forget(content),
+        }
+    }
+
+    /// Sends a signal. Returns whether there is anybody to hear it.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn signal(&mut self, pid: Pid, signal: Signal) -> Result<bool, OsError> {
+        let Some(process) = self.state.process(pid) else { return Ok(false) };
+        if process.state == ProcessState::Zombie {
+            return Ok(false);
+        }
+        if matches!(signal, Signal::Stop | Signal::Kill) {
+            self.cancel(pid);
+        }
+        self.emit(Event::Signalled { pid, signal })?;
+        if signal == Signal::Kill {
+            self.exit(pid, ExitReason::Signal(signal), None)?;
+        }
+        Ok(true)
+    }
+
+    fn answer(
+        &mut self,
+        call: CallId,
+        by: Party,
+        approve: Option<bool>,
+        text: &str,
+    ) -> Result<bool, OsError> {
+        let asked = self
+            .state
+            .caller(call)
+            .filter(|process| process.call().is_some_and(|open| open.id == call));
+        let Some(ProcessState::Blocked(crate::event::On::Human(question))) =
+            asked.map(|process| &process.state)
+        else {
+            return Ok(false);
+        };
+        let answer = match (question, approve) {
+            (Question::Approve, Some(true)) => Reply::Approved,
+            (Question::Approve, _) => Reply::Refused,
+            (Question::Open { .. }, _) => Reply::Said { content: self.log.put(text.as_bytes()) },
+        };
+        self.emit(Event::Answered { call, by, answer })?;
+        Ok(true)
+    }
+
+    /// Deletes a content; that it was there, and that it was deleted, stays in the log.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn forget(&mut self, content: ContentId) -> Result<bool, OsError> {
+        if !self.log.forget(content)? {
+            return Ok(false);
+        }
+        self.emit(Event::Forgotten { content })?;
+        self.log.sync()?;
+        Ok(true)
+    }
+
+    /// Ends those who were told to, and leaves the rest for another start.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn close(mut self) -> Result<(), OsError> {
+        for pid in self.running.keys().copied().collect::<Vec<_>>() {
+            self.cancel(pid);
+        }
+        self.end_those_told_to()?;
+        Ok(self.log.sync()?)
+    }
+
+    /// Those whose time is over, or who were told to end, and whose turn is over.
+    pub(super) fn end_those_told_to(&mut self) -> Result<bool, OsError> {
+        let told = self.state.processes.values().filter_map(|process| {
+            let ends = process.state != ProcessState::Zombie
+                && !matches!(process.state, ProcessState::Running | ProcessState::Stopped(_));
+            process.ending.filter(|_| ends).map(|signal| (process.pid, signal))
+        });
+        let told: Vec<_> = told.collect();
+        for (pid, signal) in &told {
+            // One may have gone with its parent.
+            if self.state.process(*pid).is_some_and(|it| it.state != ProcessState::Zombie) {
+                self.exit(*pid, ExitReason::Signal(*signal), None)?;
+            }
+        }
+        Ok(!told.is_empty())
+    }
+}
