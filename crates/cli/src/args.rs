@@ -24,6 +24,20 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Chat with a model, or let it continue a text
     Run(RunArgs),
+    /// Have a task done by a model with tools, files and a log
+    Do(Box<crate::os_args::DoArgs>),
+    /// Processes: what they do, and what they have read
+    Ps(crate::os_args::PsArgs),
+    /// Tell a process to end, to stand still or to go on
+    Kill(crate::os_args::KillArgs),
+    /// What happened, event by event
+    Logs(crate::os_args::LogsArgs),
+    /// What is in a process's window, and what is out of it
+    Pages(crate::os_args::PagesArgs),
+    /// Why a call was allowed, asked about or denied
+    Why(crate::os_args::WhyArgs),
+    /// Delete a text that a process was given
+    Forget(crate::os_args::ForgetArgs),
     /// Serve models to programs and to a browser
     Serve(crate::serve_args::ServeArgs),
     /// What a running server has loaded, and whom it serves

@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) history: Option<PathBuf>,
     /// Where a server keeps what is to outlast it.
     pub(crate) data: Option<PathBuf>,
+    /// Where processes of the operating system live.
+    pub(crate) os: Option<PathBuf>,
     /// Where a server keeps keys and values of prompts.
     pub(crate) kv_cache: Option<PathBuf>,
     /// The file of the server's API keys.
@@ -65,6 +67,7 @@ impl Environment {
             width: console_width(),
             history: folder("XDG_STATE_HOME", ".local/state").map(|state| state.join("history")),
             data: folder("XDG_DATA_HOME", ".local/share").map(|data| data.join("server")),
+            os: folder("XDG_DATA_HOME", ".local/share").map(|data| data.join("os")),
             kv_cache: folder("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("kv")),
             keys: folder("XDG_CONFIG_HOME", ".config").map(|config| config.join("keys.json")),
             settings: folder("XDG_CONFIG_HOME", ".config"),

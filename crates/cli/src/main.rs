@@ -19,6 +19,7 @@ mod load;
 #[cfg(test)]
 mod memory;
 mod npy;
+mod os_args;
 mod output;
 mod providers;
 mod serve_args;

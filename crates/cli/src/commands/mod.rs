@@ -10,6 +10,7 @@ mod key;
 mod list;
 mod logits;
 mod next;
+mod os;
 pub(crate) mod pretrain;
 pub(crate) mod pull;
 mod rm;
@@ -31,6 +32,13 @@ use crate::env::Environment;
 pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i32> {
     match command {
         Command::Run(args) => run::run(&args, environment),
+        Command::Do(args) => os::task::run(&args, environment),
+        Command::Ps(args) => os::ps::run(&args, environment),
+        Command::Kill(args) => os::kill::run(&args, environment),
+        Command::Logs(args) => os::logs::run(&args, environment),
+        Command::Pages(args) => os::pages::run(&args, environment),
+        Command::Why(args) => os::why::run(&args, environment),
+        Command::Forget(args) => os::forget::run(&args, environment),
         Command::Serve(args) => serve::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
         Command::Key(args) => key::run(&args, environment),

@@ -14,6 +14,7 @@ mod hub;
 mod large;
 #[cfg(not(feature = "mpi"))]
 mod one_rank;
+mod os;
 mod pretrain;
 mod providers;
 #[cfg(feature = "mpi")]
