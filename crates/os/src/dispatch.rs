@@ -50,8 +50,9 @@ pub struct Dispatcher {
     programs: BTreeMap<Pid, u64>,
     /// Tokens that each principal got.
     principals: BTreeMap<Party, u64>,
-    /// Tokens that all together got when a process began to wait.
-    waiting: BTreeMap<Pid, u64>,
+    /// Tokens that all together got when a process began to wait, and tokens that it got since: it
+    /// keeps its age until it got something for it.
+    waiting: BTreeMap<Pid, (u64, u64)>,
     total: u64,
 }
 
@@ -66,13 +67,21 @@ impl Dispatcher {
         let least = self.principals.values().copied().min().unwrap_or_default();
         *self.principals.entry(contender.principal.clone()).or_insert(least) += tokens;
         self.total += tokens;
+        if let Some((_, got)) = self.waiting.get_mut(&contender.pid) {
+            *got += tokens;
+            if *got >= LEVEL_TOKENS {
+                self.waiting.remove(&contender.pid);
+            }
+        }
     }
 
-    /// Takes note of who waits; the others do not.
-    pub fn waits(&mut self, pids: impl IntoIterator<Item = Pid>) {
+    /// Takes note of who waits, and who is being served; the others do neither.
+    pub fn waits(&mut self, pids: impl IntoIterator<Item = Pid>, served: &[Pid]) {
         let before = std::mem::take(&mut self.waiting);
-        let since = |pid: Pid| (pid, before.get(&pid).copied().unwrap_or(self.total));
+        let since = |pid: Pid| (pid, before.get(&pid).copied().unwrap_or((self.total, 0)));
         self.waiting = pids.into_iter().map(since).collect();
+        let aged = served.iter().filter_map(|pid| Some((*pid, *before.get(pid)?)));
+        self.waiting.extend(aged);
     }
 
     /// Lets go of a program that has ended.
@@ -112,7 +121,7 @@ impl Dispatcher {
     fn rank(&self, contender: &Contender, now_ms: i64) -> Rank {
         let got = self.programs.get(&contender.program).copied().unwrap_or_default();
         let level = i64::from((got / LEVEL_TOKENS + 1).ilog2());
-        let since = self.waiting.get(&contender.pid).copied().unwrap_or(self.total);
+        let since = self.waiting.get(&contender.pid).map_or(self.total, |(since, _)| *since);
         let ages = (self.total - since) / AGE_TOKENS;
         let (aged, ripened) = (ages as i64, (ages / AGES_OF_PRIORITY) as i64);
         let share = self.principals.get(&contender.principal).copied().unwrap_or_default();
@@ -175,7 +184,8 @@ mod tests {
         while left.iter().any(|&left| left > 0) {
             let waiting = |at: &usize| left[*at] > 0 && Some(*at) != running;
             let waiting: Vec<usize> = (0..all.len()).filter(waiting).collect();
-            dispatcher.waits(waiting.iter().map(|&at| all[at].pid));
+            let served: Vec<Pid> = running.into_iter().map(|at| all[at].pid).collect();
+            dispatcher.waits(waiting.iter().map(|&at| all[at].pid), &served);
             let first = dispatcher.first(waiting.iter().map(|&at| &all[at]), 0);
             let next = match (running.filter(|&at| left[at] > 0), first) {
                 (None, first) => first.unwrap().pid.0 as usize,
@@ -250,7 +260,7 @@ mod tests {
         let mut dispatcher = Dispatcher::default();
         let mut got = [0u64; 10];
         for _ in 0..2000 {
-            dispatcher.waits(all.iter().map(|it| it.pid));
+            dispatcher.waits(all.iter().map(|it| it.pid), &[]);
             let first = dispatcher.first(&all, 0).unwrap();
             dispatcher.served(first, 10);
             got[first.pid.0 as usize] += 10;
@@ -277,7 +287,7 @@ mod tests {
         assert_eq!(first(&dispatcher, &all, -60_000), Some(3), "its deadline is far");
         assert_eq!(first(&dispatcher, &all[..1], 0), Some(1));
         // One that waits long ripens.
-        dispatcher.waits([Pid(1)]);
+        dispatcher.waits([Pid(1)], &[]);
         dispatcher.served(&all[2], AGE_TOKENS * AGES_OF_PRIORITY * 2);
         assert_eq!(first(&dispatcher, &[all[0].clone(), all[2].clone()], 0), Some(1));
     }

@@ -486,6 +486,8 @@ pub enum ExitReason {
     Budget,
     /// The model does not answer.
     Provider,
+    /// The model's last answer was cut off, or held back.
+    Cut,
     /// Its parent ended.
     Orphaned,
 }

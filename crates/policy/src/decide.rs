@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{Capability, Flow};
+use crate::capability::{Capability, Flow, Named};
 use crate::label::{Audience, Integrity, Label, SourceName};
 use crate::origin::Origin;
 use crate::tool::{Effect, Role, Tool};
@@ -208,19 +208,14 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     if limited.is_empty() {
         return decision(Rule::Clean, Vec::new(), None);
     }
-    let goes = |argument: &Argument| role_of(call, argument) == Some(Role::Destination);
-    if label.integrity().is_trusted() && call.arguments.iter().any(goes) {
+    if label.integrity().is_trusted() && destinations(call).next().is_some() {
         return decision(Rule::Endorsed, grounds(), None);
     }
     let flows = |capability: &Capability| {
         callable(capability)
             && capability.uses != Some(0)
             && limited.iter().all(|source| capability.flow.from.holds(source))
-            && call
-                .arguments
-                .iter()
-                .filter(|argument| goes(argument))
-                .all(|argument| capability.flow.to.holds(&argument.value))
+            && reaches(&capability.flow, call)
     };
     let granted: Vec<usize> =
         (0..subject.capabilities.len()).filter(|&at| flows(&subject.capabilities[at])).collect();
@@ -244,6 +239,19 @@ pub fn decide(subject: &Subject<'_>, call: &Call<'_>) -> Decision {
     // What speaks against the flow that comes nearest.
     let least = granted.iter().map(|&at| worse(at)).min_by_key(Vec::len);
     decision(Rule::Consequence, least.unwrap_or_default(), None)
+}
+
+/// The arguments that say where it goes.
+fn destinations<'a>(call: &'a Call<'_>) -> impl Iterator<Item = &'a Argument> {
+    call.arguments.iter().filter(|argument| role_of(call, argument) == Some(Role::Destination))
+}
+
+/// Whether a flow is for all of a call's destinations. A call that names none tells everybody,
+/// which only a flow to all allows.
+fn reaches(flow: &Flow, call: &Call<'_>) -> bool {
+    let named = destinations(call).next().is_some();
+    (named || flow.to == Named::Any)
+        && destinations(call).all(|argument| flow.to.holds(&argument.value))
 }
 
 /// The rule for what does not go outside.
@@ -288,9 +296,7 @@ fn arguments(call: &Call<'_>, wrong: impl Fn(Role, &Argument) -> bool) -> Vec<Gr
 /// Who will be able to read what the call carries. Of a tool that reaches outside and names no
 /// destination nobody knows.
 fn audience(call: &Call<'_>) -> Audience {
-    let destinations =
-        call.arguments.iter().filter(|it| role_of(call, it) == Some(Role::Destination));
-    let all: Vec<_> = destinations.map(|argument| &argument.audience).collect();
+    let all: Vec<_> = destinations(call).map(|argument| &argument.audience).collect();
     match all.split_first() {
         None => Audience::Public,
         Some((first, rest)) => rest.iter().fold((*first).clone(), |all, one| all.and(one)),

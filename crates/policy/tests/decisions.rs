@@ -122,7 +122,8 @@ fn expected(
     };
     let to = match &capability.flow.to {
         Named::Any => true,
-        Named::Only(names) => !goes || names.iter().any(|name| name == DESTINATION),
+        // Who names nobody tells everybody.
+        Named::Only(names) => goes && names.iter().any(|name| name == DESTINATION),
     };
     if !from || !to || capability.uses == Some(0) {
         return Rule::NoFlow;

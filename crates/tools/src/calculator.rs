@@ -66,7 +66,7 @@ pub fn evaluate(expression: &str) -> Result<String, ToolError> {
         let reason = format!("it has {} bytes, and at most {BYTES_MAX} are read", expression.len());
         return Err(wrong(reason));
     }
-    let mut reader = Reader { text: expression, at: 0, depth: 0 };
+    let mut reader = Reader { text: expression, at: 0, depth: 0, functions: 0 };
     let value = reader.sum()?;
     match reader.peek() {
         None => value.written(),
@@ -239,6 +239,8 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Functions whose arguments are being read: a comma parts them, not thousands.
+    functions: usize,
 }
 
 impl Reader<'_> {
@@ -363,7 +365,7 @@ impl Reader<'_> {
             let three = || digit(len + 1) && digit(len + 2) && digit(len + 3) && !digit(len + 4);
             match bytes.get(len) {
                 Some(b'0'..=b'9' | b'.') => len += 1,
-                Some(b',') if three() => len += 1,
+                Some(b',') if self.functions == 0 && three() => len += 1,
                 Some(b'_') if digit(len + 1) => len += 1,
                 Some(b'e' | b'E') if digit(len + 1) => len += 2,
                 Some(b'e' | b'E')
@@ -397,11 +399,13 @@ impl Reader<'_> {
         if !self.take('(') {
             return Err(wrong(format!("`{name}` at character {place} is not known")));
         }
+        self.functions += 1;
         let mut values = vec![self.sum()?];
         while self.take(',') || self.take(';') {
             values.push(self.sum()?);
         }
         self.close()?;
+        self.functions -= 1;
         function(name, &values).ok_or_else(|| {
             wrong(format!("`{name}` of {} at character {place} is not known", values.len()))
         })?
@@ -512,6 +516,7 @@ pub(crate) mod tests {
             ("7.5 % 2", "1.5"),
             ("1,234,567 + 1", "1234568"),
             ("1_000", "1000"),
+            ("max(2,100) + min(1,234)", "101"),
             ("1e3", "1000"),
             ("6 \u{d7} 7 \u{2212} 2 \u{f7} 1", "40"),
             ("sqrt(16)", "4"),

@@ -92,6 +92,9 @@ impl Folder {
         if parts.contains(&"..") {
             return Err(wrong("it leads out of the application's folder"));
         }
+        if parts.iter().any(|part| is_temporary(part)) {
+            return Err(wrong("files of such names are being written"));
+        }
         Ok(parts.join("/"))
     }
 
@@ -183,10 +186,7 @@ impl Folder {
                 let entry = entry.map_err(failed)?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 // What a program that was killed had half written.
-                if name
-                    .strip_prefix(".lucid-")
-                    .is_some_and(|rest| rest.strip_suffix(".tmp").is_some())
-                {
+                if is_temporary(&name) {
                     continue;
                 }
                 let path = if within.is_empty() { name } else { format!("{within}/{name}") };
@@ -209,6 +209,11 @@ impl Folder {
         }
         Err(FolderError::TooLarge { path: path.to_owned(), bytes, bytes_max })
     }
+}
+
+/// The names of files that are being written, beside those that they replace.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(".lucid-").is_some_and(|rest| rest.strip_suffix(".tmp").is_some())
 }
 
 /// Characters that make two names look the same, or one look like another.
@@ -258,6 +263,7 @@ mod tests {
             "a\0b",
             "a\nb",
             "a\u{202e}b",
+            ".lucid-x.tmp",
         ];
         for path in bad {
             assert!(matches!(Folder::canonical(path), Err(FolderError::Path { .. })), "{path:?}");

@@ -1,5 +1,6 @@
 //! Calls: a process's oldest open call is worked on until it waits or comes back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -37,7 +38,10 @@ impl Kernel {
     pub(super) fn advance_call(&mut self, pid: Pid) -> Result<(), OsError> {
         let process = self.process(pid)?;
         let Some(call) = process.call().cloned() else { return Ok(()) };
+        let begun = process.progress.intended.is_some();
         let came = match self.arguments_of(&call)? {
+            // Whatever is missing now, it may have been done.
+            Err(_) if begun => lost().into(),
             Err(reason) => Said::not(Status::Failed, reason).into(),
             Ok(arguments) => self.dispatch_call(pid, &call, &arguments)?,
         };
@@ -95,12 +99,16 @@ impl Kernel {
         arguments: &Arguments,
         reading: Reading,
     ) -> Result<Came, OsError> {
+        let begun = self.process(pid)?.progress.intended.clone();
         let Some(tool) = self.settings.tools.get(name).cloned() else {
+            if begun.is_some() {
+                return Ok(lost().into());
+            }
             let known: Vec<&str> = self.settings.tools.keys().map(String::as_str).collect();
             let text = format!("there is no tool `{name}`; there are: {}", known.join(", "));
             return Ok(Said::not(Status::Failed, text).into());
         };
-        if let Some(key) = self.process(pid)?.progress.intended.clone() {
+        if let Some(key) = begun {
             return self.settle(pid, &tool, &key, arguments, reading);
         }
         let given = match self.give(pid, tool.as_ref(), arguments)? {
@@ -187,7 +195,9 @@ impl Kernel {
             (self.settings.time.now_ms(), self.settings.time.offset_minutes());
         thread::spawn(move || {
             let setting = Setting { now_ms, offset_minutes, key: &key };
-            let result = tool.call(grant, &arguments, &setting);
+            let work = AssertUnwindSafe(|| tool.call(grant, &arguments, &setting));
+            // Whether it was done when it panicked nobody can tell.
+            let result = catch_unwind(work).ok();
             // Nobody listens if the system was closed; the next one asks the tool.
             let _ = teller.send(Happening::Tool { call, result });
         });
@@ -207,12 +217,7 @@ impl Kernel {
             Settled::Done(outcome) => {
                 Ok(self.said_by_tool(pid, tool.as_ref(), Ok(outcome), reading).into())
             }
-            Settled::Unknown => Ok(Said::not(
-                Status::Unknown,
-                "the program ended while this was being done, and nobody can tell whether it was \
-                 done; it is not tried again by itself",
-            )
-            .into()),
+            Settled::Unknown => Ok(lost().into()),
             Settled::NotDone => {
                 let given = match self.give(pid, tool.as_ref(), arguments)? {
                     Ok(given) => given,
@@ -230,7 +235,7 @@ impl Kernel {
     pub(super) fn tool_is_done(
         &mut self,
         call: crate::ids::CallId,
-        result: Result<Outcome, ToolError>,
+        result: Option<Result<Outcome, ToolError>>,
     ) -> Result<(), OsError> {
         self.working.remove(&call);
         // Of a process that was killed meanwhile nobody waits for it.
@@ -239,9 +244,12 @@ impl Kernel {
         let Some(record) = process.call().filter(|open| open.id == call).cloned() else {
             return Ok(());
         };
-        let Ok(arguments) = self.arguments_of(&record)? else { return Ok(()) };
+        let arguments = self.arguments_of(&record)?.unwrap_or_default();
         let (name, reading) = syscall::tool_of(&record.name, &arguments);
-        let Some(tool) = self.settings.tools.get(&name).cloned() else { return Ok(()) };
+        let tool = self.settings.tools.get(&name).cloned();
+        let (Some(tool), Some(result)) = (tool, result) else {
+            return self.answer_call(pid, &lost());
+        };
         let said = self.said_by_tool(pid, tool.as_ref(), result, reading);
         self.answer_call(pid, &said)
     }
@@ -265,6 +273,10 @@ impl Kernel {
             Err(error) => (Status::Failed, error.to_string(), (SourceKind::Computed, name)),
         };
         let mut label = self.label_of(pid, kind, &source);
+        if status == Status::Failed {
+            // It may repeat what the other side said, too.
+            label.extend(&self.label_of(pid, card.source, &source));
+        }
         // What was computed of arguments says what they say.
         if kind == SourceKind::Computed
             && let Some(process) = self.state.process(pid)
@@ -298,6 +310,14 @@ impl Kernel {
         let text = format!("lucid call {pid} {call} {born_ms}");
         crate::ids::ContentId::of(text.as_bytes()).to_string()[..32].to_owned()
     }
+}
+
+/// That nobody can tell whether something was done.
+fn lost() -> Said {
+    Said::not(
+        Status::Unknown,
+        "this was begun, and nobody can tell whether it was done; it is not tried again by itself",
+    )
 }
 
 /// Whether a process reads what a call gives.

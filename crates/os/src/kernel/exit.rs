@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::OsError;
-use crate::event::{Event, Exit, ExitReason, ExitValue};
+use crate::event::{Event, Exit, ExitReason, ExitValue, Status};
 use crate::ids::Pid;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Said};
 use crate::state::ProcessState;
 
 impl Kernel {
@@ -24,20 +24,34 @@ impl Kernel {
             self.emit(Event::Reaped { pid: child })?;
         }
         self.cancel(pid);
+        self.give_up_effect(pid)?;
         let value = match value {
             None => None,
             Some(text) => {
                 let process = self.process(pid)?;
-                // A value of a closed form cannot speak, whatever it was made of.
+                // A value of a closed form cannot speak, whatever it was made of. What a model's
+                // failure says is no such value.
                 let label = match &process.form {
-                    Some(_) => process.label.as_value(),
-                    None => process.label.clone(),
+                    Some(_) if reason == ExitReason::Done => process.label.as_value(),
+                    _ => process.label.clone(),
                 };
                 let content = self.log.put(text.as_bytes());
                 Some(ExitValue { content, bytes: text.len() as u64, label })
             }
         };
         self.emit(Event::Exited { pid, exit: Exit { reason, value } })
+    }
+
+    /// An effect that was begun and of whose end nobody will hear any more has an unknown outcome.
+    fn give_up_effect(&mut self, pid: Pid) -> Result<(), OsError> {
+        if self.process(pid)?.progress.intended.is_none() {
+            return Ok(());
+        }
+        let said = Said::not(
+            Status::Unknown,
+            "the process ended while this was being done, and nobody can tell whether it was done",
+        );
+        self.answer_call(pid, &said)
     }
 
     /// Lets go of a process that a person began and has looked at.

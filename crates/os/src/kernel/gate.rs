@@ -116,6 +116,11 @@ impl Kernel {
             let Some(page) = self.process(pid)?.window.held.get(&id) else {
                 return Ok(Err(format!("{name}: nothing is held under {id}")));
             };
+            // Unread text cannot say where something goes, unless somebody speaks for it.
+            let spoken = page.source_kind.is_some_and(|kind| kind != SourceKind::Computed);
+            if role == Role::Destination && !(spoken && page.label.integrity().is_trusted()) {
+                return Ok(Err(format!("{name}: what is held cannot say where it goes")));
+            }
             argument.value = self.page_text(page.content)?;
             argument.origin = Origin::Held { segment: id.0, integrity: page.label.integrity() };
             argument.label = page.label.clone();

@@ -30,7 +30,7 @@ use crate::dispatch::{Contender, Dispatcher};
 use crate::error::OsError;
 use crate::event::{Birth, Budget, Event};
 use crate::ids::{CallId, ContentId, EventNumber, Pid};
-use crate::log::{Content, Log, Store};
+use crate::log::{Content, Log, LogError, Store};
 use crate::page::{PageKind, Speaker};
 use crate::state::{Process, State};
 
@@ -82,7 +82,7 @@ enum Happening {
     /// Of a turn.
     Turn { pid: Pid, serial: u64, delta: Option<Result<Delta, ProviderError>> },
     /// A tool has done its work.
-    Tool { call: CallId, result: Result<Outcome, ToolError> },
+    Tool { call: CallId, result: Option<Result<Outcome, ToolError>> },
 }
 
 /// What whoever watches may want to see.
@@ -151,15 +151,14 @@ pub fn fold(store: Box<dyn Store>) -> Result<(Log, State, u64), OsError> {
     let (log, start) = Log::open(store)?;
     let mut state = State::default();
     if let Some((number, bytes)) = &start.snapshot {
-        state = serde_json::from_slice(bytes).map_err(|error| {
-            crate::log::LogError::Unreadable { number: *number, reason: error.to_string() }
-        })?;
+        state = serde_json::from_slice(bytes)
+            .map_err(|error| LogError::Unreadable { number: *number, reason: error.to_string() })?;
     }
     let count = start.events.len() as u64;
     for sealed in start.events {
         let event: Event = serde_json::from_slice(&sealed.body).map_err(|error| {
             let (number, reason) = (sealed.number, error.to_string());
-            crate::log::LogError::Unreadable { number, reason }
+            LogError::Unreadable { number, reason }
         })?;
         let failed = |source| OsError::Fold { number: sealed.number, source };
         state.apply(&event, sealed.time_ms).map_err(failed)?;
@@ -206,6 +205,18 @@ impl Kernel {
     /// The last event.
     pub fn head(&self) -> (EventNumber, [u8; 32]) {
         self.log.head()
+    }
+
+    /// Waits until all that happened is on the disk: before a person sees anything of it.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn sync(&mut self) -> Result<(), OsError> {
+        Ok(self.log.sync()?)
+    }
+
+    pub(crate) fn sync_log(&mut self) -> Result<(), LogError> {
+        self.log.sync()
     }
 
     /// A content.

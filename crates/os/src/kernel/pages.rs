@@ -267,6 +267,9 @@ impl Kernel {
     pub(crate) fn page_said(&self, pid: Pid, id: PageId) -> Result<Option<Said>, OsError> {
         let Some(slot) = self.process(pid)?.window.slot(id) else { return Ok(None) };
         let page = &slot.page;
+        if slot.place == Place::In {
+            return Ok(Some(Said::system(format!("page#{id} is in the window"))));
+        }
         Ok(Some(Said {
             text: self.page_text(page.content)?,
             kind: page.kind,

@@ -26,9 +26,15 @@ impl Kernel {
         let principal = crate::ids::ContentId::of(process.principal.name().as_bytes());
         let client: [u8; 8] = principal.as_bytes()[..8].try_into().unwrap_or_default();
         let left = process.left().tokens.unwrap_or(u64::MAX);
+        // Others refuse one, or say something else with it anyway.
+        let provider = self.settings.providers.get(&process.provider);
+        let keeps_seeds = provider.is_some_and(|it| it.card().capabilities.reproducible);
         Ok(Turn {
             prompt: Prompt::chat(messages),
-            sampling: Sampling { seed: Some(seed), ..application.sampling.clone() },
+            sampling: Sampling {
+                seed: keeps_seeds.then_some(seed),
+                ..application.sampling.clone()
+            },
             new_tokens_max: Some(self.answer_tokens(process).min(left) as usize),
             tools: Tools {
                 list: self.offered(application),
@@ -43,6 +49,8 @@ impl Kernel {
 
     fn messages(&self, process: &Process) -> Result<Vec<Message>, OsError> {
         let mut messages: Vec<Message> = Vec::new();
+        // Results follow their calls at once, whatever was read in between.
+        let (mut awaited, mut later) = (0usize, Vec::new());
         let open: BTreeSet<_> = process.open.iter().map(|call| call.id).collect();
         let folded = process.window.folded_slots();
         for (at, slot) in process.window.slots.iter().enumerate() {
@@ -51,13 +59,19 @@ impl Kernel {
                 if at == 0 || !folded[at - 1] {
                     let run = process.window.slots[at..].iter().zip(&folded[at..]);
                     let run = run.take_while(|(_, folded)| **folded).map(|(slot, _)| &*slot.page);
-                    join(&mut messages, "user", paging::range_stub(&run.collect::<Vec<_>>()));
+                    let stub = paging::range_stub(&run.collect::<Vec<_>>());
+                    if awaited > 0 {
+                        later.push(stub);
+                    } else {
+                        join(&mut messages, "user", stub);
+                    }
                 }
                 continue;
             }
             let text = self.shown(slot)?;
             match &slot.page.speaker {
                 Speaker::System => join(&mut messages, "system", text),
+                Speaker::Person if awaited > 0 => later.push(text),
                 Speaker::Person => join(&mut messages, "user", text),
                 Speaker::Process { calls, reasoning } => {
                     let reasoning = reasoning.filter(|_| slot.place == Place::In);
@@ -65,6 +79,7 @@ impl Kernel {
                     let calls = calls.iter().filter(|call| !open.contains(&call.id));
                     let calls: Result<Vec<ToolCall>, OsError> =
                         calls.map(|call| self.tool_call(call, slot.place)).collect();
+                    awaited = calls.as_ref().map_or(0, Vec::len);
                     messages.push(Message {
                         reasoning,
                         tool_calls: calls?,
@@ -77,7 +92,14 @@ impl Kernel {
                     ..Message::text("tool", text)
                 }),
             }
+            if matches!(slot.page.speaker, Speaker::Result { .. }) {
+                awaited = awaited.saturating_sub(1);
+            }
+            if awaited == 0 {
+                later.drain(..).for_each(|text| join(&mut messages, "user", text));
+            }
         }
+        later.drain(..).for_each(|text| join(&mut messages, "user", text));
         Ok(messages)
     }
 

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use lucid_policy::Party;
 
 use crate::error::OsError;
-use crate::event::{Event, ExitReason, Question, Reply, Signal};
+use crate::event::{Event, ExitReason, On, Question, Reply, Signal};
 use crate::ids::{CallId, ContentId, PageId, Pid};
 use crate::kernel::Kernel;
+use crate::log::Content;
 use crate::state::{Place, ProcessState};
 
 /// What a person wants of a system that runs; other programs leave it in the store.
@@ -109,8 +110,7 @@ impl Kernel {
             .state
             .caller(call)
             .filter(|process| process.call().is_some_and(|open| open.id == call));
-        let Some(ProcessState::Blocked(crate::event::On::Human(question))) =
-            asked.map(|process| &process.state)
+        let Some(ProcessState::Blocked(On::Human(question))) = asked.map(|process| &process.state)
         else {
             return Ok(false);
         };
@@ -128,12 +128,13 @@ impl Kernel {
     /// # Errors
     /// The log fails.
     pub fn forget(&mut self, content: ContentId) -> Result<bool, OsError> {
-        if !self.log.forget(content)? {
+        if !self.log.content(content).is_ok_and(|it| it != Content::Forgotten) {
             return Ok(false);
         }
+        // First that it goes: what is gone without a trace would be a hole in the log.
         self.emit(Event::Forgotten { content })?;
         self.log.sync()?;
-        Ok(true)
+        Ok(self.log.forget(content)?)
     }
 
     /// Ends those who were told to, and leaves the rest for another start.
@@ -151,8 +152,11 @@ impl Kernel {
     /// Those whose time is over, or who were told to end, and whose turn is over.
     pub(super) fn end_those_told_to(&mut self) -> Result<bool, OsError> {
         let told = self.state.processes.values().filter_map(|process| {
-            let ends = process.state != ProcessState::Zombie
-                && !matches!(process.state, ProcessState::Running | ProcessState::Stopped(_));
+            // Who is at work ends when that is over: a turn, or an effect outside.
+            let at_work = process.state == ProcessState::Running
+                || process.state == ProcessState::Blocked(On::Tool)
+                || process.progress.intended.is_some() && process.wants_call();
+            let ends = process.state != ProcessState::Zombie && !at_work;
             process.ending.filter(|_| ends).map(|signal| (process.pid, signal))
         });
         let told: Vec<_> = told.collect();

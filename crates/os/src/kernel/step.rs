@@ -7,7 +7,7 @@ use lucid_provider::{Hold, Keep};
 
 use crate::dispatch::Contender;
 use crate::error::OsError;
-use crate::event::{Event, On};
+use crate::event::{Alarm, Event, On};
 use crate::ids::Pid;
 use crate::kernel::{Happening, Kernel, Told, contender};
 use crate::log::LogError;
@@ -64,9 +64,12 @@ impl Kernel {
         let busy = !self.running.is_empty() || !self.working.is_empty();
         for process in living.by_ref() {
             some |= !stopped(process);
-            others |= !asks(process) && !stopped(process) && !waits_for_ipc(process);
+            let here = self.settings.providers.contains_key(&process.provider);
+            others |= here && !asks(process) && !stopped(process) && !waits_for_ipc(process);
         }
-        match (some, others || busy || !self.state.timers.is_empty()) {
+        // A deadline wakes nobody.
+        let wakes = self.state.timers.values().any(|timer| timer.alarm != Alarm::Deadline);
+        match (some, others || busy || wakes) {
             (false, _) => Step::Over,
             (true, true) => Step::Waits,
             (true, false) => Step::Asks,
@@ -111,7 +114,8 @@ impl Kernel {
     fn due_ms(&self) -> Option<i64> {
         let timers = self.state.timers.values().map(|timer| timer.at_ms);
         let pauses = self.state.processes.values().filter(|process| process.wants_turn());
-        let pauses = pauses.map(|process| process.not_before_ms).filter(|at_ms| *at_ms > 0);
+        let now_ms = self.settings.time.now_ms();
+        let pauses = pauses.map(|process| process.not_before_ms).filter(|at_ms| *at_ms > now_ms);
         timers.chain(pauses).min()
     }
 
@@ -185,11 +189,15 @@ impl Kernel {
             let still = |pid: Pid| self.running.get(&pid).is_some_and(|running| running.still);
             let waits = |process: &&Process| {
                 let ready = process.wants_turn() && process.ending.is_none();
+                // Whose model is not here waits for a run that has it.
+                let ready = ready && self.settings.providers.contains_key(&process.provider);
                 ready && process.not_before_ms <= now_ms || still(process.pid)
             };
             let waiting: Vec<Contender> =
                 self.state.processes.values().filter(waits).map(contender).collect();
-            self.dispatcher.waits(waiting.iter().map(|contender| contender.pid));
+            let goes = self.running.iter().filter(|(_, running)| !running.still);
+            let goes = goes.map(|(pid, _)| *pid).collect::<Vec<_>>();
+            self.dispatcher.waits(waiting.iter().map(|contender| contender.pid), &goes);
             let Some(first) = self.dispatcher.first(&waiting, now_ms) else { return Ok(some) };
             let first = first.clone();
             let busy = self.running.values().filter(|running| !running.still).count();

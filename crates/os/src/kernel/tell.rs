@@ -194,8 +194,10 @@ impl Kernel {
 /// What a process is told of a text that it holds: nothing that the text says.
 pub(crate) fn held_note(page: &Page) -> String {
     let Page { id, bytes, source, .. } = page;
+    // Not its length to the byte: that is somebody else's word, too.
+    let bytes = bytes.next_power_of_two();
     format!(
-        "held#{id}: {bytes} bytes from {source}, not read. Pass it on as {{\"held\": {id}}}; \
-         `read` reads it."
+        "held#{id}: up to {bytes} bytes from {source}, not read. Pass it on as \
+         {{\"held\": {id}}}; `read` reads it."
     )
 }

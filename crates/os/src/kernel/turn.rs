@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use lucid_provider::{Answer, Answers, Delta, Hold, ProviderError, Turn, Waited};
+use lucid_provider::{Answer, Answers, Delta, Hold, ProviderError, Stop, Turn, Waited};
 
 use crate::error::OsError;
 use crate::event::{Event, ExitReason, Used};
@@ -28,6 +28,9 @@ const CALLS_MAX: usize = 32;
 impl Kernel {
     /// Asks the model for a process.
     pub(super) fn begin_turn(&mut self, pid: Pid) -> Result<(), OsError> {
+        if self.process(pid)?.left().is_gone() {
+            return self.exit(pid, ExitReason::Budget, None);
+        }
         self.make_room(pid)?;
         let seed = self.seed_of(pid)?;
         let turn = self.render(pid, seed)?;
@@ -146,13 +149,14 @@ impl Kernel {
 
     /// What the model said becomes a page, and its calls are open.
     fn speak(&mut self, pid: Pid, answer: Answer, ms: i64, counted: u64) -> Result<(), OsError> {
-        let Answer { text, reasoning, usage, .. } = answer;
+        let Answer { text, reasoning, usage, stop, .. } = answer;
         let mut calls = Vec::new();
         for call in answer.calls.into_iter().take(CALLS_MAX) {
             let id = self.state.next_call(calls.len() as u64);
             let arguments = self.log.put(call.arguments.as_bytes());
             calls.push(CallRecord { id, name: call.name, arguments });
         }
+        let thought = if reasoning.is_empty() { 0 } else { self.count_tokens(pid, &reasoning) };
         let reasoning = (!reasoning.is_empty()).then(|| self.log.put(reasoning.as_bytes()));
         let last = calls.is_empty();
         let arguments: Vec<_> = calls.iter().map(|call| call.arguments).collect();
@@ -164,6 +168,7 @@ impl Kernel {
             label: self.process(pid)?.label.clone(),
         };
         let mut page = self.make_page(pid, &of, &text, 0);
+        page.tokens += thought;
         for content in arguments {
             let arguments = self.page_text(content)?;
             page.tokens += self.count_tokens(pid, &arguments);
@@ -179,7 +184,13 @@ impl Kernel {
         let served = contender(self.process(pid)?);
         self.dispatcher.served(&served, used.tokens.saturating_sub(counted));
         if last {
-            return self.say_goodbye(pid, &text);
+            let whole = matches!(stop, Some(Stop::End | Stop::Text(_) | Stop::ToolCalls));
+            if whole {
+                return self.say_goodbye(pid, &text);
+            }
+            let spent = self.process(pid)?.left().is_gone();
+            let reason = if spent { ExitReason::Budget } else { ExitReason::Cut };
+            return self.exit(pid, reason, Some(&text));
         }
         if self.process(pid)?.left().is_gone() {
             return self.exit(pid, ExitReason::Budget, None);

@@ -13,6 +13,8 @@ use crate::state::{
 
 /// Turns within which a page that comes back was sent out too early.
 const FAULT_TURNS: u64 = 4;
+/// Messages that may wait for a process.
+pub(crate) const MAILS_MAX: usize = 256;
 
 impl State {
     /// Becomes the state after an event that was written at this time.
@@ -32,7 +34,7 @@ impl State {
                 let set = Timer { pid: *pid, at_ms: *at_ms, alarm: alarm.clone() };
                 self.timers.insert(*timer, set);
             }
-            Event::Fired { timer } => return self.fire(*timer),
+            Event::Fired { timer } => return self.fire(*timer, time_ms),
             Event::Sent { from, to, content, bytes, label } => {
                 let mail = Mail {
                     from: Some(*from),
@@ -198,11 +200,14 @@ impl State {
         Ok(())
     }
 
-    fn fire(&mut self, id: crate::ids::TimerId) -> Result<(), FoldError> {
+    fn fire(&mut self, id: crate::ids::TimerId, time_ms: i64) -> Result<(), FoldError> {
         let timer = self.timers.get_mut(&id).ok_or(FoldError::NoTimer { timer: id })?;
         let (pid, alarm) = (timer.pid, timer.alarm.clone());
         if let Alarm::Every { period_ms, .. } = &alarm {
-            timer.at_ms = timer.at_ms.saturating_add(i64::try_from(*period_ms).unwrap_or(i64::MAX));
+            // What was missed while nobody ran the log is not made up for.
+            let period = i64::try_from(*period_ms).unwrap_or(i64::MAX).max(1);
+            let missed = time_ms.saturating_sub(timer.at_ms).max(0) / period;
+            timer.at_ms = timer.at_ms.saturating_add(period.saturating_mul(missed + 1));
         } else {
             self.timers.remove(&id);
         }
@@ -210,6 +215,7 @@ impl State {
         let Some(process) = self.processes.get_mut(&pid) else { return Ok(()) };
         match alarm {
             Alarm::Wake => process.wake(),
+            Alarm::Every { .. } if process.mailbox.len() >= MAILS_MAX => {}
             Alarm::Every { content, bytes, .. } => {
                 let label = process.label.clone();
                 process.receive(Mail { from: None, content, bytes, label });
@@ -344,7 +350,9 @@ impl Process {
         application.clone_into(&mut self.application);
         let held = std::mem::take(&mut self.window.held);
         let old = std::mem::take(&mut self.window);
-        let policy = |slot: &super::Slot| slot.page.kind == PageKind::Policy;
+        let policy = |slot: &super::Slot| {
+            slot.page.kind == PageKind::Policy && slot.page.speaker == Speaker::System
+        };
         self.window = Window {
             slots: old.slots.into_iter().filter(policy).collect(),
             held,

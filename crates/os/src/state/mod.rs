@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Alarm, FileRecord};
 use crate::ids::{CallId, PageId, Pid, TimerId};
 
+pub(crate) use apply::MAILS_MAX;
 pub use process::{Decided, Mail, Process, ProcessState, Progress};
 pub(crate) use window::WORKING_SET_TURNS;
 pub use window::{Place, Slot, Window};

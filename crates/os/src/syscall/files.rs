@@ -5,7 +5,7 @@ use lucid_policy::SourceKind;
 use lucid_tools::{Folder, FolderError};
 
 use super::Gone;
-use crate::event::FileRecord;
+use crate::event::{Event, FileRecord};
 use crate::ids::{ContentId, Pid};
 use crate::kernel::{FILE_BYTES_MAX, Kernel, Said};
 use crate::page::PageKind;
@@ -33,6 +33,10 @@ pub(super) fn look(
     let text = folder(kernel, &application).read(&path).map_err(|error| said(&error))?;
     let content = ContentId::of(text.as_bytes());
     let known = kernel.state().files.get(&application).and_then(|files| files.get(&path)).cloned();
+    let principal = lucid_policy::Audience::of(&kernel.process(pid)?.principal);
+    if known.as_ref().is_some_and(|known| !known.label.readers().admit(&principal)) {
+        return Err(Gone::Wrong(format!("`{path}` belongs to somebody else")));
+    }
     if let Some(known) = known.as_ref().filter(|known| known.content == content) {
         return Ok((text, known.clone(), false));
     }
@@ -62,4 +66,38 @@ pub(super) fn file_said(kernel: &mut Kernel, pid: Pid, path: &str) -> Result<Sai
         label: file.label,
         ..Said::system("")
     })
+}
+
+/// Writes a file: what is there now, and what will be, is in the log before the disk changes. So
+/// nothing is lost that the log never saw, and no file is there whose writer nobody knows.
+pub(super) fn replace(
+    kernel: &mut Kernel,
+    pid: Pid,
+    path: &str,
+    text: &str,
+    file: FileRecord,
+) -> Result<(), Gone> {
+    keep(kernel, pid, path)?;
+    let application = kernel.process(pid)?.application.clone();
+    let folder = folder(kernel, &application);
+    kernel.emit(Event::FileWritten { application, path: path.to_owned(), file: Some(file) })?;
+    kernel.sync_log()?;
+    folder.write(path, text).map_err(|error| said(&error))
+}
+
+/// Takes note of a file as it is; one that is not there needs none. One that is no text cannot be
+/// brought back, so it is nobody's to replace.
+pub(super) fn keep(kernel: &mut Kernel, pid: Pid, path: &str) -> Result<(), Gone> {
+    let application = kernel.process(pid)?.application.clone();
+    match folder(kernel, &application).read(path) {
+        Err(FolderError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(said(&error)),
+        Ok(_) => {}
+    }
+    let (_, file, new) = look(kernel, pid, path)?;
+    if new {
+        let path = path.to_owned();
+        kernel.emit(Event::FileWritten { application, path, file: Some(file) })?;
+    }
+    Ok(())
 }

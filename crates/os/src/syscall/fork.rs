@@ -1,7 +1,8 @@
 //! A copy of this mind: the child has the same window, label and capabilities. Its prompt begins as
 //! its parent's, so their keys and values are found again and not computed twice.
 
-use super::{Syscall, done, object};
+use super::spawn::PROCESSES_MAX;
+use super::{Syscall, done, object, wrong};
 use crate::event::{Budget, Event};
 use crate::kernel::{Said, TextPage};
 use crate::page::{PageKind, Speaker};
@@ -11,6 +12,9 @@ pub(super) const CALL: Syscall = Syscall {
     description: "makes a copy of this process, which goes on beside it",
     parameters: || object(&[]),
     run: |kernel, pid, _arguments| {
+        if kernel.state().processes.len() >= PROCESSES_MAX {
+            return wrong(format!("there are {PROCESSES_MAX} processes already; wait for some"));
+        }
         let process = kernel.process(pid)?;
         let open: Vec<_> = process.open.iter().map(|call| call.id).collect();
         let budget = process.left().part(Budget::default());

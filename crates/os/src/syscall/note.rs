@@ -1,8 +1,8 @@
 //! Keeps a note for later runs. It comes back with the label of whoever wrote it.
 
-use super::files::{folder, said};
+use super::files::{folder, replace, said};
 use super::{Must, Syscall, done, object, text, text_of, wrong};
-use crate::event::{Event, FileRecord};
+use crate::event::FileRecord;
 
 /// Where notes lie.
 pub(super) const FOLDER: &str = "notes/";
@@ -18,15 +18,16 @@ pub(super) const CALL: Syscall = Syscall {
         }
         let process = kernel.process(pid)?;
         let (application, label) = (process.application.clone(), process.label.clone());
+        let present =
+            folder(kernel, &application).list(usize::MAX).map_err(|error| said(&error))?;
         let files = kernel.state().files.get(&application);
+        let known = files.into_iter().flatten().map(|(path, _)| path);
         let number = |path: &String| path.strip_prefix(FOLDER)?.strip_suffix(".txt")?.parse().ok();
-        let last: u64 =
-            files.into_iter().flatten().filter_map(|(path, _)| number(path)).max().unwrap_or(0);
-        // The same number if it is done again after a crash, so a note is never there twice.
-        let path = format!("{FOLDER}{}.txt", last + 1);
-        folder(kernel, &application).write(&path, &text).map_err(|error| said(&error))?;
+        let last: u32 = present.iter().chain(known).filter_map(number).max().unwrap_or(0);
+        let Some(next) = last.checked_add(1) else { return wrong("there are too many notes") };
+        let path = format!("{FOLDER}{next}.txt");
         let file = FileRecord { content: kernel.put(text.as_bytes()), label, source_kind: None };
-        kernel.emit(Event::FileWritten { application, path: path.clone(), file: Some(file) })?;
+        replace(kernel, pid, &path, &text, file)?;
         done(format!("it is in {path}"))
     },
 };

@@ -1,7 +1,7 @@
 //! Brings the application's files back to what they were.
 
-use super::files::{folder, said};
-use super::{Must, Syscall, done, object, text, text_of, wrong};
+use super::files::{folder, keep, said};
+use super::{Gone, Must, Syscall, done, object, text, text_of, wrong};
 use crate::event::Event;
 
 pub(super) const CALL: Syscall = Syscall {
@@ -17,7 +17,19 @@ pub(super) const CALL: Syscall = Syscall {
         };
         let folder = folder(kernel, &application);
         let present = folder.list(usize::MAX).map_err(|error| said(&error))?;
-        for path in present.iter().filter(|path| !kept.contains_key(*path)) {
+        // What is there now is in the log before anything goes; what is no text stays.
+        let mut stays = Vec::new();
+        for path in &present {
+            if let Err(Gone::System(error)) = keep(kernel, pid, path) {
+                return Err(Gone::System(error));
+            }
+            if folder.read(path).is_err() {
+                stays.push(path);
+            }
+        }
+        kernel.sync_log()?;
+        let goes = |path: &&String| !kept.contains_key(*path) && !stays.contains(path);
+        for path in present.iter().filter(goes) {
             folder.remove(path).map_err(|error| said(&error))?;
             let (application, path) = (application.clone(), path.clone());
             kernel.emit(Event::FileWritten { application, path, file: None })?;

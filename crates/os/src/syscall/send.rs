@@ -7,10 +7,7 @@ use super::{
 };
 use crate::event::Event;
 use crate::ids::PageId;
-use crate::state::ProcessState;
-
-/// Messages that may wait for a process.
-const MAILS_MAX: usize = 256;
+use crate::state::{MAILS_MAX, ProcessState};
 
 pub(super) const CALL: Syscall = Syscall {
     name: "send",

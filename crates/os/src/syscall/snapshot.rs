@@ -4,6 +4,8 @@ use super::files::{folder, look, said};
 use super::{Must, Syscall, done, object, text, text_of, wrong};
 use crate::event::Event;
 
+use lucid_tools::FolderError;
+
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -28,7 +30,10 @@ pub(super) const CALL: Syscall = Syscall {
             }
         }
         let known = kernel.state().files.get(&application).cloned().unwrap_or_default();
-        for path in known.keys().filter(|path| !paths.contains(path)) {
+        let gone = |path: &&String| {
+            !paths.contains(path) && matches!(folder.read(path), Err(FolderError::NotFound { .. }))
+        };
+        for path in known.keys().filter(gone) {
             let (application, path) = (application.clone(), path.clone());
             kernel.emit(Event::FileWritten { application, path, file: None })?;
         }

@@ -13,8 +13,8 @@ use crate::ids::{PageId, Pid};
 use crate::kernel::{Kernel, TextPage, held_note};
 use crate::page::{PageKind, Speaker};
 
-/// Processes below one that a person began.
-const PROCESSES_MAX: usize = 2048;
+/// Processes that there may be.
+pub(super) const PROCESSES_MAX: usize = 2048;
 
 pub(super) const CALL: Syscall = Syscall {
     name: "spawn",
@@ -72,9 +72,9 @@ fn begin(
         return wrong(format!("there are {PROCESSES_MAX} processes already; wait for some"));
     }
     let of = kernel.process(parent)?;
-    // It may do what the application asks for as far as its parent may.
-    let covered =
-        |wanted: &&lucid_policy::Capability| of.capabilities.iter().any(|own| own.covers(wanted));
+    // It may do what the application asks for as far as its parent may hand that on.
+    let own = lucid_policy::inherited(&of.capabilities);
+    let covered = |wanted: &&lucid_policy::Capability| own.iter().any(|own| own.covers(wanted));
     let birth = Birth {
         pid: kernel.state().next_pid(),
         parent: Some(parent),

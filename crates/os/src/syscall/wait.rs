@@ -1,7 +1,7 @@
 //! Waits for the end of a child, and takes its result.
 
-use super::{May, Syscall, done, flag, flag_of, holds, number, object, optional_number, wrong};
-use crate::event::{Event, On};
+use super::{May, Syscall, flag, flag_of, holds, number, object, optional_number, wrong};
+use crate::event::{Event, ExitReason, On, Status};
 use crate::ids::Pid;
 use crate::kernel::{Came, Said};
 use crate::page::PageKind;
@@ -25,16 +25,21 @@ pub(super) const CALL: Syscall = Syscall {
         });
         let Some(child) = ended else { return Ok(Came::Waits(On::Child(which))) };
         let exit = kernel.process(child)?.exit.clone();
-        let reason = exit.as_ref().map(|exit| format!("{:?}", exit.reason)).unwrap_or_default();
+        let reason = exit.as_ref().map_or(ExitReason::GaveUp, |exit| exit.reason.clone());
         let value = exit.and_then(|exit| exit.value);
         let Some(value) = value else {
+            // How it ended is one of a few words; the child may have chosen which.
+            let label = kernel.process(child)?.label.as_value();
             kernel.emit(Event::Reaped { pid: child })?;
-            return done(format!("process {child} has ended without a result: {reason}"));
+            let text = format!("process {child} has ended without a result: {reason:?}");
+            return Ok(Said { label, source_kind: None, ..Said::system(text) }.into());
         };
+        let status = if reason == ExitReason::Done { Status::Done } else { Status::Failed };
         let hold = holds(kernel, pid, &value.label, flag_of(arguments, "hold")?)?;
         let text = kernel.page_text(value.content)?;
         kernel.emit(Event::Reaped { pid: child })?;
         Ok(Said {
+            status,
             text,
             kind: PageKind::Message,
             source: format!("process {child}"),

@@ -1,8 +1,10 @@
 //! Writes a file of the application. What is written has the label of whoever wrote it.
 
-use super::files::{folder, said};
-use super::{May, Must, Syscall, done, number, object, optional_number, text, text_of, wrong};
-use crate::event::{Event, FileRecord};
+use super::files::{replace, said};
+use super::{
+    May, Must, Syscall, done, note, number, object, optional_number, text, text_of, wrong,
+};
+use crate::event::FileRecord;
 use crate::ids::PageId;
 
 use lucid_tools::Folder;
@@ -17,7 +19,6 @@ pub(super) const CALL: Syscall = Syscall {
         let path = text_of(arguments, "path")?;
         let path = Folder::canonical(path).map_err(|error| said(&error))?;
         let process = kernel.process(pid)?;
-        let application = process.application.clone();
         let mut label = process.label.clone();
         let text = match optional_number(arguments, "held")?.map(PageId) {
             None => text_of(arguments, "text")?.to_owned(),
@@ -29,12 +30,14 @@ pub(super) const CALL: Syscall = Syscall {
                 kernel.page_text(page.content)?
             }
         };
-        // Writing it again gives the same file, so nothing is lost if the log ends in between.
-        folder(kernel, &application).write(&path, &text).map_err(|error| said(&error))?;
+        if path.starts_with(note::FOLDER) {
+            return wrong("notes are written by `note`");
+        }
         let content = kernel.put(text.as_bytes());
         let bytes = text.len();
-        let file = Some(FileRecord { content, label, source_kind: None });
-        kernel.emit(Event::FileWritten { application, path: path.clone(), file })?;
+        // Writing it again gives the same file, so nothing is lost if the log ends in between.
+        let file = FileRecord { content, label, source_kind: None };
+        replace(kernel, pid, &path, &text, file)?;
         done(format!("{bytes} bytes are in {path}"))
     },
 };

@@ -24,6 +24,10 @@ pub(crate) enum Say {
     Text(String),
     Calls(Vec<(String, Value)>),
     Fails(ProviderError),
+    /// A text that is cut off.
+    Cut(String),
+    /// A text, and then calls.
+    Both(String, Vec<(String, Value)>),
 }
 
 pub(crate) fn text(text: impl Into<String>) -> Say {
@@ -59,6 +63,17 @@ impl Seen<'_> {
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         digits[..end].parse().unwrap()
     }
+}
+
+fn deltas_of(calls: Vec<(String, Value)>) -> Vec<Result<Delta, ProviderError>> {
+    let mut deltas = Vec::new();
+    for (index, (name, arguments)) in calls.into_iter().enumerate() {
+        let id = index.to_string();
+        deltas.push(Ok(Delta::CallBegun { sample: 0, index, id, name }));
+        let json = arguments.to_string();
+        deltas.push(Ok(Delta::CallArguments { sample: 0, index, json }));
+    }
+    deltas
 }
 
 /// Which of its process's turns a turn is: its seed tells. (Messages do not: old ones are out.)
@@ -107,17 +122,21 @@ impl Provider for Puppets {
         let mut script = vec![Ok(Delta::Begun { prompt_tokens: 1, cached_tokens: 0 })];
         let mut stop = Stop::End;
         match said {
+            Say::Cut(text) => {
+                stop = Stop::Length;
+                script.push(Ok(Delta::Text { sample: 0, text, tokens: Vec::new() }));
+            }
+            Say::Both(text, calls) => {
+                stop = Stop::ToolCalls;
+                script.push(Ok(Delta::Text { sample: 0, text, tokens: Vec::new() }));
+                script.extend(deltas_of(calls));
+            }
             Say::Text(text) => {
                 script.push(Ok(Delta::Text { sample: 0, text, tokens: Vec::new() }));
             }
             Say::Calls(calls) => {
                 stop = Stop::ToolCalls;
-                for (index, (name, arguments)) in calls.into_iter().enumerate() {
-                    let id = index.to_string();
-                    script.push(Ok(Delta::CallBegun { sample: 0, index, id, name }));
-                    let json = arguments.to_string();
-                    script.push(Ok(Delta::CallArguments { sample: 0, index, json }));
-                }
+                script.extend(deltas_of(calls));
             }
             Say::Fails(error) => {
                 self.turns.lock().unwrap().push(turn);
@@ -277,6 +296,8 @@ pub(crate) struct World {
     pub(crate) snapshot_events: u64,
     /// Tools beside the usual ones.
     pub(crate) extra: Vec<Arc<dyn Tool>>,
+    /// Rights beside those to call each tool.
+    pub(crate) rights: Vec<Capability>,
     scripts: BTreeMap<String, Script>,
     pub(crate) puppets: Option<Arc<Puppets>>,
 }
@@ -297,6 +318,7 @@ impl World {
             window: 100_000,
             snapshot_events: 10_000,
             extra: Vec::new(),
+            rights: Vec::new(),
             scripts: BTreeMap::new(),
             puppets: None,
         }
@@ -342,9 +364,10 @@ impl World {
             settings.add_tool(tool);
         }
         for name in self.scripts.keys() {
+            let plain = names.iter().map(|name| Capability::plain(name));
             let application = Application {
                 instructions: format!("script:{name}"),
-                capabilities: names.iter().map(|name| Capability::plain(name)).collect(),
+                capabilities: plain.chain(self.rights.iter().cloned()).collect(),
                 syscalls: syscall_names().map(str::to_owned).collect(),
                 tools: names.clone(),
                 provider: "puppets".to_owned(),

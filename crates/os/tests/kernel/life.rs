@@ -368,3 +368,95 @@ fn events_that_do_not_fit_are_refused() {
     }
     assert_eq!(state.process(Pid(1)).unwrap().state, ProcessState::Zombie);
 }
+
+#[test]
+fn an_answer_that_was_cut_off_is_no_result() {
+    let mut world = World::new("cut").play("main", |_| Say::Cut("it is fo".to_owned()));
+    let (kernel, result) = world.run("what is it?");
+    assert_eq!(result, "it is fo");
+    let exit = kernel.state().process(Pid(1)).unwrap().exit.clone().unwrap();
+    assert_eq!(exit.reason, ExitReason::Cut);
+}
+
+#[test]
+fn a_question_is_asked_though_a_deadline_is_set() {
+    let mut world = World::new("asked").play("main", |seen| match seen.turn {
+        0 => call("ask_human", json!({"question": "which?"})),
+        _ => text("done"),
+    });
+    world.person = true;
+    let mut kernel = world.boot();
+    let task = Task { deadline_ms: Some(60_000), ..Task::new("main", &ann(), "ask") };
+    kernel.spawn(&task).unwrap();
+    assert_eq!(kernel.run().unwrap(), Step::Asks);
+    assert_eq!(kernel.asked().unwrap().len(), 1);
+}
+
+#[test]
+fn an_effect_that_nobody_can_tell_of_is_reported_unknown() {
+    struct Panics(lucid_tools::ToolCard);
+    impl lucid_tools::Tool for Panics {
+        fn card(&self) -> &lucid_tools::ToolCard {
+            &self.0
+        }
+        fn call(
+            &self,
+            _grant: lucid_tools::Grant,
+            _arguments: &lucid_tools::Arguments,
+            _setting: &lucid_tools::Setting<'_>,
+        ) -> Result<lucid_tools::Outcome, lucid_tools::ToolError> {
+            panic!("halfway");
+        }
+    }
+    let mut world = World::new("panics").play("main", |seen| match seen.turn {
+        0 => call("panics", json!({"to": "bob", "text": "hello"})),
+        _ => text(seen.result()),
+    });
+    let mut card = lucid_tools::Tool::card(&*world.post).clone();
+    "panics".clone_into(&mut card.policy.name);
+    world.extra = vec![std::sync::Arc::new(Panics(card))];
+    let (_, result) = world.run("write to bob");
+    assert!(result.starts_with("this was begun, and nobody can tell"), "{result}");
+}
+
+#[test]
+fn results_follow_their_calls_whatever_was_read_in_between() {
+    let mut world = World::new("order").play("main", |seen| match seen.turn {
+        0 => call("page_out", json!({"page": 3})),
+        1 => Say::Both(
+            "what does page#3 say?".to_owned(),
+            vec![
+                ("calculator".to_owned(), json!({"expression": "1+1"})),
+                ("calculator".to_owned(), json!({"expression": "2+2"})),
+            ],
+        ),
+        _ => text(seen.messages.iter().map(|it| it.role.clone()).collect::<Vec<_>>().join(" ")),
+    });
+    let mut kernel = world.boot();
+    let kind = lucid_policy::SourceKind::OwnFile;
+    let texts = vec![(kind, "file:first".to_owned(), "the first text".to_owned())];
+    let task = Task { texts, ..Task::new("main", &ann(), "look") };
+    let pid = kernel.spawn(&task).unwrap();
+    kernel.run().unwrap();
+    let want = "system user assistant tool assistant tool tool user";
+    assert_eq!(result_of(&kernel, pid), want);
+}
+
+#[test]
+fn what_was_missed_while_nobody_was_there_is_not_made_up_for() {
+    let mut world = World::new("missed").play("main", |seen| match seen.turn {
+        0 => call("cron", json!({"seconds": 1, "text": "tick"})),
+        1 => call("ask_human", json!({"question": "and?"})),
+        _ => text("done"),
+    });
+    world.person = true;
+    let mut kernel = world.boot();
+    let pid = kernel.spawn(&Task::new("main", &ann(), "wait")).unwrap();
+    until(&mut kernel, |kernel| {
+        kernel.state().process(pid).is_some_and(|it| it.state.word() == "human")
+    });
+    world.time.0.store(100_000_000, std::sync::atomic::Ordering::SeqCst);
+    kernel.step().unwrap();
+    kernel.step().unwrap();
+    assert_eq!(kernel.state().process(pid).unwrap().mailbox.len(), 1);
+}

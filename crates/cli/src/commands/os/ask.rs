@@ -36,18 +36,27 @@ pub(super) fn ask(asked: &Asked, person: &Party, paint: Paint) -> Result<Option<
 
 fn tell_call(asked: &Asked, paint: Paint) {
     let tool = asked.tool.as_deref().unwrap_or("?");
-    output::note(format_args!("process {} wants to call {}:", asked.pid, harmless(tool)));
+    output::note(format_args!("process {} wants to call {}:", asked.pid, one_line(tool)));
+    // First where it goes and what decides, whole and on a line each: nothing that is carried can
+    // look like it, or push it away.
     for (name, role, value, origin) in &asked.arguments {
-        let shown: String = harmless(value).chars().take(VALUE_CHARS).collect();
-        let cut = if value.chars().nth(VALUE_CHARS).is_some() { " \u{2026}" } else { "" };
         let what = match role {
             Role::Destination => "goes to",
             Role::Consequence => "decides",
-            Role::Content => "carries",
+            Role::Content => continue,
         };
-        output::note(format_args!("  {what} {}: {shown}{cut}", harmless(name)));
-        if *role != Role::Content {
-            output::aside(paint, format_args!("    {}", origin.in_words()));
+        output::note(format_args!("  {what} {}: {}", one_line(name), one_line(value)));
+        output::aside(paint, format_args!("    {}", origin.in_words()));
+    }
+    for (name, _, value, _) in asked.arguments.iter().filter(|it| it.1 == Role::Content) {
+        let count = value.chars().count();
+        output::note(format_args!("  carries {} ({count} characters):", one_line(name)));
+        let shown: String = value.chars().take(VALUE_CHARS).collect();
+        for line in shown.lines() {
+            output::note(format_args!("    | {}", one_line(line)));
+        }
+        if count > VALUE_CHARS {
+            output::note(format_args!("    and {} characters more", count - VALUE_CHARS));
         }
     }
     if let Some(decision) = &asked.decision {
@@ -56,12 +65,23 @@ fn tell_call(asked: &Asked, paint: Paint) {
     tell_sources(asked, paint);
 }
 
+/// A text on one line, with what cannot be seen, or turns the line round, made visible.
+fn one_line(text: &str) -> String {
+    let plain = |c: char| {
+        let odd = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{feff}')
+            || matches!(c, '\u{2060}'..='\u{2069}');
+        if odd { c.escape_unicode().to_string() } else { c.to_string() }
+    };
+    text.chars().map(plain).collect()
+}
+
 fn tell_sources(asked: &Asked, paint: Paint) {
     if !asked.sources.is_empty() {
-        output::note(format_args!("  It has read: {}", harmless(&asked.sources.join(", "))));
+        output::note(format_args!("  It has read: {}", one_line(&asked.sources.join(", "))));
     }
     for (source, text) in &asked.excerpts {
-        output::aside(paint, format_args!("  {}: {}", harmless(source), harmless(text)));
+        output::aside(paint, format_args!("  {}: {}", one_line(source), one_line(text)));
     }
 }
 

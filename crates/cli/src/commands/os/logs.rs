@@ -22,7 +22,7 @@ pub(crate) fn run(args: &LogsArgs, environment: &Environment) -> Result<i32> {
         let (head, hash) = log.head();
         let replayed = replay(&log)?;
         if args.json {
-            output::json(&replayed)?;
+            output::json(&json!({"head": head, "hash": hex(&hash), "decisions": replayed}))?;
         } else {
             output::line(format!(
                 "{head} events in an unbroken chain, the last one is {}; {} decisions come out \
@@ -82,5 +82,5 @@ fn time_of(ms: i64) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -112,6 +112,7 @@ pub(super) fn reason(reason: &ExitReason) -> String {
         ExitReason::Signal(signal) => format!("told {}", format!("{signal:?}").to_uppercase()),
         ExitReason::Budget => "its budget is spent".to_owned(),
         ExitReason::Provider => "the model does not answer".to_owned(),
+        ExitReason::Cut => "its answer was cut off, or held back".to_owned(),
         ExitReason::Orphaned => "its parent ended".to_owned(),
     }
 }

@@ -68,13 +68,10 @@ pub(crate) fn run(args: &DoArgs, environment: &Environment) -> Result<i32> {
         None => go_on(&mut kernel)?,
     };
     let watch = Watch { args, paint: Paint::new(environment.colour), root };
-    let ended = watch.to_the_end(&mut kernel, environment)?;
-    let code = watch.tell_result(&kernel, ended)?;
-    if ended == Ended::Done {
-        kernel.reap(root)?;
-    }
+    let code = watch.run(&mut kernel, environment);
+    // Whatever happened to whoever watches, the log is whole.
     kernel.close()?;
-    Ok(code)
+    code
 }
 
 /// What an earlier run left.
@@ -245,11 +242,21 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    fn run(&self, kernel: &mut Kernel, environment: &Environment) -> Result<i32> {
+        let ended = self.to_the_end(kernel, environment)?;
+        kernel.sync()?;
+        let code = self.tell_result(kernel, ended)?;
+        if ended == Ended::Done {
+            kernel.reap(self.root)?;
+        }
+        Ok(code)
+    }
+
     fn to_the_end(&self, kernel: &mut Kernel, environment: &Environment) -> Result<Ended> {
         let listening = interrupt::listen();
         loop {
             let step = kernel.step()?;
-            self.show(kernel);
+            self.show(kernel)?;
             let state = kernel.state().process(self.root).map(|process| &process.state);
             if state.is_none_or(|state| *state == ProcessState::Zombie) {
                 return Ok(Ended::Done);
@@ -257,31 +264,33 @@ impl Watch<'_> {
             if listening.interrupted() {
                 return Ok(Ended::Interrupted);
             }
-            match step {
-                Step::Worked => {}
-                Step::Waits => kernel.wait(PATIENCE)?,
-                Step::Asks | Step::Over => {
-                    let Some(asked) = kernel.asked()?.into_iter().next() else {
-                        return Ok(Ended::Stuck);
-                    };
-                    if !environment.stdin_is_terminal || self.args.no_ask {
-                        return Ok(Ended::Stuck);
-                    }
+            if step == Step::Worked {
+                continue;
+            }
+            // Somebody may wait for an answer while others, or timers, are still at work.
+            let asked = kernel.asked()?.into_iter().next();
+            let answers = environment.stdin_is_terminal && !self.args.no_ask;
+            match (asked, step) {
+                (Some(asked), _) if answers => {
+                    kernel.sync()?;
                     let Some(wish) = ask(&asked, &Party::new(PERSON), self.paint)? else {
                         return Ok(Ended::Interrupted);
                     };
                     kernel.wish(wish)?;
                 }
+                (_, Step::Waits) => kernel.wait(PATIENCE)?,
+                _ => return Ok(Ended::Stuck),
             }
         }
     }
 
     /// What happened, dim, beside the result.
-    fn show(&self, kernel: &mut Kernel) {
+    fn show(&self, kernel: &mut Kernel) -> Result<()> {
         let told = kernel.take_told();
-        if self.args.quiet || self.args.json {
-            return;
+        if self.args.quiet || self.args.json || told.is_empty() {
+            return Ok(());
         }
+        kernel.sync()?;
         let texts = |content| {
             kernel.content(content).map_or_else(|error| format!("({error})"), |text| text.text())
         };
@@ -301,6 +310,7 @@ impl Watch<'_> {
                 output::aside(self.paint, text);
             }
         }
+        Ok(())
     }
 
     fn tell_result(&self, kernel: &Kernel, ended: Ended) -> Result<i32> {
