@@ -84,7 +84,7 @@ fn micros(time: Duration) -> f64 {
 /// A start with a log of 10^5 events.
 fn starts() {
     let mut world = World::new("overheads-start").play("main", |seen| {
-        if seen.turn == 1000 {
+        if seen.turn == 2000 {
             return text("done");
         }
         Say::Calls(vec![("calculator".to_owned(), json!({"expression": "2+2"})); CALLS])

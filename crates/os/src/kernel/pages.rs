@@ -131,13 +131,16 @@ impl Kernel {
         self.measure_fixed(pid)?;
         let room = self.room(pid);
         let process = self.process(pid)?;
-        let mut window = process.window.clone();
         let width = paging::working_set(
-            window.working_set,
+            process.window.working_set,
             WORKING_SET_TURNS,
-            &window.faults,
+            &process.window.faults,
             process.turns,
         );
+        if width == process.window.working_set && self.fills(process)? <= room {
+            return Ok(());
+        }
+        let mut window = process.window.clone();
         window.working_set = width;
         let mut out = self.fold_stubs(pid, &mut window, room)?;
         let mut candidates = self.candidates(process, &window)?;
@@ -151,10 +154,11 @@ impl Kernel {
             if total - freed <= watermarks.high {
                 break;
             }
-            for (candidate, slot) in candidates.iter_mut().zip(&window.slots) {
+            for (at, candidate) in candidates.iter_mut().enumerate() {
+                let slot = &window.slots[at];
                 let age = process.turns.saturating_sub(slot.touched);
                 candidate.may_leave =
-                    slot.place == Place::In && may_ever_leave(&window, slot) && age >= age_min;
+                    slot.place == Place::In && may_ever_leave(&window, at) && age >= age_min;
             }
             choice = paging::choose(&candidates, watermarks);
         }
@@ -170,6 +174,18 @@ impl Kernel {
             return Ok(());
         }
         self.emit(Event::Paged { pid, out, back: Vec::new(), again, working_set: width, folded })
+    }
+
+    /// Tokens of a window as it is shown, without the few of its ranges.
+    fn fills(&self, process: &Process) -> Result<u64, OsError> {
+        let window = &process.window;
+        let mut tokens = window.tokens_in();
+        for (slot, folded) in window.slots.iter().zip(window.folded_slots()) {
+            if slot.place == Place::Out && !folded {
+                tokens += self.stub_of(process.pid, slot)?;
+            }
+        }
+        Ok(tokens)
     }
 
     /// Shows the oldest of what is out in ranges, when the stubs have become too many. Calls whose
@@ -197,7 +213,7 @@ impl Kernel {
         }
         let calls = window.calls_without_results();
         let leave: Vec<usize> =
-            calls.into_iter().filter(|&at| may_ever_leave(window, &window.slots[at])).collect();
+            calls.into_iter().filter(|&at| may_ever_leave(window, at)).collect();
         for &at in &leave {
             window.slots[at].place = Place::Out;
         }
@@ -211,15 +227,19 @@ impl Kernel {
 
     fn candidates(&self, process: &Process, window: &Window) -> Result<Vec<Candidate>, OsError> {
         let (slots, folded) = (&window.slots, window.folded_slots());
-        let texts: Vec<String> =
-            slots.iter().map(|slot| self.page_text(slot.page.content)).collect::<Result<_, _>>()?;
+        // Of what is out nothing has to be known.
+        let text = |slot: &Slot| match slot.place {
+            Place::In => self.page_text(slot.page.content),
+            Place::Out => Ok(String::new()),
+        };
+        let texts: Vec<String> = slots.iter().map(text).collect::<Result<_, _>>()?;
         let goal = |slot: &Slot| matches!(slot.page.kind, PageKind::Goal | PageKind::TaskState);
         let latest = slots.len().saturating_sub(LATEST);
         let doing = slots.iter().zip(&texts).enumerate();
         let doing = doing.filter(|(at, (slot, _))| goal(slot) || *at >= latest);
         let relevance = Relevance::new(
             doing.map(|(_, (_, text))| text.as_str()),
-            texts.iter().map(String::as_str),
+            texts.iter().map(String::as_str).filter(|text| !text.is_empty()),
         );
         let mut candidates = Vec::new();
         for (at, (slot, text)) in slots.iter().zip(&texts).enumerate() {
@@ -239,7 +259,7 @@ impl Kernel {
                 tokens: if inside { slot.page.tokens } else { stub_tokens },
                 stub_tokens,
                 may_leave: inside
-                    && may_ever_leave(window, slot)
+                    && may_ever_leave(window, at)
                     && age >= u64::from(window.working_set),
                 reuse: reuse * (0.1 + 0.9 * relevance.of(text)),
             });
@@ -288,7 +308,7 @@ impl Kernel {
             return Ok(false);
         };
         let slot = &process.window.slots[at];
-        if slot.place == to || to == Place::Out && !may_ever_leave(&process.window, slot) {
+        if slot.place == to || to == Place::Out && !may_ever_leave(&process.window, at) {
             return Ok(false);
         }
         let behind = process.window.slots[at..].iter().filter(|slot| slot.place == Place::In);
@@ -348,8 +368,9 @@ fn system_page(kind: PageKind) -> TextPage {
 }
 
 /// Whether a page may leave at all.
-fn may_ever_leave(window: &Window, slot: &Slot) -> bool {
-    let open = || window.is_open(&slot.page);
+fn may_ever_leave(window: &Window, at: usize) -> bool {
+    let slot = &window.slots[at];
+    let open = || window.is_open(at);
     !slot.page.kind.stays() && !slot.pinned && !open()
 }
 

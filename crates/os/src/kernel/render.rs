@@ -1,6 +1,6 @@
 //! What the model is shown: a window as a conversation, and the calls that it may make.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use lucid_provider::{
 };
 
 use crate::error::OsError;
-use crate::ids::Pid;
+use crate::ids::{CallId, Pid};
 use crate::kernel::{Application, Kernel};
 use crate::page::{CallRecord, Speaker};
 use crate::paging;
@@ -51,6 +51,7 @@ impl Kernel {
         let mut messages: Vec<Message> = Vec::new();
         // Results follow their calls at once, whatever was read in between.
         let (mut awaited, mut later) = (0usize, Vec::new());
+        let mut names: BTreeMap<CallId, String> = BTreeMap::new();
         let open: BTreeSet<_> = process.open.iter().map(|call| call.id).collect();
         let folded = process.window.folded_slots();
         for (at, slot) in process.window.slots.iter().enumerate() {
@@ -76,6 +77,7 @@ impl Kernel {
                 Speaker::Process { calls, reasoning } => {
                     let reasoning = reasoning.filter(|_| slot.place == Place::In);
                     let reasoning = reasoning.map(|id| self.page_text(id)).transpose()?;
+                    names.extend(calls.iter().map(|call| (call.id, call.name.clone())));
                     let calls = calls.iter().filter(|call| !open.contains(&call.id));
                     let calls: Result<Vec<ToolCall>, OsError> =
                         calls.map(|call| self.tool_call(call, slot.place)).collect();
@@ -88,7 +90,7 @@ impl Kernel {
                 }
                 Speaker::Result { call } => messages.push(Message {
                     tool_call_id: Some(call_id(*call)),
-                    name: Self::called(process, *call),
+                    name: names.get(call).cloned(),
                     ..Message::text("tool", text)
                 }),
             }
@@ -127,15 +129,6 @@ impl Kernel {
             Place::Out => json!({}),
         };
         Ok(ToolCall { id: call_id(call.id), name: call.name.clone(), arguments })
-    }
-
-    fn called(process: &Process, id: crate::ids::CallId) -> Option<String> {
-        process.window.slots.iter().find_map(|slot| match &slot.page.speaker {
-            Speaker::Process { calls, .. } => {
-                calls.iter().find(|call| call.id == id).map(|call| call.name.clone())
-            }
-            _ => None,
-        })
     }
 
     /// The calls that an application's processes may make.
@@ -205,6 +198,6 @@ fn join(messages: &mut Vec<Message>, role: &str, text: String) {
     }
 }
 
-fn call_id(call: crate::ids::CallId) -> String {
+fn call_id(call: CallId) -> String {
     format!("call_{call}")
 }

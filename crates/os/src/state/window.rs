@@ -157,16 +157,13 @@ impl Window {
             Speaker::Result { call } => calls.iter().any(|own| own.id == call),
             _ => false,
         };
-        results.filter(|(_, slot)| is_one(slot)).map(|(at, _)| at).collect()
+        // They follow soon, so a long window is not walked through for each of its calls.
+        results.filter(|(_, slot)| is_one(slot)).map(|(at, _)| at).take(calls.len()).collect()
     }
 
-    /// Whether a page belongs to a call that has not come back.
-    pub fn is_open(&self, page: &Page) -> bool {
-        let Speaker::Process { calls, .. } = &page.speaker else { return false };
-        let is_answered = |id| {
-            let answers = |slot: &Slot| slot.page.speaker == Speaker::Result { call: id };
-            self.slots.iter().any(answers)
-        };
-        !calls.iter().all(|call| is_answered(call.id))
+    /// Whether a slot's calls have not all come back.
+    pub fn is_open(&self, at: usize) -> bool {
+        let Speaker::Process { calls, .. } = &self.slots[at].page.speaker else { return false };
+        self.results_of(at).len() < calls.len()
     }
 }
