@@ -215,10 +215,6 @@ impl Kernel {
         Ok(self.log.sync()?)
     }
 
-    pub(crate) fn sync_log(&mut self) -> Result<(), LogError> {
-        self.log.sync()
-    }
-
     /// A content.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ pub(super) fn replace(
     let application = kernel.process(pid)?.application.clone();
     let folder = folder(kernel, &application);
     kernel.emit(Event::FileWritten { application, path: path.to_owned(), file: Some(file) })?;
-    kernel.sync_log()?;
+    kernel.sync()?;
     folder.write(path, text).map_err(|error| said(&error))
 }
 

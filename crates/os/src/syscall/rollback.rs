@@ -27,7 +27,7 @@ pub(super) const CALL: Syscall = Syscall {
                 stays.push(path);
             }
         }
-        kernel.sync_log()?;
+        kernel.sync()?;
         let goes = |path: &&String| !kept.contains_key(*path) && !stays.contains(path);
         for path in present.iter().filter(goes) {
             folder.remove(path).map_err(|error| said(&error))?;
