@@ -170,7 +170,7 @@ fn pages_of(
     weighed: Option<&Weighed>,
 ) -> Result<Vec<WhyPage>, OsError> {
     let mut pages = Vec::new();
-    let read = process.window.slots.iter().map(|slot| &slot.page);
+    let read = process.window.slots().iter().map(|slot| &slot.page);
     for page in read.chain(process.window.held.values()) {
         let stands = |origin: &Origin| origin.segment() == Some(page.id.0);
         let arguments: Vec<String> = weighed

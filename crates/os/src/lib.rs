@@ -37,6 +37,7 @@ pub use kernel::{
 };
 pub use page::{CallRecord, Page, PageKind, Speaker};
 pub use state::{
-    Decided, FoldError, Mail, Place, Process, ProcessState, Progress, Slot, State, Timer, Window,
+    Decided, FoldError, Mail, Place, Process, ProcessState, Progress, Slot, State, Timer, View,
+    Window,
 };
 pub use syscall::names as syscall_names;

@@ -141,7 +141,7 @@ impl Kernel {
     /// for nothing, neither its own words nor another one's, nor what a tool computed of them.
     pub(crate) fn origin_of(&self, pid: Pid, value: &str) -> Result<Origin, OsError> {
         let mut texts = Vec::new();
-        for slot in &self.process(pid)?.window.slots {
+        for slot in self.process(pid)?.window.slots() {
             let page = &slot.page;
             let given = page.source_kind.is_some_and(|kind| kind != SourceKind::Computed);
             if given && !matches!(page.speaker, Speaker::Process { .. }) {
@@ -213,7 +213,7 @@ impl Kernel {
             if limits.integrity.is_trusted() && !named {
                 continue;
             }
-            let from = process.window.slots.iter().find(|slot| {
+            let from = process.window.slots().iter().find(|slot| {
                 slot.page.label.sources().any(|(name, _)| name == source)
                     && !matches!(slot.page.speaker, Speaker::Process { .. })
             });

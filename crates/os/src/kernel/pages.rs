@@ -154,8 +154,7 @@ impl Kernel {
             if total - freed <= watermarks.high {
                 break;
             }
-            for (at, candidate) in candidates.iter_mut().enumerate() {
-                let slot = &window.slots[at];
+            for (candidate, (at, slot)) in candidates.iter_mut().zip(window.shown()) {
                 let age = process.turns.saturating_sub(slot.touched);
                 candidate.may_leave =
                     slot.place == Place::In && may_ever_leave(&window, at) && age >= age_min;
@@ -163,14 +162,15 @@ impl Kernel {
             choice = paging::choose(&candidates, watermarks);
         }
         let (leave, again) = choice.map(|choice| (choice.leave, choice.again)).unwrap_or_default();
-        for at in leave {
-            window.slots[at].place = Place::Out;
-            out.push(window.slots[at].page.id);
+        let places: Vec<usize> = window.shown().map(|(at, _)| at).collect();
+        for at in leave.into_iter().map(|of| places[of]) {
+            window.send_out(at, process.turns);
+            out.push(window.slots()[at].page.id);
         }
         out.extend(self.fold_stubs(pid, &mut window, room)?);
-        let folded = window.folded;
+        let folded = window.folded();
         let before = &process.window;
-        if out.is_empty() && before.working_set == width && before.folded == folded {
+        if out.is_empty() && before.working_set == width && before.folded() == folded {
             return Ok(());
         }
         self.emit(Event::Paged { pid, out, back: Vec::new(), again, working_set: width, folded })
@@ -180,10 +180,8 @@ impl Kernel {
     fn fills(&self, process: &Process) -> Result<u64, OsError> {
         let window = &process.window;
         let mut tokens = window.tokens_in();
-        for (slot, folded) in window.slots.iter().zip(window.folded_slots()) {
-            if slot.place == Place::Out && !folded {
-                tokens += self.stub_of(process.pid, slot)?;
-            }
+        for (_, slot) in window.shown().filter(|(_, slot)| slot.place == Place::Out) {
+            tokens += self.stub_of(process.pid, slot)?;
         }
         Ok(tokens)
     }
@@ -191,33 +189,34 @@ impl Kernel {
     /// Shows the oldest of what is out in ranges, when the stubs have become too many. Calls whose
     /// results are all out leave with them: returns these.
     fn fold_stubs(&self, pid: Pid, window: &mut Window, room: u64) -> Result<Vec<PageId>, OsError> {
+        window.fold(window.folded());
         let mut stubs = Vec::new();
-        let folded = window.folded_slots();
-        for (at, slot) in window.slots.iter().enumerate() {
-            if slot.place == Place::Out && !folded[at] {
-                stubs.push((at, self.stub_of(pid, slot)?));
-            }
+        for (at, slot) in window.shown().filter(|(_, slot)| slot.place == Place::Out) {
+            stubs.push((at, self.stub_of(pid, slot)?));
         }
         let total: u64 = stubs.iter().map(|(_, tokens)| tokens).sum();
         if total <= room / STUBS_SHARE {
             return Ok(Vec::new());
         }
         // Half of it goes at once, so that the beginning of the window does not change each turn.
-        let mut left = total;
+        let (mut left, mut folded) = (total, window.folded());
         for (at, tokens) in stubs {
             if left <= room / STUBS_SHARE / 2 {
                 break;
             }
             left -= tokens;
-            window.folded = window.folded.max(at + 1);
+            folded = folded.max(at + 1);
         }
+        window.fold(folded);
         let calls = window.calls_without_results();
         let leave: Vec<usize> =
             calls.into_iter().filter(|&at| may_ever_leave(window, at)).collect();
+        let turn = self.process(pid)?.turns;
         for &at in &leave {
-            window.slots[at].place = Place::Out;
+            window.send_out(at, turn);
         }
-        Ok(leave.into_iter().map(|at| window.slots[at].page.id).collect())
+        window.fold(folded);
+        Ok(leave.into_iter().map(|at| window.slots()[at].page.id).collect())
     }
 
     fn stub_of(&self, pid: Pid, slot: &Slot) -> Result<u64, OsError> {
@@ -225,31 +224,33 @@ impl Kernel {
         Ok(self.count_tokens(pid, &paging::stub(&slot.page, &paging::gist(&text))))
     }
 
+    /// One for each page that is shown by itself, in that order.
     fn candidates(&self, process: &Process, window: &Window) -> Result<Vec<Candidate>, OsError> {
-        let (slots, folded) = (&window.slots, window.folded_slots());
+        let slots: Vec<(usize, &Slot)> = window.shown().collect();
         // Of what is out nothing has to be known.
         let text = |slot: &Slot| match slot.place {
             Place::In => self.page_text(slot.page.content),
             Place::Out => Ok(String::new()),
         };
-        let texts: Vec<String> = slots.iter().map(text).collect::<Result<_, _>>()?;
+        let texts = slots.iter().map(|(_, slot)| text(slot));
+        let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
         let goal = |slot: &Slot| matches!(slot.page.kind, PageKind::Goal | PageKind::TaskState);
-        let latest = slots.len().saturating_sub(LATEST);
-        let doing = slots.iter().zip(&texts).enumerate();
-        let doing = doing.filter(|(at, (slot, _))| goal(slot) || *at >= latest);
+        let latest = window.slots().len().saturating_sub(LATEST);
+        let doing = slots.iter().zip(&texts);
+        let doing = doing.filter(|((at, slot), _)| goal(slot) || *at >= latest);
         let relevance = Relevance::new(
-            doing.map(|(_, (_, text))| text.as_str()),
+            doing.map(|(_, text)| text.as_str()),
             texts.iter().map(String::as_str).filter(|text| !text.is_empty()),
         );
         let mut candidates = Vec::new();
-        for (at, (slot, text)) in slots.iter().zip(&texts).enumerate() {
+        for (&(at, slot), text) in slots.iter().zip(&texts) {
             // What stands among ranges and goes would be a part of one.
             let alone = match &slot.page.speaker {
                 Speaker::Person => true,
                 Speaker::Process { calls, .. } => calls.is_empty(),
                 Speaker::System | Speaker::Result { .. } => false,
             };
-            let in_range = folded[at] || alone && at < window.folded;
+            let in_range = alone && at < window.folded();
             let stub_tokens = if in_range { 0 } else { self.stub_of(process.pid, slot)? };
             let age = process.turns.saturating_sub(slot.touched);
             let touches = f64::from(slot.touches);
@@ -304,16 +305,15 @@ impl Kernel {
     /// Moves a page because somebody says so. Returns whether that can be.
     pub(crate) fn move_page(&mut self, pid: Pid, id: PageId, to: Place) -> Result<bool, OsError> {
         let Some(process) = self.state.process(pid) else { return Ok(false) };
-        let Some(at) = process.window.slots.iter().position(|slot| slot.page.id == id) else {
-            return Ok(false);
-        };
-        let slot = &process.window.slots[at];
+        let Some(at) = process.window.place_of(id) else { return Ok(false) };
+        let slot = &process.window.slots()[at];
         if slot.place == to || to == Place::Out && !may_ever_leave(&process.window, at) {
             return Ok(false);
         }
-        let behind = process.window.slots[at..].iter().filter(|slot| slot.place == Place::In);
-        let again = behind.map(|slot| slot.page.tokens).sum();
-        let Window { working_set, folded, .. } = process.window;
+        let behind = process.window.shown().rev().take_while(|&(behind, _)| behind >= at);
+        let inside = behind.filter(|(_, slot)| slot.place == Place::In);
+        let again = inside.map(|(_, slot)| slot.page.tokens).sum();
+        let (working_set, folded) = (process.window.working_set, process.window.folded());
         let (out, back) = match to {
             Place::Out => (vec![id], Vec::new()),
             Place::In => (Vec::new(), vec![id]),
@@ -351,7 +351,7 @@ pub fn page_lines<E>(
             gist: paging::gist(&text(page.content)?),
         })
     };
-    let read = process.window.slots.iter();
+    let read = process.window.slots().iter();
     let read = read.map(|slot| line(&slot.page, Some(slot.place), slot.pinned));
     let held = process.window.held.values().map(|page| line(page, None, false));
     read.chain(held).collect()
@@ -369,7 +369,7 @@ fn system_page(kind: PageKind) -> TextPage {
 
 /// Whether a page may leave at all.
 fn may_ever_leave(window: &Window, at: usize) -> bool {
-    let slot = &window.slots[at];
+    let slot = &window.slots()[at];
     let open = || window.is_open(at);
     !slot.page.kind.stays() && !slot.pinned && !open()
 }

@@ -14,7 +14,7 @@ use crate::ids::{CallId, Pid};
 use crate::kernel::{Application, Kernel};
 use crate::page::{CallRecord, Speaker};
 use crate::paging;
-use crate::state::{Place, Process, Slot};
+use crate::state::{Place, Process, Slot, View};
 use crate::syscall;
 
 impl Kernel {
@@ -53,22 +53,19 @@ impl Kernel {
         let (mut awaited, mut later) = (0usize, Vec::new());
         let mut names: BTreeMap<CallId, String> = BTreeMap::new();
         let open: BTreeSet<_> = process.open.iter().map(|call| call.id).collect();
-        let folded = process.window.folded_slots();
-        for (at, slot) in process.window.slots.iter().enumerate() {
-            if folded[at] {
-                // The first of a run stands for all of it.
-                if at == 0 || !folded[at - 1] {
-                    let run = process.window.slots[at..].iter().zip(&folded[at..]);
-                    let run = run.take_while(|(_, folded)| **folded).map(|(slot, _)| &*slot.page);
-                    let stub = paging::range_stub(&run.collect::<Vec<_>>());
+        for view in process.window.views() {
+            let slot = match view {
+                View::Slot(slot) => slot,
+                View::Range { first, last, pages, tokens } => {
+                    let stub = paging::range_stub(first.id, last.id, pages, tokens);
                     if awaited > 0 {
                         later.push(stub);
                     } else {
                         join(&mut messages, "user", stub);
                     }
+                    continue;
                 }
-                continue;
-            }
+            };
             let text = self.shown(slot)?;
             match &slot.page.speaker {
                 Speaker::System => join(&mut messages, "system", text),

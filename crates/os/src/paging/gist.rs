@@ -35,14 +35,10 @@ pub fn stub(page: &Page, gist: &str) -> String {
 
 /// What stands in the place of pages that follow each other and are all out, when even their stubs
 /// are too many.
-pub fn range_stub(pages: &[&Page]) -> String {
-    let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return String::new() };
-    let tokens: u64 = pages.iter().map(|page| page.tokens).sum();
+pub fn range_stub(first: PageId, last: PageId, pages: usize, tokens: u64) -> String {
     format!(
-        "{OPEN}{NAME}{} to {}, {} pages, {tokens} tokens: search finds what they say{CLOSE}",
-        first.id,
-        last.id,
-        pages.len()
+        "{OPEN}{NAME}{first} to {last}, {pages} pages, {tokens} tokens: search finds what they \
+         say{CLOSE}"
     )
 }
 

@@ -7,12 +7,8 @@ use lucid_policy::{Decision, Label, inherited};
 use crate::event::{Alarm, Birth, Budget, Event, Exit, On, Signal, Status};
 use crate::ids::{CallId, ContentId, PageId, Pid};
 use crate::page::{Page, PageKind, Speaker};
-use crate::state::{
-    Decided, FoldError, Mail, Place, Process, ProcessState, Progress, State, Timer, Window,
-};
+use crate::state::{Decided, FoldError, Mail, Process, ProcessState, Progress, State, Timer};
 
-/// Turns within which a page that comes back was sent out too early.
-const FAULT_TURNS: u64 = 4;
 /// Messages that may wait for a process.
 pub(crate) const MAILS_MAX: usize = 256;
 
@@ -64,15 +60,15 @@ impl State {
         match event {
             Event::Admitted { pid } => self.of(*pid)?.state = ProcessState::Ready,
             Event::Appended { pid, page } => {
-                self.count_pages([page]);
+                self.count_pages([page])?;
                 self.of(*pid)?.read(page);
             }
             Event::Handed { pid, page } => {
-                self.count_pages([page]);
+                self.count_pages([page])?;
                 self.of(*pid)?.window.held.insert(page.id, Arc::new(page.clone()));
             }
             Event::Replaced { pid, application, pages } => {
-                self.count_pages(pages);
+                self.count_pages(pages)?;
                 self.of(*pid)?.replace(application, pages);
             }
             Event::TurnBegun { pid, .. } => self.of(*pid)?.begin_turn()?,
@@ -85,7 +81,7 @@ impl State {
                 }
             }
             Event::Spoke { pid, page, used } => {
-                self.count_pages([page]);
+                self.count_pages([page])?;
                 let last = self.of(*pid)?.speak(page, *used)?;
                 self.last.call = self.last.call.max(last);
             }
@@ -99,7 +95,8 @@ impl State {
                 self.of(*pid)?.set_active(ProcessState::Blocked(on.clone()));
             }
             Event::Returned { pid, call, status, page, held } => {
-                self.count_pages(std::iter::once(page).chain(held));
+                // What it holds was made first, and what it reads tells its number.
+                self.count_pages(held.iter().chain(std::iter::once(page)))?;
                 self.at_call(*pid, *call)?.take_result(*status, page, held.as_ref());
             }
             Event::Paged { pid, out, back, again, working_set, folded } => {
@@ -107,7 +104,7 @@ impl State {
                 process.page(out, back)?;
                 process.window.again += again;
                 process.window.working_set = *working_set;
-                process.window.folded = *folded;
+                process.window.fold(*folded);
             }
             Event::Touched { pid, pages } => self.of(*pid)?.touch(pages),
             Event::Pinned { pid, page, stays } => {
@@ -138,10 +135,18 @@ impl State {
         if process.is_call(call) { Ok(process) } else { Err(FoldError::NoCall { pid, call }) }
     }
 
-    fn count_pages<'a>(&mut self, pages: impl IntoIterator<Item = &'a Page>) {
+    /// Numbers ascend: windows find their pages by them.
+    fn count_pages<'a>(
+        &mut self,
+        pages: impl IntoIterator<Item = &'a Page>,
+    ) -> Result<(), FoldError> {
         for page in pages {
-            self.last.page = self.last.page.max(page.id);
+            if page.id <= self.last.page {
+                return Err(FoldError::Twice { what: "page", number: page.id.0 });
+            }
+            self.last.page = page.id;
         }
+        Ok(())
     }
 
     /// The model that was being asked is gone, and so are the tools that were at work.
@@ -335,29 +340,15 @@ impl Process {
         self.learn(&page.label);
         let turn = self.turns;
         // A text that is shown again was missed.
-        if let Some(slot) = page.copy_of.and_then(|id| self.window.slot_mut(id)) {
-            let early = slot.left.is_some_and(|left| turn.saturating_sub(left) <= FAULT_TURNS);
-            slot.touched = turn;
-            slot.touches += 1;
-            if early {
-                self.window.fault(turn);
-            }
+        if let Some(at) = page.copy_of.and_then(|id| self.window.place_of(id)) {
+            self.window.miss(at, turn);
         }
         self.window.append(page.clone(), turn);
     }
 
     fn replace(&mut self, application: &str, pages: &[Page]) {
         application.clone_into(&mut self.application);
-        let held = std::mem::take(&mut self.window.held);
-        let old = std::mem::take(&mut self.window);
-        let policy = |slot: &super::Slot| {
-            slot.page.kind == PageKind::Policy && slot.page.speaker == Speaker::System
-        };
-        self.window = Window {
-            slots: old.slots.into_iter().filter(policy).collect(),
-            held,
-            ..Window::default()
-        };
+        self.window.retain(|page| page.kind == PageKind::Policy && page.speaker == Speaker::System);
         for page in pages {
             self.read(page);
         }
@@ -427,19 +418,13 @@ impl Process {
         let window = &mut self.window;
         let missing = |page: &PageId| FoldError::NoPage { pid, page: *page };
         for page in out {
-            let slot = window.slot_mut(*page).ok_or_else(|| missing(page))?;
-            slot.place = Place::Out;
-            slot.left = Some(turn);
+            let at = window.place_of(*page).ok_or_else(|| missing(page))?;
+            window.send_out(at, turn);
         }
         for page in back {
-            let slot = window.slot_mut(*page).ok_or_else(|| missing(page))?;
-            let early = slot.left.is_some_and(|left| turn.saturating_sub(left) <= FAULT_TURNS);
-            slot.place = Place::In;
-            slot.touched = turn;
-            slot.touches += 1;
-            if early {
-                window.fault(turn);
-            }
+            let at = window.place_of(*page).ok_or_else(|| missing(page))?;
+            window.bring_in(at);
+            window.miss(at, turn);
         }
         Ok(())
     }

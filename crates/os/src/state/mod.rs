@@ -21,7 +21,7 @@ use crate::ids::{CallId, PageId, Pid, TimerId};
 pub(crate) use apply::MAILS_MAX;
 pub use process::{Decided, Mail, Process, ProcessState, Progress};
 pub(crate) use window::WORKING_SET_TURNS;
-pub use window::{Place, Slot, Window};
+pub use window::{Place, Slot, View, Window};
 
 /// All processes, timers and files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -108,7 +108,7 @@ fn a_label_keeps_what_was_ever_read() {
     for pid in [1, 2] {
         assert_eq!(state.process(Pid(pid)).unwrap().label, untrusted());
     }
-    assert!(state.process(Pid(1)).unwrap().window.slots.is_empty());
+    assert!(state.process(Pid(1)).unwrap().window.slots().is_empty());
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_page_that_is_missed_soon_is_a_fault() {
     let state = after(&events).unwrap();
     let window = &state.process(Pid(1)).unwrap().window;
     assert_eq!(window.faults, [0, 0]);
-    assert_eq!(window.slots[0].touches, 2);
+    assert_eq!(window.slots()[0].touches, 2);
     let unknown = after(&[birth(1, None, Budget::default()), paged(&[7], &[])]);
     assert_eq!(unknown.err(), Some(FoldError::NoPage { pid: Pid(1), page: PageId(7) }));
 }

@@ -1,6 +1,11 @@
 //! A window: which pages a process has, and which of them are in.
+//!
+//! A process may have read far more pages than its window shows. What is shown (texts and stubs of
+//! their own) is known by place, so that a turn costs what is shown and not what was ever read.
+//!
+//! Invariant: the numbers of the pages ascend, for numbers are given in the order of reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +15,8 @@ use crate::page::{Page, Speaker};
 
 /// For how many turns a page that was touched stays, unless that was too few.
 pub(crate) const WORKING_SET_TURNS: u32 = 2;
+/// Turns within which a page that comes back was sent out too early.
+const FAULT_TURNS: u64 = 4;
 /// Faults that are remembered.
 const FAULTS_KEPT: usize = 16;
 
@@ -17,7 +24,9 @@ const FAULTS_KEPT: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// What was read.
-    pub slots: Vec<Slot>,
+    slots: Vec<Slot>,
+    /// The places of what is shown by itself, ascending; the rest is shown in ranges.
+    shown: Vec<usize>,
     /// What is held without having been read.
     pub held: BTreeMap<PageId, Arc<Page>>,
     /// For how many turns a page that was touched stays.
@@ -25,7 +34,7 @@ pub struct Window {
     /// Tokens that were computed again on account of paging.
     pub again: u64,
     /// How many slots from the beginning show what is out in ranges, not each by a stub.
-    pub folded: usize,
+    folded: usize,
     /// The turns in which pages had to come back soon after they went, the last ones.
     pub faults: Vec<u64>,
 }
@@ -45,6 +54,26 @@ pub struct Slot {
     pub touches: u32,
     /// The turn in which it last went out.
     pub left: Option<u64>,
+    /// The tokens of the pages before it.
+    before: u64,
+}
+
+/// What a window shows at a place.
+#[derive(Clone, Copy, Debug)]
+pub enum View<'a> {
+    /// A page: its text, or its stub.
+    Slot(&'a Slot),
+    /// Pages that follow each other and are all out.
+    Range {
+        /// The first of them.
+        first: &'a Page,
+        /// The last.
+        last: &'a Page,
+        /// How many.
+        pages: usize,
+        /// Their tokens.
+        tokens: u64,
+    },
 }
 
 /// Where a page's text is.
@@ -61,6 +90,7 @@ impl Default for Window {
     fn default() -> Self {
         Self {
             slots: Vec::new(),
+            shown: Vec::new(),
             held: BTreeMap::new(),
             working_set: WORKING_SET_TURNS,
             again: 0,
@@ -72,29 +102,60 @@ impl Default for Window {
 
 impl Window {
     pub(super) fn append(&mut self, page: Page, turn: u64) {
-        self.slots.push(Slot {
+        self.push(Slot {
             page: Arc::new(page),
             place: Place::In,
             pinned: false,
             touched: turn,
             touches: 0,
             left: None,
+            before: 0,
         });
     }
 
-    pub(super) fn fault(&mut self, turn: u64) {
-        self.faults.push(turn);
-        let many = self.faults.len().saturating_sub(FAULTS_KEPT);
-        self.faults.drain(..many);
+    fn push(&mut self, slot: Slot) {
+        let before = self.slots.last().map_or(0, |last| last.before + last.page.tokens);
+        self.shown.push(self.slots.len());
+        self.slots.push(Slot { before, ..slot });
+    }
+
+    /// Keeps only some pages, all of them shown; what is held stays.
+    pub(super) fn retain(&mut self, stays: impl Fn(&Page) -> bool) {
+        let held = std::mem::take(&mut self.held);
+        let old = std::mem::replace(self, Self { held, ..Self::default() });
+        old.slots.into_iter().filter(|slot| stays(&slot.page)).for_each(|slot| self.push(slot));
+    }
+
+    /// A page is wanted again that was in the window before. It was a fault to send it out if that
+    /// was only now.
+    pub(super) fn miss(&mut self, at: usize, turn: u64) {
+        let slot = &mut self.slots[at];
+        slot.touched = turn;
+        slot.touches += 1;
+        if slot.left.is_some_and(|left| turn.saturating_sub(left) <= FAULT_TURNS) {
+            self.faults.push(turn);
+            let many = self.faults.len().saturating_sub(FAULTS_KEPT);
+            self.faults.drain(..many);
+        }
+    }
+
+    /// What was read, in that order.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The place of a page that was read.
+    pub fn place_of(&self, id: PageId) -> Option<usize> {
+        self.slots.binary_search_by_key(&id, |slot| slot.page.id).ok()
     }
 
     /// A page that was read.
     pub fn slot(&self, id: PageId) -> Option<&Slot> {
-        self.slots.iter().find(|slot| slot.page.id == id)
+        self.place_of(id).map(|at| &self.slots[at])
     }
 
     pub(super) fn slot_mut(&mut self, id: PageId) -> Option<&mut Slot> {
-        self.slots.iter_mut().find(|slot| slot.page.id == id)
+        self.place_of(id).map(|at| &mut self.slots[at])
     }
 
     /// A page, read or held.
@@ -102,39 +163,95 @@ impl Window {
         self.slot(id).map(|slot| &slot.page).or_else(|| self.held.get(&id))
     }
 
-    /// The tokens of what is in, without stubs.
-    pub fn tokens_in(&self) -> u64 {
-        let inside = self.slots.iter().filter(|slot| slot.place == Place::In);
-        inside.map(|slot| slot.page.tokens).sum()
+    /// What is shown by itself, each with its place.
+    pub fn shown(&self) -> impl DoubleEndedIterator<Item = (usize, &Slot)> {
+        self.shown.iter().map(|&at| (at, &self.slots[at]))
     }
 
-    /// Of each slot, whether it is shown as a part of a range: it is out, and no result of it, or
-    /// call of it, is shown elsewhere.
-    pub fn folded_slots(&self) -> Vec<bool> {
-        let out = |at: usize| at < self.folded && self.slots[at].place == Place::Out;
-        let mut folded: Vec<bool> = (0..self.slots.len()).map(out).collect();
-        for (at, slot) in self.slots.iter().enumerate() {
-            match &slot.page.speaker {
-                Speaker::System => folded[at] = false,
+    /// How many slots from the beginning show what is out in ranges, not each by a stub.
+    pub fn folded(&self) -> usize {
+        self.folded
+    }
+
+    /// All that is shown, from the beginning.
+    pub fn views(&self) -> Vec<View<'_>> {
+        let mut views = Vec::with_capacity(self.shown.len());
+        let mut next = 0;
+        let ends = self.shown.iter().copied().chain(std::iter::once(self.slots.len()));
+        for at in ends {
+            if at > next {
+                let (first, last) = (&self.slots[next], &self.slots[at - 1]);
+                views.push(View::Range {
+                    first: &first.page,
+                    last: &last.page,
+                    pages: at - next,
+                    tokens: last.before + last.page.tokens - first.before,
+                });
+            }
+            views.extend(self.slots.get(at).map(View::Slot));
+            next = at + 1;
+        }
+        views
+    }
+
+    /// The tokens of what is in, without stubs.
+    pub fn tokens_in(&self) -> u64 {
+        let inside = self.shown().filter(|(_, slot)| slot.place == Place::In);
+        inside.map(|(_, slot)| slot.page.tokens).sum()
+    }
+
+    /// Sends a page out.
+    pub(crate) fn send_out(&mut self, at: usize, turn: u64) {
+        let slot = &mut self.slots[at];
+        (slot.place, slot.left) = (Place::Out, Some(turn));
+    }
+
+    /// Brings a page in. With it the calls and results that it belongs to are shown by themselves.
+    pub(super) fn bring_in(&mut self, at: usize) {
+        self.slots[at].place = Place::In;
+        let mut group = vec![at];
+        if let Some(caller) = self.caller_of(at) {
+            group.push(caller);
+            group.extend(self.results_of(caller));
+        }
+        for at in group {
+            if let Err(place) = self.shown.binary_search(&at) {
+                self.shown.insert(place, at);
+            }
+        }
+    }
+
+    /// Shows what is out in ranges, up to a place: all but calls and results that belong to
+    /// something that is in, or that have not come back.
+    pub(crate) fn fold(&mut self, folded: usize) {
+        self.folded = folded;
+        let end = self.shown.partition_point(|&at| at < folded);
+        let out = |at: usize| at < folded && self.slots[at].place == Place::Out;
+        let mut hidden: BTreeSet<usize> =
+            self.shown[..end].iter().copied().filter(|&at| out(at)).collect();
+        for &at in &self.shown[..end] {
+            match &self.slots[at].page.speaker {
+                Speaker::System => {
+                    hidden.remove(&at);
+                }
                 Speaker::Process { calls, .. } if !calls.is_empty() => {
                     let mut group = self.results_of(at);
                     let whole = group.len() == calls.len();
                     group.push(at);
-                    if !whole || !group.iter().all(|&at| folded[at]) {
-                        for at in group {
-                            folded[at] = false;
-                        }
+                    if !whole || !group.iter().all(|at| hidden.contains(at)) {
+                        hidden.retain(|at| !group.contains(at));
                     }
                 }
                 Speaker::Person | Speaker::Process { .. } | Speaker::Result { .. } => {}
             }
         }
-        folded
+        self.shown.retain(|at| !hidden.contains(at));
     }
 
     /// Calls that are in, among what is shown in ranges, though all their results are out.
-    pub fn calls_without_results(&self) -> Vec<usize> {
-        let among = (0..self.folded.min(self.slots.len())).filter(|&at| {
+    pub(crate) fn calls_without_results(&self) -> Vec<usize> {
+        let end = self.shown.partition_point(|&at| at < self.folded);
+        let among = self.shown[..end].iter().copied().filter(|&at| {
             let slot = &self.slots[at];
             let Speaker::Process { calls, .. } = &slot.page.speaker else { return false };
             let results = self.results_of(at);
@@ -145,6 +262,20 @@ impl Window {
                 && results.iter().all(out)
         });
         among.collect()
+    }
+
+    /// The place of the calls that a page is one of, or the result of one.
+    fn caller_of(&self, at: usize) -> Option<usize> {
+        let result = match &self.slots[at].page.speaker {
+            Speaker::Process { .. } => return Some(at),
+            Speaker::Result { call } => *call,
+            Speaker::System | Speaker::Person => return None,
+        };
+        let made = |at: &usize| match &self.slots[*at].page.speaker {
+            Speaker::Process { calls, .. } => calls.iter().any(|call| call.id == result),
+            _ => false,
+        };
+        (0..at).rev().find(made)
     }
 
     /// The places of the results of a slot's calls.

@@ -23,7 +23,7 @@ pub(super) const CALL: Syscall = Syscall {
         }
         let count = optional_number(arguments, "count")?.unwrap_or(COUNT).clamp(1, COUNT_MAX);
         let mut texts = Vec::new();
-        for slot in &kernel.process(pid)?.window.slots {
+        for slot in kernel.process(pid)?.window.slots() {
             let page = &slot.page;
             // What the process said itself, and what it was shown of other pages, is no find.
             let own = matches!(page.speaker, Speaker::Process { .. });

@@ -169,7 +169,7 @@ fn what_is_forgotten_is_shown_to_nobody_and_the_log_still_holds() {
     let task = Task { texts, ..Task::new("main", &ann(), "wait") };
     let pid = kernel.spawn(&task).unwrap();
     kernel.run().unwrap();
-    let slots = &kernel.state().process(pid).unwrap().window.slots;
+    let slots = kernel.state().process(pid).unwrap().window.slots();
     let content = slots.iter().find(|slot| slot.page.source == "file:secret").unwrap().page.content;
     assert!(kernel.wish(Wish::Forget { content }).unwrap());
     assert!(!kernel.wish(Wish::Forget { content }).unwrap());

@@ -59,7 +59,7 @@ fn line(process: &Process, goal: &str, width: usize) -> String {
 
 /// What a process is to do, in a line.
 fn goal(log: &lucid_os::log::Log, process: &Process) -> String {
-    let mut slots = process.window.slots.iter();
+    let mut slots = process.window.slots().iter();
     let goal = slots.rfind(|slot| slot.page.kind == lucid_os::PageKind::Goal);
     let text = goal.and_then(|slot| log.content(slot.page.content).ok());
     text.map(|text| lucid_os::paging::gist(&text.text())).unwrap_or_default()
