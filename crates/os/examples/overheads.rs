@@ -1,6 +1,6 @@
 //! What the system costs beside the model: a syscall, a start, a thousand processes.
 //!
-//!     cargo run --release -p lucid-os --example overheads
+//!     cargo run --release -p lucid-os --example overheads [syscalls | starts | processes]
 
 #![expect(clippy::print_stdout, reason = "the figures")]
 #![allow(clippy::unwrap_used, reason = "it fails by panicking")]
@@ -26,9 +26,14 @@ const CALLS: usize = 32;
 const TURNS: usize = 100;
 
 fn main() {
-    syscalls();
-    starts();
-    thousand();
+    let wanted = std::env::args().nth(1);
+    let parts: [(&str, fn()); 3] =
+        [("syscalls", syscalls), ("starts", starts), ("processes", thousand)];
+    for (name, part) in parts {
+        if wanted.as_deref().is_none_or(|wanted| wanted == name) {
+            part();
+        }
+    }
 }
 
 /// Time from the end of a turn to the beginning of the next, by the call: the model's time is not
@@ -81,26 +86,26 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// A start with a log of 10^5 events.
+/// A start with a log of 10^5 events, at the worst moment: long after the last snapshot.
 fn starts() {
-    let mut world = World::new("overheads-start").play("main", |seen| {
-        if seen.turn == 2000 {
-            return text("done");
-        }
+    let mut world = World::new("overheads-start").play("main", |_| {
         Say::Calls(vec![("calculator".to_owned(), json!({"expression": "2+2"})); CALLS])
     });
-    world.window = 4000;
+    world.window = 20_000;
+    world.lean = true;
     let path = world.home.0.join("log");
     {
         let mut kernel =
             Kernel::open(Box::new(SqliteStore::open(&path).unwrap()), world.settings()).unwrap();
         kernel.spawn(&Task::new("main", &ann(), "count")).unwrap();
-        while kernel.head().0.0 < 100_000 {
+        while kernel.head().0.0 < 109_990 {
             if kernel.step().unwrap() == Step::Waits {
                 kernel.wait(Duration::from_millis(5)).unwrap();
             }
             kernel.take_told();
         }
+        let slots = kernel.state().process(Pid(1)).unwrap().window.slots().len();
+        println!("pages that its process has read: {slots}");
         kernel.close().unwrap();
     }
     let settings = world.settings();
@@ -121,7 +126,8 @@ fn thousand() {
             call("recv", json!({}))
         })
         .play("child", |_| call("recv", json!({})));
-    world.window = 4000;
+    world.window = 20_000;
+    world.lean = true;
     let path = world.home.0.join("log");
     let settings = world.settings();
     let mut kernel = Kernel::open(Box::new(SqliteStore::open(&path).unwrap()), settings).unwrap();

@@ -237,9 +237,11 @@ mod tests {
 
     fn label() -> impl Strategy<Value = Label> {
         proptest::collection::vec(("[xyz]", limits()), 0..4).prop_map(|parts| {
-            parts.into_iter().fold(Label::unlimited(), |label, (name, limits)| {
-                label.join(&Label::of(SourceName::new(&name), limits))
-            })
+            let mut label = Label::unlimited();
+            for (name, limits) in parts {
+                label.extend(&Label::of(SourceName::new(&name), limits));
+            }
+            label
         })
     }
 
@@ -301,6 +303,21 @@ mod tests {
     fn only_the_system_and_persons_are_trusted() {
         let trusted = Integrity::ALL.map(Integrity::is_trusted);
         assert_eq!(trusted, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_label_is_bounded_only_by_what_is_no_worse() {
+        let limits = Limits { integrity: Integrity::Untrusted, readers: Readers::Anyone };
+        let web = Label::of(SourceName::new("web"), limits);
+        assert!(web.is_bounded_by(&Label::unlimited()) && web.is_bounded_by(&web));
+        assert!(!Label::unlimited().is_bounded_by(&web));
+        assert_eq!(web.join(&Label::unlimited()), web);
+    }
+
+    #[test]
+    fn names_are_what_they_were_made_of() {
+        assert_eq!(Party::new("ann").name(), "ann");
+        assert_eq!(SourceName::new("file:a").name(), "file:a");
     }
 
     #[test]

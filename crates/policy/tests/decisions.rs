@@ -2,6 +2,8 @@
 //! the rules; and what must hold whatever the call.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use lucid_policy::{
     Argument, ArgumentSpec, Audience, Call, Capability, Decision, Effect, Flow, Ground, Integrity,
     Label, Limits, Named, Origin, Party, Readers, Role, Rule, SourceName, Subject, Tool, Verdict,
@@ -192,6 +194,70 @@ fn what_a_rule_decides() {
     assert!(deny.iter().all(|rule| rule.verdict() == Verdict::Deny));
     assert!(ask.iter().all(|rule| rule.verdict() == Verdict::Ask));
     assert!(allow.iter().all(|rule| rule.verdict() == Verdict::Allow));
+}
+
+#[test]
+fn people_are_told_rules_and_origins_apart() {
+    let rules = [
+        Rule::Malformed,
+        Rule::NoCapability,
+        Rule::NoEffect,
+        Rule::Reads,
+        Rule::Inside,
+        Rule::Destination,
+        Rule::Clean,
+        Rule::Endorsed,
+        Rule::Granted,
+        Rule::NoFlow,
+        Rule::Consequence,
+    ];
+    let told: BTreeSet<String> = rules.iter().map(|rule| rule.in_words().to_owned()).collect();
+    assert_eq!(told.len(), rules.len());
+    let integrity = Integrity::Person;
+    for (origin, part) in [
+        (Origin::Span { segment: 7, integrity }, "page 7"),
+        (Origin::LookUp { segment: 7 }, "look-up"),
+        (Origin::Approved, "approved"),
+        (Origin::Fixed, "fixes"),
+        (Origin::Held { segment: 7, integrity }, "unread"),
+        (Origin::Written, "the process wrote it"),
+    ] {
+        assert!(origin.in_words().contains(part), "{origin:?}");
+    }
+}
+
+#[test]
+fn a_grant_proves_one_decision_about_one_tool() {
+    let (label, ann) = (label(Integrity::Untrusted, Readers::Anyone), Party::new("ann"));
+    let tool_named = |name: &str| Tool { name: name.to_owned(), ..tool(Effect::Outside, &[]) };
+    let (own, other) = (tool_named("tool"), tool_named("another tool"));
+    let call = Call { tool: &own, arguments: &[] };
+    let elsewhere = Call { tool: &other, arguments: &[] };
+    let any = Flow {
+        from: Named::Any,
+        to: Named::Any,
+        consequence: Integrity::Untrusted,
+        values: Named::Any,
+    };
+    let flow = [Capability { tool: "tool".to_owned(), flow: any, uses: None }];
+    let allowed = of(&label, &flow, &own, &[]);
+    assert_eq!(allowed.verdict, Verdict::Allow);
+    let grant = allowed.grant(&call).unwrap();
+    assert_eq!((grant.tool(), grant.label(), grant.approved_by()), ("tool", &label, None));
+    // Nobody has to approve what is allowed, and no other tool runs on account of it.
+    assert_eq!(allowed.approved(&call, &ann), None);
+    assert_eq!(allowed.grant(&elsewhere), None);
+
+    let asked = of(&label, &[Capability::plain("tool")], &own, &[]);
+    assert_eq!(asked.verdict, Verdict::Ask);
+    assert_eq!(asked.grant(&call), None);
+    assert_eq!(asked.approved(&elsewhere, &ann), None);
+    let grant = asked.approved(&call, &ann).unwrap();
+    assert_eq!((grant.tool(), grant.label(), grant.approved_by()), ("tool", &label, Some(&ann)));
+
+    let denied = of(&label, &[], &own, &[]);
+    assert_eq!(denied.verdict, Verdict::Deny);
+    assert_eq!((denied.grant(&call), denied.approved(&call, &ann)), (None, None));
 }
 
 fn of(label: &Label, capabilities: &[Capability], tool: &Tool, given: &[Argument]) -> Decision {

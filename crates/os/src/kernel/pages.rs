@@ -18,6 +18,8 @@ const ANSWER_SHARE: u64 = 4;
 const ANSWER_TOKENS_MAX: u64 = 2048;
 /// Stubs have at most this part of the window; the oldest are shown in ranges then.
 const STUBS_SHARE: u64 = 8;
+/// What a call takes whose arguments are out.
+const CALL_TOKENS: u64 = 16;
 /// Pages of the last turns count as what is being done.
 const LATEST: usize = 3;
 
@@ -142,7 +144,10 @@ impl Kernel {
         }
         let mut window = process.window.clone();
         window.working_set = width;
-        let mut out = self.fold_stubs(pid, &mut window, room)?;
+        let mut out = Vec::new();
+        if self.fills(process)? > room {
+            out = self.fold_stubs(pid, &mut window, room)?;
+        }
         let mut candidates = self.candidates(process, &window)?;
         let watermarks = Watermarks::of(room);
         // If the working set does not fit, its older half goes as well, and at last all but what
@@ -167,7 +172,9 @@ impl Kernel {
             window.send_out(at, process.turns);
             out.push(window.slots()[at].page.id);
         }
-        out.extend(self.fold_stubs(pid, &mut window, room)?);
+        if !out.is_empty() {
+            out.extend(self.fold_stubs(pid, &mut window, room)?);
+        }
         let folded = window.folded();
         let before = &process.window;
         if out.is_empty() && before.working_set == width && before.folded() == folded {
@@ -186,13 +193,24 @@ impl Kernel {
         Ok(tokens)
     }
 
-    /// Shows the oldest of what is out in ranges, when the stubs have become too many. Calls whose
-    /// results are all out leave with them: returns these.
+    /// Shows the oldest of what is out in ranges, when the stubs have become too many. What is no
+    /// longer than its stub counts as one and leaves with them, and so do calls whose results are
+    /// all out: returns what leaves.
     fn fold_stubs(&self, pid: Pid, window: &mut Window, room: u64) -> Result<Vec<PageId>, OsError> {
         window.fold(window.folded());
+        let turn = self.process(pid)?.turns;
         let mut stubs = Vec::new();
-        for (at, slot) in window.shown().filter(|(_, slot)| slot.place == Place::Out) {
-            stubs.push((at, self.stub_of(pid, slot)?));
+        for (at, slot) in window.shown() {
+            let stub = self.stub_of(pid, slot)?;
+            let as_good = slot.page.tokens <= stub
+                && slot.touched < turn
+                && slot.page.speaker != Speaker::System
+                && may_ever_leave(window, at);
+            match slot.place {
+                Place::Out => stubs.push((at, stub)),
+                Place::In if as_good => stubs.push((at, slot.page.tokens)),
+                Place::In => {}
+            }
         }
         let total: u64 = stubs.iter().map(|(_, tokens)| tokens).sum();
         if total <= room / STUBS_SHARE {
@@ -200,20 +218,23 @@ impl Kernel {
         }
         // Half of it goes at once, so that the beginning of the window does not change each turn.
         let (mut left, mut folded) = (total, window.folded());
+        let mut leave = Vec::new();
         for (at, tokens) in stubs {
             if left <= room / STUBS_SHARE / 2 {
                 break;
             }
             left -= tokens;
             folded = folded.max(at + 1);
+            if window.slots()[at].place == Place::In {
+                window.send_out(at, turn);
+                leave.push(at);
+            }
         }
         window.fold(folded);
         let calls = window.calls_without_results();
-        let leave: Vec<usize> =
-            calls.into_iter().filter(|&at| may_ever_leave(window, at)).collect();
-        let turn = self.process(pid)?.turns;
-        for &at in &leave {
+        for at in calls.into_iter().filter(|&at| may_ever_leave(window, at)).collect::<Vec<_>>() {
             window.send_out(at, turn);
+            leave.push(at);
         }
         window.fold(folded);
         Ok(leave.into_iter().map(|at| window.slots()[at].page.id).collect())
@@ -221,7 +242,10 @@ impl Kernel {
 
     fn stub_of(&self, pid: Pid, slot: &Slot) -> Result<u64, OsError> {
         let text = self.page_text(slot.page.content)?;
-        Ok(self.count_tokens(pid, &paging::stub(&slot.page, &paging::gist(&text))))
+        let stub = self.count_tokens(pid, &paging::stub(&slot.page, &paging::gist(&text)));
+        // The names of calls stay, for results need them.
+        let Speaker::Process { calls, .. } = &slot.page.speaker else { return Ok(stub) };
+        Ok(stub + calls.len() as u64 * CALL_TOKENS)
     }
 
     /// One for each page that is shown by itself, in that order.

@@ -101,6 +101,8 @@ type Script = Arc<dyn Fn(&Seen<'_>) -> Say + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Puppets {
     card: Card,
+    /// Whether it neither counts turns nor remembers them.
+    lean: bool,
     scripts: BTreeMap<String, Script>,
     pub(crate) turns: Mutex<Vec<Turn>>,
 }
@@ -116,7 +118,7 @@ impl Provider for Puppets {
         };
         let system = messages[0].content.clone().unwrap();
         let name = system.rsplit("script:").next().unwrap().trim().to_owned();
-        let turn_number = number_of(turn.sampling.seed.unwrap());
+        let turn_number = if self.lean { 0 } else { number_of(turn.sampling.seed.unwrap()) };
         let said = self.scripts[&name](&Seen { messages, turn: turn_number });
         let (teller, answers) = answers();
         let mut script = vec![Ok(Delta::Begun { prompt_tokens: 1, cached_tokens: 0 })];
@@ -148,7 +150,9 @@ impl Provider for Puppets {
         for delta in script {
             teller.tell(delta);
         }
-        self.turns.lock().unwrap().push(turn);
+        if !self.lean {
+            self.turns.lock().unwrap().push(turn);
+        }
         Ok(answers)
     }
 
@@ -293,6 +297,8 @@ pub(crate) struct World {
     pub(crate) page: String,
     pub(crate) person: bool,
     pub(crate) window: usize,
+    /// Whether scripts are not told their turn, and turns are not kept.
+    pub(crate) lean: bool,
     pub(crate) snapshot_events: u64,
     /// Tools beside the usual ones.
     pub(crate) extra: Vec<Arc<dyn Tool>>,
@@ -316,6 +322,7 @@ impl World {
             page: "nothing to be seen".to_owned(),
             person: false,
             window: 100_000,
+            lean: false,
             snapshot_events: 10_000,
             extra: Vec::new(),
             rights: Vec::new(),
@@ -348,8 +355,12 @@ impl World {
             capabilities,
             ..Card::default()
         };
-        let puppets =
-            Arc::new(Puppets { card, scripts: self.scripts.clone(), turns: Mutex::default() });
+        let puppets = Arc::new(Puppets {
+            card,
+            lean: self.lean,
+            scripts: self.scripts.clone(),
+            turns: Mutex::default(),
+        });
         self.puppets = Some(puppets.clone());
         settings.providers.insert("puppets".to_owned(), puppets);
         let mut tools: Vec<Arc<dyn Tool>> = vec![
