@@ -27,7 +27,7 @@ number!(
     Pid
 );
 number!(
-    /// A segment of somebody's window; also the number of its page.
+    /// A page, among those of its process.
     PageId
 );
 number!(

@@ -9,7 +9,8 @@ use crate::ids::{CallId, ContentId, PageId};
 /// A text in a window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its number, which no other page of the system has.
+    /// Its number, which no other page of its process has: what a process is shown depends on what
+    /// it has read, and not on what others did meanwhile.
     pub id: PageId,
     /// What it is for.
     pub kind: PageKind,

@@ -4,13 +4,23 @@
 //! The run is played by scripts in a process of its own (this test, started again), whose clock
 //! kills it with SIGKILL when it is looked at for the n-th time. Every event looks at the clock,
 //! and so do the tools, before and after they change the world; so each n is another moment.
+//!
+//! Twice: with scripts alone, and with a model on this machine that thinks aloud in each turn
+//! before the script acts; then the texts that processes leave are the model's as well.
 
 #![cfg(unix)]
+#![expect(clippy::print_stdout, reason = "the figures, for whoever asks with --nocapture")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "kernel/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests of the kernel")]
 mod fixture;
+#[path = "kernel/mind.rs"]
+#[allow(dead_code, reason = "shared with the tests of the kernel")]
+mod mind;
+#[path = "../../cli/tests/e2e/tiny.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod tiny;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,11 +38,16 @@ use lucid_policy::Capability;
 use lucid_tools::{Arguments, Folder, Grant, Outcome, Setting, Settled, Tool, ToolCard, ToolError};
 
 use fixture::{Say, Seen, World, ann, call, text};
+use mind::Mind;
 
 const FOLDER: &str = "LUCID_TEST_KILL_FOLDER";
 const MOMENT: &str = "LUCID_TEST_KILL_AT";
 /// Every so many moments in the short form; each one in the long form.
 const STEP: &str = "LUCID_TEST_KILL_STEP";
+/// Whether processes think.
+const THINKS: &str = "LUCID_TEST_KILL_THINKS";
+/// Tokens of a thought.
+const THOUGHT: usize = 12;
 
 /// Time that passes only when nothing else can be done, and ends the process at a moment.
 struct Deadly {
@@ -199,7 +214,7 @@ fn scripts(world: World) -> World {
 }
 
 /// Begins the run, or goes on with it, to its end or to its death.
-fn go(folder: &Path, at: u64) {
+fn go(folder: &Path, at: u64, thinks: bool) {
     let time = Arc::new(Deadly { now_ms: AtomicI64::new(0), looks: AtomicU64::new(0), at });
     let mut world = scripts(World::new(&format!("kill-{at}")));
     world.window = 4000;
@@ -213,6 +228,10 @@ fn go(folder: &Path, at: u64) {
     for application in settings.applications.values_mut() {
         application.capabilities = ["post", "blind"].map(Capability::plain).to_vec();
         application.tools = vec!["post".to_owned(), "blind".to_owned()];
+    }
+    if thinks {
+        settings.slots = 2;
+        Mind::give(&mut settings, |_| THOUGHT, false);
     }
     let store = SqliteStore::open(&folder.join("log")).unwrap();
     let mut kernel = Kernel::open(Box::new(store), settings).unwrap();
@@ -229,7 +248,7 @@ fn go(folder: &Path, at: u64) {
 fn one_run() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let at = std::env::var(MOMENT).unwrap().parse().unwrap();
-    go(Path::new(&folder), at);
+    go(Path::new(&folder), at, std::env::var_os(THINKS).is_some());
 }
 
 /// How a run ended.
@@ -287,13 +306,16 @@ fn effects(folder: &Path) -> BTreeMap<String, usize> {
     effects
 }
 
-fn run(folder: &Path, at: u64) -> bool {
-    let child = Command::new(std::env::current_exe().unwrap())
+fn run(folder: &Path, at: u64, thinks: bool) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "one_run", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
-        .env(MOMENT, at.to_string())
-        .output()
-        .unwrap();
+        .env(MOMENT, at.to_string());
+    if thinks {
+        command.env(THINKS, "1");
+    }
+    let child = command.output().unwrap();
     let killed = std::os::unix::process::ExitStatusExt::signal(&child.status) == Some(9);
     let said = String::from_utf8_lossy(&child.stdout).into_owned()
         + &String::from_utf8_lossy(&child.stderr);
@@ -301,33 +323,63 @@ fn run(folder: &Path, at: u64) -> bool {
     killed
 }
 
+/// Every so many moments.
+fn step(usual: u64) -> u64 {
+    std::env::var(STEP).ok().and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
 #[test]
 fn killed_at_every_moment_it_ends_the_same() {
-    let step: u64 = std::env::var(STEP).ok().and_then(|it| it.parse().ok()).unwrap_or(11);
+    let texts = sweep(step(11), false);
+    let want = "posted sent posted blindly paged echoed <hello> timer: tick kept one";
+    assert_eq!(texts["main"], want);
+}
+
+#[test]
+fn killed_while_a_local_model_speaks_it_says_the_same() {
+    let texts = sweep(step(61), true);
+    let mut rest = &texts["main"][..];
+    for word in ["posted sent", "blindly", "paged", "echoed", "<hello>", "tick", "kept one"] {
+        let at = rest.find(word).unwrap();
+        assert!(at >= THOUGHT, "no thought before {word}");
+        rest = &rest[at + word.len()..];
+    }
+}
+
+/// Kills at every so many moments: the texts that the run leaves each time.
+fn sweep(step: u64, thinks: bool) -> BTreeMap<String, String> {
     let home = fixture::Home::new("kill-sweep");
     let undisturbed = home.0.join("undisturbed");
     fs::create_dir_all(&undisturbed).unwrap();
-    assert!(!run(&undisturbed, 0));
+    assert!(!run(&undisturbed, 0, thinks));
     let (wanted, unknown) = end_of(&undisturbed);
     assert_eq!(unknown, 0);
-    let want = "posted sent posted blindly paged echoed <hello> timer: tick kept one";
-    assert_eq!(wanted.texts["main"], want);
     let all = effects(&undisturbed);
     assert_eq!(all.values().copied().collect::<Vec<_>>(), [1; 6], "{all:?}");
     let (mut at, mut kills, mut unknowns) = (1, 0, 0);
     loop {
         let folder = home.0.join(at.to_string());
         fs::create_dir_all(&folder).unwrap();
-        if !run(&folder, at) {
+        if !run(&folder, at, thinks) {
             break;
         }
         kills += 1;
         // A second death soon after the first one.
         if at % 2 == 0 {
-            run(&folder, 3);
+            run(&folder, 3, thinks);
         }
-        assert!(!run(&folder, 0));
-        let (end, unknown) = end_of(&folder);
+        assert!(!run(&folder, 0, thinks));
+        let (mut end, unknown) = end_of(&folder);
+        // Who is told that an outcome is unknown thinks something else of it, and so does who reads
+        // that; what others think stays.
+        if thinks && unknown > 0 {
+            for application in ["blind", "main"] {
+                end.texts.insert(application.to_owned(), wanted.texts[application].clone());
+            }
+        }
+        for (application, text) in &wanted.texts {
+            assert_eq!(&end.texts[application], text, "{application}, killed at moment {at}");
+        }
         assert_eq!(end, wanted, "killed at moment {at}");
         for (effect, count) in effects(&folder) {
             assert_eq!(count, 1, "{effect}, killed at moment {at}");
@@ -338,6 +390,7 @@ fn killed_at_every_moment_it_ends_the_same() {
         fs::remove_dir_all(&folder).unwrap();
         at += step;
     }
-    assert!(kills > 20, "killed {kills} times");
+    assert!(kills > 10, "killed {kills} times");
     println!("killed at {kills} moments; {unknowns} outcomes were reported unknown");
+    wanted.texts
 }

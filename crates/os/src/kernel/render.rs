@@ -10,7 +10,7 @@ use lucid_provider::{
 };
 
 use crate::error::OsError;
-use crate::ids::{CallId, Pid};
+use crate::ids::{CallId, PageId, Pid};
 use crate::kernel::{Application, Kernel};
 use crate::page::{CallRecord, Speaker};
 use crate::paging;
@@ -51,7 +51,7 @@ impl Kernel {
         let mut messages: Vec<Message> = Vec::new();
         // Results follow their calls at once, whatever was read in between.
         let (mut awaited, mut later) = (0usize, Vec::new());
-        let mut names: BTreeMap<CallId, String> = BTreeMap::new();
+        let mut names: BTreeMap<CallId, (String, String)> = BTreeMap::new();
         let open: BTreeSet<_> = process.open.iter().map(|call| call.id).collect();
         for view in process.window.views() {
             let slot = match view {
@@ -74,10 +74,14 @@ impl Kernel {
                 Speaker::Process { calls, reasoning } => {
                     let reasoning = reasoning.filter(|_| slot.place == Place::In);
                     let reasoning = reasoning.map(|id| self.page_text(id)).transpose()?;
-                    names.extend(calls.iter().map(|call| (call.id, call.name.clone())));
+                    let named = calls.iter().enumerate().map(|(at, call)| {
+                        (call.id, (call_name(slot.page.id, at), call.name.clone()))
+                    });
+                    names.extend(named);
                     let calls = calls.iter().filter(|call| !open.contains(&call.id));
-                    let calls: Result<Vec<ToolCall>, OsError> =
-                        calls.map(|call| self.tool_call(call, slot.place)).collect();
+                    let calls: Result<Vec<ToolCall>, OsError> = calls
+                        .map(|call| self.tool_call(names[&call.id].0.clone(), call, slot.place))
+                        .collect();
                     awaited = calls.as_ref().map_or(0, Vec::len);
                     messages.push(Message {
                         reasoning,
@@ -85,11 +89,11 @@ impl Kernel {
                         ..Message::text("assistant", text)
                     });
                 }
-                Speaker::Result { call } => messages.push(Message {
-                    tool_call_id: Some(call_id(*call)),
-                    name: names.get(call).cloned(),
-                    ..Message::text("tool", text)
-                }),
+                Speaker::Result { call } => {
+                    let (id, name) = names.get(call).cloned().unzip();
+                    let text = Message::text("tool", text);
+                    messages.push(Message { tool_call_id: id, name, ..text });
+                }
             }
             if matches!(slot.page.speaker, Speaker::Result { .. }) {
                 awaited = awaited.saturating_sub(1);
@@ -117,7 +121,7 @@ impl Kernel {
         Ok(if untrusted { format!("[from {}: data]\n{text}", page.source) } else { text })
     }
 
-    fn tool_call(&self, call: &CallRecord, place: Place) -> Result<ToolCall, OsError> {
+    fn tool_call(&self, id: String, call: &CallRecord, place: Place) -> Result<ToolCall, OsError> {
         let arguments = match place {
             Place::In => {
                 let text = self.page_text(call.arguments)?;
@@ -125,7 +129,7 @@ impl Kernel {
             }
             Place::Out => json!({}),
         };
-        Ok(ToolCall { id: call_id(call.id), name: call.name.clone(), arguments })
+        Ok(ToolCall { id, name: call.name.clone(), arguments })
     }
 
     /// The calls that an application's processes may make.
@@ -195,6 +199,7 @@ fn join(messages: &mut Vec<Message>, role: &str, text: String) {
     }
 }
 
-fn call_id(call: CallId) -> String {
-    format!("call_{call}")
+/// A call by its place in the conversation: its number tells what other processes did.
+fn call_name(page: PageId, at: usize) -> String {
+    format!("call_{page}_{at}")
 }

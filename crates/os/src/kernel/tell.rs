@@ -76,7 +76,7 @@ impl Kernel {
     pub(crate) fn make_page(&mut self, pid: Pid, of: &TextPage, text: &str, made: u64) -> Page {
         let tokens = self.count_tokens(pid, text);
         Page {
-            id: self.state.next_page(made),
+            id: self.state.next_page(pid, made),
             kind: of.kind,
             speaker: of.speaker.clone(),
             source: of.source.clone(),

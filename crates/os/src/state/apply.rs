@@ -60,16 +60,19 @@ impl State {
         match event {
             Event::Admitted { pid } => self.of(*pid)?.state = ProcessState::Ready,
             Event::Appended { pid, page } => {
-                self.count_pages([page])?;
-                self.of(*pid)?.read(page);
+                let process = self.of(*pid)?;
+                process.count_pages([page])?;
+                process.read(page);
             }
             Event::Handed { pid, page } => {
-                self.count_pages([page])?;
-                self.of(*pid)?.window.held.insert(page.id, Arc::new(page.clone()));
+                let process = self.of(*pid)?;
+                process.count_pages([page])?;
+                process.window.held.insert(page.id, Arc::new(page.clone()));
             }
             Event::Replaced { pid, application, pages } => {
-                self.count_pages(pages)?;
-                self.of(*pid)?.replace(application, pages);
+                let process = self.of(*pid)?;
+                process.count_pages(pages)?;
+                process.replace(application, pages);
             }
             Event::TurnBegun { pid, .. } => self.of(*pid)?.begin_turn()?,
             Event::TurnBroken { pid, not_before_ms } => {
@@ -81,8 +84,9 @@ impl State {
                 }
             }
             Event::Spoke { pid, page, used } => {
-                self.count_pages([page])?;
-                let last = self.of(*pid)?.speak(page, *used)?;
+                let process = self.of(*pid)?;
+                process.count_pages([page])?;
+                let last = process.speak(page, *used)?;
                 self.last.call = self.last.call.max(last);
             }
             Event::Decided { pid, call, weighed, decision } => {
@@ -96,8 +100,9 @@ impl State {
             }
             Event::Returned { pid, call, status, page, held } => {
                 // What it holds was made first, and what it reads tells its number.
-                self.count_pages(held.iter().chain(std::iter::once(page)))?;
-                self.at_call(*pid, *call)?.take_result(*status, page, held.as_ref());
+                let process = self.at_call(*pid, *call)?;
+                process.count_pages(held.iter().chain(std::iter::once(page)))?;
+                process.take_result(*status, page, held.as_ref());
             }
             Event::Paged { pid, out, back, again, working_set, folded } => {
                 let process = self.of(*pid)?;
@@ -133,20 +138,6 @@ impl State {
     fn at_call(&mut self, pid: Pid, call: CallId) -> Result<&mut Process, FoldError> {
         let process = self.of(pid)?;
         if process.is_call(call) { Ok(process) } else { Err(FoldError::NoCall { pid, call }) }
-    }
-
-    /// Numbers ascend: windows find their pages by them.
-    fn count_pages<'a>(
-        &mut self,
-        pages: impl IntoIterator<Item = &'a Page>,
-    ) -> Result<(), FoldError> {
-        for page in pages {
-            if page.id <= self.last.page {
-                return Err(FoldError::Twice { what: "page", number: page.id.0 });
-            }
-            self.last.page = page.id;
-        }
-        Ok(())
     }
 
     /// The model that was being asked is gone, and so are the tools that were at work.
@@ -197,10 +188,11 @@ impl State {
             form: None,
             label: of.label.clone(),
         };
-        let (window, turns) = (of.window.clone(), of.turns);
+        let (window, last_page, turns) = (of.window.clone(), of.last_page, of.turns);
         self.spawn(&birth, time_ms)?;
         let child = self.of(pid)?;
         child.window = window;
+        child.last_page = last_page;
         child.turns = turns;
         Ok(())
     }
@@ -330,6 +322,20 @@ impl Process {
                 self.ending = self.ending.or(Some(signal));
             }
         }
+    }
+
+    /// Numbers ascend: windows find their pages by them.
+    fn count_pages<'a>(
+        &mut self,
+        pages: impl IntoIterator<Item = &'a Page>,
+    ) -> Result<(), FoldError> {
+        for page in pages {
+            if page.id <= self.last_page {
+                return Err(FoldError::Twice { what: "page", number: page.id.0 });
+            }
+            self.last_page = page.id;
+        }
+        Ok(())
     }
 
     fn learn(&mut self, label: &Label) {

@@ -41,7 +41,6 @@ pub struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Last {
     pid: Pid,
-    page: PageId,
     call: CallId,
     timer: TimerId,
 }
@@ -119,9 +118,9 @@ impl State {
         Pid(self.last.pid.0 + 1)
     }
 
-    /// The number of the next page, after some that are being made.
-    pub fn next_page(&self, made: u64) -> PageId {
-        PageId(self.last.page.0 + 1 + made)
+    /// The number of a process's next page, after some that are being made.
+    pub fn next_page(&self, pid: Pid, made: u64) -> PageId {
+        PageId(self.process(pid).map_or(0, |process| process.last_page.0) + 1 + made)
     }
 
     /// The number of the next call, after some that are being made.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use lucid_policy::{Capability, Decision, Form, Label, Party};
 
 use crate::event::{Birth, Budget, Exit, On, Reply, Used};
-use crate::ids::{CallId, ContentId, Pid};
+use crate::ids::{CallId, ContentId, PageId, Pid};
 use crate::page::CallRecord;
 use crate::state::Window;
 
@@ -33,6 +33,8 @@ pub struct Process {
     pub label: Label,
     /// What it has read.
     pub window: Window,
+    /// The number of the page that was made last.
+    pub last_page: PageId,
     /// What others sent it, the oldest first.
     pub mailbox: VecDeque<Mail>,
     /// What it may spend in all.
@@ -151,6 +153,7 @@ impl Process {
             capabilities: birth.capabilities.clone(),
             label: birth.label.clone(),
             window: Window::default(),
+            last_page: PageId::default(),
             mailbox: VecDeque::new(),
             budget: birth.budget,
             given: Budget::default(),

@@ -119,7 +119,7 @@ fn what_is_held_is_not_read() {
     let process = state.process(Pid(1)).unwrap();
     assert_eq!(process.label, Label::unlimited());
     assert!(process.window.held.contains_key(&PageId(1)));
-    assert_eq!(state.next_page(0), PageId(2));
+    assert_eq!(state.next_page(Pid(1), 0), PageId(2));
 }
 
 #[test]

@@ -5,4 +5,9 @@
 mod boundary;
 mod fixture;
 mod life;
+mod mind;
+mod pauses;
+#[path = "../../../cli/tests/e2e/tiny.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod tiny;
 mod windows;
