@@ -208,6 +208,8 @@ pub struct Capabilities {
     pub adapters: bool,
     /// Answers do not depend on what else runs: the same seed gives the same tokens.
     pub reproducible: bool,
+    /// Tells what an answer costs.
+    pub prices: bool,
 }
 
 /// How an embedding is made.

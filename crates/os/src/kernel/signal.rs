@@ -9,7 +9,7 @@ use crate::event::{Event, ExitReason, On, Question, Reply, Signal};
 use crate::ids::{CallId, ContentId, PageId, Pid};
 use crate::kernel::Kernel;
 use crate::log::Content;
-use crate::state::{Place, ProcessState};
+use crate::state::{Place, ProcessState, State};
 
 /// What a person wants of a system that runs; other programs leave it in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,24 @@ pub enum Wish {
         /// Which.
         content: ContentId,
     },
+}
+
+impl Wish {
+    /// Whether it fits a state, as far as whoever only looks can tell.
+    pub fn fits(&self, state: &State) -> bool {
+        let process = |pid: Pid| state.process(pid).filter(|it| it.state != ProcessState::Zombie);
+        match self {
+            Self::Signal { pid, .. } => process(*pid).is_some(),
+            Self::Answer { call, .. } => state.caller(*call).is_some(),
+            Self::Pin { pid, page, .. } => {
+                process(*pid).is_some_and(|it| it.window.slot(*page).is_some())
+            }
+            Self::Move { pid, page, place } => process(*pid)
+                .and_then(|it| it.window.slot(*page))
+                .is_some_and(|slot| slot.place != *place),
+            Self::Forget { .. } => true,
+        }
+    }
 }
 
 impl Kernel {

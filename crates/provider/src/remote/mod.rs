@@ -155,6 +155,7 @@ impl Remote {
             log_probs: open,
             embeddings: open,
             ranking: open && options.extended,
+            prices: options.prices.is_some(),
             ..Capabilities::default()
         };
         let card = Card {

@@ -8,6 +8,7 @@ pub(super) mod pages;
 pub(super) mod ps;
 pub(super) mod show;
 pub(super) mod task;
+mod thinking;
 pub(super) mod why;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,11 @@ fn wish(args: &StoreArgs, environment: &Environment, wish: Wish) -> Result<Grant
         bail!("{}: there is no log yet; `lucid do` begins one", file.display());
     }
     if SqliteStore::is_run(&file) {
+        // Whoever runs it answers nobody; what can be seen not to fit is said at once.
+        let (_, state, _) = fold(Box::new(SqliteStore::look_at(&file)?))?;
+        if !wish.fits(&state) {
+            return Ok(Granted::Never);
+        }
         let body = serde_json::to_vec(&wish).context("writing what is wished")?;
         SqliteStore::ask(&file, &body)?;
         return Ok(Granted::Later);

@@ -1,5 +1,6 @@
 //! `lucid do`: a task, by a process that has tools, files, notes and a log.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde_json::json;
 use super::ask::ask;
 use super::ps::living;
 use super::show::{line, reason};
+use super::thinking::Thinking;
 use super::{folder, log_file};
 use crate::env::Environment;
 use crate::os_args::DoArgs;
@@ -47,6 +49,9 @@ const SYSCALLS: [&str; 8] =
 pub(crate) fn run(args: &DoArgs, environment: &Environment) -> Result<i32> {
     let folder = folder(&args.store, environment)?;
     let file = log_file(&folder);
+    if args.dollars.is_some_and(|dollars| !dollars.is_finite() || dollars <= 0.0) {
+        bail!("--dollars: an amount above 0 is expected");
+    }
     let before = state_of(&file)?;
     let task = if args.go_on { None } else { Some(task(args, environment)?) };
     let mut wanted: Vec<String> = Vec::new();
@@ -67,7 +72,9 @@ pub(crate) fn run(args: &DoArgs, environment: &Environment) -> Result<i32> {
         }
         None => go_on(&mut kernel)?,
     };
-    let watch = Watch { args, paint: Paint::new(environment.colour), root };
+    let shown = environment.stderr_is_terminal && !args.quiet && !args.json;
+    let thinking = RefCell::new(Thinking::new(shown));
+    let watch = Watch { args, paint: Paint::new(environment.colour), root, thinking };
     let code = watch.run(&mut kernel, environment);
     // Whatever happened to whoever watches, the log is whole.
     kernel.close()?;
@@ -191,6 +198,12 @@ fn settings(
         if !provider.card().capabilities.chat {
             bail!("{name} has no chat template; a process is a conversation");
         }
+        if args.dollars.is_some() && !provider.card().capabilities.prices {
+            bail!(
+                "what {name} costs is not known here, so --dollars could not end it; bound it with \
+                 --tokens, or give its prices in the configuration of providers"
+            );
+        }
         settings.providers.insert(name.clone(), provider);
     }
     let tools: [Arc<dyn Tool>; 2] = [Arc::new(Calculator::default()), Arc::new(Clock::default())];
@@ -239,11 +252,14 @@ struct Watch<'a> {
     args: &'a DoArgs,
     paint: Paint,
     root: Pid,
+    thinking: RefCell<Thinking>,
 }
 
 impl Watch<'_> {
     fn run(&self, kernel: &mut Kernel, environment: &Environment) -> Result<i32> {
-        let ended = self.to_the_end(kernel, environment)?;
+        let ended = self.to_the_end(kernel, environment);
+        self.thinking.borrow_mut().clear();
+        let ended = ended?;
         kernel.sync()?;
         let code = self.tell_result(kernel, ended)?;
         if ended == Ended::Done {
@@ -273,6 +289,7 @@ impl Watch<'_> {
             match (asked, step) {
                 (Some(asked), _) if answers => {
                     kernel.sync()?;
+                    self.thinking.borrow_mut().clear();
                     let Some(wish) = ask(&asked, &Party::new(PERSON), self.paint)? else {
                         return Ok(Ended::Interrupted);
                     };
@@ -287,6 +304,7 @@ impl Watch<'_> {
     /// What happened, dim, beside the result.
     fn show(&self, kernel: &mut Kernel) -> Result<()> {
         let told = kernel.take_told();
+        self.thinking.borrow_mut().hear(&told);
         if self.args.quiet || self.args.json || told.is_empty() {
             return Ok(());
         }
@@ -307,7 +325,7 @@ impl Watch<'_> {
             // A turn without calls is the result, which comes by itself.
             let last = matches!(&*event, Event::Spoke { page, .. } if calls_nothing(page));
             if let Some(text) = line(&event, &texts).filter(|_| shown && !last) {
-                output::aside(self.paint, text);
+                self.thinking.borrow().beside(|| output::aside(self.paint, text));
             }
         }
         Ok(())
