@@ -40,6 +40,18 @@ pub enum OsError {
         /// Those that there are.
         known: String,
     },
+    /// A task that would leave no room in the window.
+    #[error(
+        "the task has {tokens} tokens, and the window has room for a task of {room}: say in a few \
+         words what is to be done, and give the long text beside it (`lucid do --file`), where it \
+         can leave the window and come back"
+    )]
+    LongTask {
+        /// Tokens that it has.
+        tokens: u64,
+        /// Tokens that it may have.
+        room: u64,
+    },
     /// There is no such process.
     #[error("there is no process {pid}; `lucid ps` lists those there are")]
     NoProcess {

@@ -234,6 +234,7 @@ impl Kernel {
     /// There is no such application, or the log fails.
     pub fn spawn(&mut self, task: &Task) -> Result<Pid, OsError> {
         let application = self.application(&task.application)?;
+        self.check_goal(task, &application.provider)?;
         let pid = self.state.next_pid();
         let birth = Birth {
             pid,

@@ -5,7 +5,7 @@ use lucid_policy::{Integrity, Label, SourceKind};
 use crate::error::OsError;
 use crate::event::{Alarm, Event};
 use crate::ids::{PageId, Pid};
-use crate::kernel::{Kernel, Said, TextPage};
+use crate::kernel::{Kernel, Said, Task, TextPage};
 use crate::page::{Page, PageKind, Speaker};
 use crate::paging::{self, Candidate, Relevance, Watermarks};
 use crate::state::{Place, Process, Slot, WORKING_SET_TURNS, Window};
@@ -18,6 +18,8 @@ const ANSWER_SHARE: u64 = 4;
 const ANSWER_TOKENS_MAX: u64 = 2048;
 /// Stubs have at most this part of the window; the oldest are shown in ranges then.
 const STUBS_SHARE: u64 = 8;
+/// A goal has at most this part of the window.
+const GOAL_SHARE: u64 = 2;
 /// What a call takes whose arguments are out.
 const CALL_TOKENS: u64 = 16;
 /// Pages of the last turns count as what is being done.
@@ -107,9 +109,20 @@ impl Kernel {
     }
 
     fn window_tokens(&self, process: &Process) -> u64 {
-        let provider = self.settings.providers.get(&process.provider);
+        self.window_tokens_of(&process.provider, &process.application)
+    }
+
+    /// Refuses a goal that would leave no room for the work: goals stay in the window.
+    pub(super) fn check_goal(&self, task: &Task, provider: &str) -> Result<(), OsError> {
+        let room = self.window_tokens_of(provider, &task.application) / GOAL_SHARE;
+        let tokens = self.count_tokens_with(provider, &task.goal);
+        if tokens > room { Err(OsError::LongTask { tokens, room }) } else { Ok(()) }
+    }
+
+    fn window_tokens_of(&self, provider: &str, application: &str) -> u64 {
+        let provider = self.settings.providers.get(provider);
         let told = provider.map_or(0, |provider| provider.card().context as u64);
-        let wanted = self.settings.applications.get(&process.application);
+        let wanted = self.settings.applications.get(application);
         let wanted = wanted.and_then(|it| it.window_tokens_max).map(|tokens| tokens as u64);
         match (told, wanted) {
             (0, None) => WINDOW_TOKENS,

@@ -131,11 +131,14 @@ impl Kernel {
 
     /// Tokens of a text in a process's window.
     pub(crate) fn count_tokens(&self, pid: Pid, text: &str) -> u64 {
+        let provider = self.state.process(pid).map_or("", |process| &process.provider);
+        self.count_tokens_with(provider, text)
+    }
+
+    /// Tokens of a text in the window of a provider's model.
+    pub(crate) fn count_tokens_with(&self, provider: &str, text: &str) -> u64 {
         let guess = (text.len() as u64).div_ceil(TOKEN_BYTES);
-        let provider = self
-            .state
-            .process(pid)
-            .and_then(|process| self.settings.providers.get(&process.provider));
+        let provider = self.settings.providers.get(provider);
         let counted = provider.filter(|it| it.card().capabilities.tokens).and_then(|provider| {
             let turn = Turn { prompt: Prompt::text(text), ..Turn::default() };
             provider.count_tokens(&turn).ok()

@@ -180,3 +180,14 @@ fn what_is_forgotten_is_shown_to_nobody_and_the_log_still_holds() {
     assert!(!page.gist.contains("12-34"), "{}", page.gist);
     assert_eq!(kernel.content(content).unwrap().text(), lucid_os::log::FORGOTTEN);
 }
+
+#[test]
+fn a_task_that_leaves_no_room_is_refused() {
+    let mut world = World::new("long").play("main", |_| text("done"));
+    world.window = 4000;
+    let mut kernel = world.boot();
+    let long = "word ".repeat(500);
+    let error = kernel.spawn(&Task::new("main", &ann(), &long)).unwrap_err();
+    assert!(matches!(error, lucid_os::OsError::LongTask { tokens: 2508, room: 2000 }), "{error}");
+    assert_eq!(kernel.state().processes.len(), 0);
+}
