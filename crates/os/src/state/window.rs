@@ -298,3 +298,7 @@ impl Window {
         self.results_of(at).len() < calls.len()
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
