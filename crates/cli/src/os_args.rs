@@ -20,7 +20,7 @@ pub(crate) struct StoreArgs {
   lucid do -m model.gguf -f report.txt \"What does it say of sales?\"
   lucid do -m model.gguf --from-elsewhere mail.txt \"Is this spam?\"
   lucid do --continue                      go on with what was interrupted
-  lucid do --provider anthropic -m NAME --dollars 0.10 \"...\"
+  lucid do --provider anthropic -m NAME --tokens 2000 \"...\"
 
 What a text says decides nothing: after a process has read one that came from elsewhere, whatever
 reaches outside needs your approval, or a flow that was granted before.")]
@@ -45,16 +45,16 @@ pub(crate) struct DoArgs {
     #[arg(conflicts_with_all = ["task", "file", "from_elsewhere", "model", "provider"])]
     pub(crate) go_on: bool,
     /// End after so many tokens of answers
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "go_on")]
     pub(crate) tokens: Option<u64>,
     /// End after so many seconds of the model's time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "go_on")]
     pub(crate) seconds: Option<u64>,
     /// End when so many US dollars are spent
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", conflicts_with = "go_on")]
     pub(crate) dollars: Option<f64>,
     /// End at the latest after so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "go_on")]
     pub(crate) deadline: Option<u64>,
     /// Tokens of the window; pages leave it when it is full [default: the model's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(512..))]

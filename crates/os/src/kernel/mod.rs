@@ -102,6 +102,13 @@ pub enum Told {
         /// What is added.
         text: String,
     },
+    /// A call that it writes goes on.
+    Arguments {
+        /// Whose.
+        pid: Pid,
+        /// What is added to the arguments.
+        text: String,
+    },
     /// Something happened.
     Event(Box<Event>),
 }
@@ -149,13 +156,16 @@ impl Task {
 /// The log cannot be read, was tampered with, or does not fold.
 pub fn fold(store: Box<dyn Store>) -> Result<(Log, State, u64), OsError> {
     let (log, start) = Log::open(store)?;
-    let mut state = State::default();
-    if let Some((number, bytes)) = &start.snapshot {
-        state = serde_json::from_slice(bytes)
-            .map_err(|error| LogError::Unreadable { number: *number, reason: error.to_string() })?;
+    let (mut state, mut events) = (State::default(), start.events);
+    if let Some((_, bytes)) = &start.snapshot {
+        match serde_json::from_slice::<State>(bytes) {
+            Ok(kept) if kept.is_sound() => state = kept,
+            // Another version's; the events tell the same.
+            _ => events = log.events_from(EventNumber(1))?,
+        }
     }
-    let count = start.events.len() as u64;
-    for sealed in start.events {
+    let count = events.len() as u64;
+    for sealed in events {
         let event: Event = serde_json::from_slice(&sealed.body).map_err(|error| {
             let (number, reason) = (sealed.number, error.to_string());
             LogError::Unreadable { number, reason }
@@ -189,6 +199,7 @@ impl Kernel {
             told: Vec::new(),
             looked: None,
         };
+        kernel.measure_fixed();
         for process in kernel.state.processes.values() {
             kernel.dispatcher.served(&contender(process), process.used.tokens);
         }
@@ -234,7 +245,11 @@ impl Kernel {
     /// There is no such application, or the log fails.
     pub fn spawn(&mut self, task: &Task) -> Result<Pid, OsError> {
         let application = self.application(&task.application)?;
-        self.check_goal(task, &application.provider)?;
+        if let Some((tokens, room)) =
+            self.too_long(&application.provider, &task.application, &task.goal)
+        {
+            return Err(OsError::LongTask { tokens, room });
+        }
         let pid = self.state.next_pid();
         let birth = Birth {
             pid,

@@ -1,14 +1,16 @@
 //! Windows: how they begin, and how pages leave and come back.
 
+use std::collections::BTreeSet;
+
 use lucid_policy::{Integrity, Label, SourceKind};
 
 use crate::error::OsError;
 use crate::event::{Alarm, Event};
 use crate::ids::{PageId, Pid};
-use crate::kernel::{Kernel, Said, Task, TextPage};
+use crate::kernel::{Kernel, Said, TextPage};
 use crate::page::{Page, PageKind, Speaker};
 use crate::paging::{self, Candidate, Relevance, Watermarks};
-use crate::state::{Place, Process, Slot, WORKING_SET_TURNS, Window};
+use crate::state::{Place, Process, Slot, View, Window};
 
 /// Tokens of a window whose provider tells nothing.
 const WINDOW_TOKENS: u64 = 8192;
@@ -20,6 +22,8 @@ const ANSWER_TOKENS_MAX: u64 = 2048;
 const STUBS_SHARE: u64 = 8;
 /// A goal has at most this part of the window.
 const GOAL_SHARE: u64 = 2;
+/// What a range takes.
+const RANGE_TOKENS: u64 = 40;
 /// What a call takes whose arguments are out.
 const CALL_TOKENS: u64 = 16;
 /// Pages of the last turns count as what is being done.
@@ -112,11 +116,19 @@ impl Kernel {
         self.window_tokens_of(&process.provider, &process.application)
     }
 
-    /// Refuses a goal that would leave no room for the work: goals stay in the window.
-    pub(super) fn check_goal(&self, task: &Task, provider: &str) -> Result<(), OsError> {
-        let room = self.window_tokens_of(provider, &task.application) / GOAL_SHARE;
-        let tokens = self.count_tokens_with(provider, &task.goal);
-        if tokens > room { Err(OsError::LongTask { tokens, room }) } else { Ok(()) }
+    /// Tokens of a goal that would leave no room for the work, and of the room that goals have:
+    /// they stay in the window.
+    pub(crate) fn too_long(&self, provider: &str, name: &str, goal: &str) -> Option<(u64, u64)> {
+        let application = self.settings.applications.get(name)?;
+        let fixed = self.fixed_tokens.get(name).copied().unwrap_or_default();
+        let window = self.window_tokens_of(provider, name);
+        let taken = fixed
+            + self.answer_tokens_of(provider, name)
+            + self.count_tokens_with(provider, POLICY)
+            + self.count_tokens_with(provider, &application.instructions);
+        let room = window.saturating_sub(taken) / GOAL_SHARE;
+        let tokens = self.count_tokens_with(provider, goal);
+        (tokens > room).then_some((tokens, room))
     }
 
     fn window_tokens_of(&self, provider: &str, application: &str) -> u64 {
@@ -134,37 +146,55 @@ impl Kernel {
 
     /// Tokens that an answer may have.
     pub(super) fn answer_tokens(&self, process: &Process) -> u64 {
-        let application = self.settings.applications.get(&process.application);
-        match application.map_or(0, |application| application.answer_tokens_max) {
-            0 => (self.window_tokens(process) / ANSWER_SHARE).min(ANSWER_TOKENS_MAX),
+        self.answer_tokens_of(&process.provider, &process.application)
+    }
+
+    fn answer_tokens_of(&self, provider: &str, application: &str) -> u64 {
+        let wanted = self.settings.applications.get(application);
+        match wanted.map_or(0, |application| application.answer_tokens_max) {
+            0 => {
+                (self.window_tokens_of(provider, application) / ANSWER_SHARE).min(ANSWER_TOKENS_MAX)
+            }
             tokens => tokens as u64,
         }
     }
 
     /// Lets pages leave if the window is too full.
     pub(super) fn make_room(&mut self, pid: Pid) -> Result<(), OsError> {
-        self.measure_fixed(pid)?;
         let room = self.room(pid);
         let process = self.process(pid)?;
-        let width = paging::working_set(
-            process.window.working_set,
-            WORKING_SET_TURNS,
-            &process.window.faults,
-            process.turns,
-        );
-        if width == process.window.working_set && self.fills(process)? <= room {
+        let width = process.window.working_set_now(process.turns);
+        let full = self.fills(process, &process.window)? > room;
+        if width == process.window.working_set && !full {
             return Ok(());
         }
         let mut window = process.window.clone();
         window.working_set = width;
         let mut out = Vec::new();
-        if self.fills(process)? > room {
-            out = self.fold_stubs(pid, &mut window, room)?;
+        if full {
+            out = self.fold_stubs(process, &mut window, room)?;
+            out.extend(self.leave(process, &mut window, Watermarks::of(room))?);
+            out.extend(self.fold_stubs(process, &mut window, room)?);
+            out.extend(self.leave_in_groups(process, &mut window, Watermarks::of(room))?);
         }
-        let mut candidates = self.candidates(process, &window)?;
-        let watermarks = Watermarks::of(room);
-        // If the working set does not fit, its older half goes as well, and at last all but what
-        // must stay: better a stub of what was just read than no turn at all.
+        let folded = window.folded();
+        let before = &process.window;
+        if out.is_empty() && before.working_set == width && before.folded() == folded {
+            return Ok(());
+        }
+        let again = shown_behind_change(before, &window);
+        self.emit(Event::Paged { pid, out, back: Vec::new(), again, working_set: width, folded })
+    }
+
+    /// Pages leave, each for a stub. If the working set does not fit, its older half goes as well,
+    /// and at last all but what must stay: better a stub of what was just read than no turn at all.
+    fn leave(
+        &self,
+        process: &Process,
+        window: &mut Window,
+        watermarks: Watermarks,
+    ) -> Result<Vec<PageId>, OsError> {
+        let mut candidates = self.candidates(process, window)?;
         let mut choice = paging::choose(&candidates, watermarks);
         for age_min in [1, 0] {
             let total: u64 = candidates.iter().map(|candidate| candidate.tokens).sum();
@@ -175,55 +205,83 @@ impl Kernel {
             for (candidate, (at, slot)) in candidates.iter_mut().zip(window.shown()) {
                 let age = process.turns.saturating_sub(slot.touched);
                 candidate.may_leave =
-                    slot.place == Place::In && may_ever_leave(&window, at) && age >= age_min;
+                    slot.place == Place::In && window.may_leave(at) && age >= age_min;
             }
             choice = paging::choose(&candidates, watermarks);
         }
-        let (leave, again) = choice.map(|choice| (choice.leave, choice.again)).unwrap_or_default();
         let places: Vec<usize> = window.shown().map(|(at, _)| at).collect();
-        for at in leave.into_iter().map(|of| places[of]) {
-            window.send_out(at, process.turns);
-            out.push(window.slots()[at].page.id);
-        }
-        if !out.is_empty() {
-            out.extend(self.fold_stubs(pid, &mut window, room)?);
-        }
-        let folded = window.folded();
-        let before = &process.window;
-        if out.is_empty() && before.working_set == width && before.folded() == folded {
-            return Ok(());
-        }
-        self.emit(Event::Paged { pid, out, back: Vec::new(), again, working_set: width, folded })
+        let leave = choice.map(|choice| choice.leave).unwrap_or_default();
+        let leave = leave.into_iter().map(|of| places[of]).collect::<Vec<_>>();
+        Ok(send_out(window, &leave, process.turns))
     }
 
-    /// Tokens of a window as it is shown, without the few of its ranges.
-    fn fills(&self, process: &Process) -> Result<u64, OsError> {
-        let window = &process.window;
-        let mut tokens = window.tokens_in();
-        for (_, slot) in window.shown().filter(|(_, slot)| slot.place == Place::Out) {
-            tokens += self.stub_of(process.pid, slot)?;
+    /// Where stubs free nothing, for pages are as short as their stubs: the oldest leave together,
+    /// calls with their results, and are shown in ranges.
+    fn leave_in_groups(
+        &self,
+        process: &Process,
+        window: &mut Window,
+        watermarks: Watermarks,
+    ) -> Result<Vec<PageId>, OsError> {
+        let (turn, mut out) = (process.turns, Vec::new());
+        let mut fills = self.fills(process, window)?;
+        for age_min in [u64::from(window.working_set), 1, 0] {
+            if fills <= watermarks.high {
+                break;
+            }
+            let (mut left, mut folded) = (fills, window.folded());
+            let mut leave: BTreeSet<usize> = BTreeSet::new();
+            for (at, slot) in window.shown() {
+                if left <= watermarks.low {
+                    break;
+                }
+                if slot.place == Place::Out || leave.contains(&at) {
+                    continue;
+                }
+                let Some(group) = window.group_of(at) else { continue };
+                let slots = || group.iter().map(|&at| &window.slots()[at]);
+                if slots().any(|slot| turn.saturating_sub(slot.touched) < age_min) {
+                    continue;
+                }
+                let inside = slots().filter(|slot| slot.place == Place::In);
+                left = left.saturating_sub(inside.map(|slot| slot.page.tokens).sum());
+                folded = group.iter().fold(folded, |folded, &at| folded.max(at + 1));
+                leave.extend(group);
+            }
+            let inside = |at: &usize| window.slots()[*at].place == Place::In;
+            let leave: Vec<usize> = leave.into_iter().filter(inside).collect();
+            out.extend(send_out(window, &leave, turn));
+            window.fold(folded);
+            fills = self.fills(process, window)?;
+        }
+        Ok(out)
+    }
+
+    /// Tokens of a window as it is shown.
+    fn fills(&self, process: &Process, window: &Window) -> Result<u64, OsError> {
+        let mut tokens = 0;
+        for view in window.views() {
+            tokens += match view {
+                View::Range { .. } => RANGE_TOKENS,
+                View::Slot(slot) if slot.place == Place::Out => self.stub_of(process.pid, slot)?,
+                View::Slot(slot) => slot.page.tokens,
+            };
         }
         Ok(tokens)
     }
 
-    /// Shows the oldest of what is out in ranges, when the stubs have become too many. What is no
-    /// longer than its stub counts as one and leaves with them, and so do calls whose results are
-    /// all out: returns what leaves.
-    fn fold_stubs(&self, pid: Pid, window: &mut Window, room: u64) -> Result<Vec<PageId>, OsError> {
+    /// Shows the oldest of what is out in ranges, when the stubs have become too many. Calls whose
+    /// results are all out leave with them: returns these.
+    fn fold_stubs(
+        &self,
+        process: &Process,
+        window: &mut Window,
+        room: u64,
+    ) -> Result<Vec<PageId>, OsError> {
         window.fold(window.folded());
-        let turn = self.process(pid)?.turns;
         let mut stubs = Vec::new();
-        for (at, slot) in window.shown() {
-            let stub = self.stub_of(pid, slot)?;
-            let as_good = slot.page.tokens <= stub
-                && slot.touched < turn
-                && slot.page.speaker != Speaker::System
-                && may_ever_leave(window, at);
-            match slot.place {
-                Place::Out => stubs.push((at, stub)),
-                Place::In if as_good => stubs.push((at, slot.page.tokens)),
-                Place::In => {}
-            }
+        for (at, slot) in window.shown().filter(|(_, slot)| slot.place == Place::Out) {
+            stubs.push((at, self.stub_of(process.pid, slot)?));
         }
         let total: u64 = stubs.iter().map(|(_, tokens)| tokens).sum();
         if total <= room / STUBS_SHARE {
@@ -231,26 +289,19 @@ impl Kernel {
         }
         // Half of it goes at once, so that the beginning of the window does not change each turn.
         let (mut left, mut folded) = (total, window.folded());
-        let mut leave = Vec::new();
         for (at, tokens) in stubs {
             if left <= room / STUBS_SHARE / 2 {
                 break;
             }
             left -= tokens;
             folded = folded.max(at + 1);
-            if window.slots()[at].place == Place::In {
-                window.send_out(at, turn);
-                leave.push(at);
-            }
         }
         window.fold(folded);
         let calls = window.calls_without_results();
-        for at in calls.into_iter().filter(|&at| may_ever_leave(window, at)).collect::<Vec<_>>() {
-            window.send_out(at, turn);
-            leave.push(at);
-        }
+        let leave: Vec<usize> = calls.into_iter().filter(|&at| window.may_leave(at)).collect();
+        let out = send_out(window, &leave, process.turns);
         window.fold(folded);
-        Ok(leave.into_iter().map(|at| window.slots()[at].page.id).collect())
+        Ok(out)
     }
 
     fn stub_of(&self, pid: Pid, slot: &Slot) -> Result<u64, OsError> {
@@ -296,9 +347,7 @@ impl Kernel {
             candidates.push(Candidate {
                 tokens: if inside { slot.page.tokens } else { stub_tokens },
                 stub_tokens,
-                may_leave: inside
-                    && may_ever_leave(window, at)
-                    && age >= u64::from(window.working_set),
+                may_leave: inside && window.may_leave(at) && age >= u64::from(window.working_set),
                 reuse: reuse * (0.1 + 0.9 * relevance.of(text)),
             });
         }
@@ -344,7 +393,7 @@ impl Kernel {
         let Some(process) = self.state.process(pid) else { return Ok(false) };
         let Some(at) = process.window.place_of(id) else { return Ok(false) };
         let slot = &process.window.slots()[at];
-        if slot.place == to || to == Place::Out && !may_ever_leave(&process.window, at) {
+        if slot.place == to || to == Place::Out && !process.window.may_leave(at) {
             return Ok(false);
         }
         let behind = process.window.shown().rev().take_while(|&(behind, _)| behind >= at);
@@ -404,11 +453,28 @@ fn system_page(kind: PageKind) -> TextPage {
     }
 }
 
-/// Whether a page may leave at all.
-fn may_ever_leave(window: &Window, at: usize) -> bool {
-    let slot = &window.slots()[at];
-    let open = || window.is_open(at);
-    !slot.page.kind.stays() && !slot.pinned && !open()
+/// Sends pages out: their numbers.
+fn send_out(window: &mut Window, places: &[usize], turn: u64) -> Vec<PageId> {
+    for &at in places {
+        window.send_out(at, turn);
+    }
+    places.iter().map(|&at| window.slots()[at].page.id).collect()
+}
+
+/// Tokens that stand behind the first place in which a window shows something else than before:
+/// they are computed again.
+fn shown_behind_change(before: &Window, after: &Window) -> u64 {
+    let sign = |view: &View<'_>| match *view {
+        View::Slot(slot) => (slot.page.id, slot.page.id, slot.place == Place::In),
+        View::Range { first, last, .. } => (first.id, last.id, false),
+    };
+    let (before, after) = (before.views(), after.views());
+    let same = before.iter().zip(&after).take_while(|(a, b)| sign(a) == sign(b)).count();
+    let inside = after[same..].iter().filter_map(|view| match view {
+        View::Slot(slot) if slot.place == Place::In => Some(slot.page.tokens),
+        _ => None,
+    });
+    inside.sum()
 }
 
 /// What every process is told of the system.

@@ -152,14 +152,19 @@ impl Kernel {
         syscalls.chain(tools).collect()
     }
 
-    /// Measures once what a prompt has without any page: the declarations of calls.
-    pub(super) fn measure_fixed(&mut self, pid: Pid) -> Result<(), OsError> {
-        let process = self.process(pid)?;
-        let (name, provider) = (process.application.clone(), process.provider.clone());
-        if self.fixed_tokens.contains_key(&name) {
-            return Ok(());
-        }
-        let list = self.offered(self.application(&name)?);
+    /// Measures what a prompt of each application has without any page: the declarations of calls.
+    /// At the start, so that it is the same whatever ran before.
+    pub(super) fn measure_fixed(&mut self) {
+        let measured = self
+            .settings
+            .applications
+            .iter()
+            .map(|(name, application)| (name.clone(), self.declared_tokens(application)));
+        self.fixed_tokens = measured.collect();
+    }
+
+    fn declared_tokens(&self, application: &Application) -> u64 {
+        let list = self.offered(application);
         let bytes: usize = list
             .iter()
             .map(|tool| {
@@ -167,7 +172,7 @@ impl Kernel {
                 tool.name.len() + described + tool.parameters.to_string().len()
             })
             .sum();
-        let provider = self.settings.providers.get(&provider);
+        let provider = self.settings.providers.get(&application.provider);
         let counted = provider.filter(|it| it.card().capabilities.tokens).and_then(|provider| {
             let tools = Tools { list, ..Tools::default() };
             let prompt = Prompt::Chat {
@@ -177,9 +182,7 @@ impl Kernel {
             };
             provider.count_tokens(&Turn { prompt, tools, ..Turn::default() }).ok()
         });
-        let tokens = counted.unwrap_or(bytes / 3) as u64;
-        self.fixed_tokens.insert(name, tokens);
-        Ok(())
+        counted.unwrap_or(bytes / 3) as u64
     }
 }
 

@@ -66,11 +66,16 @@ impl Wish {
             Self::Signal { pid, .. } => process(*pid).is_some(),
             Self::Answer { call, .. } => state.caller(*call).is_some(),
             Self::Pin { pid, page, .. } => {
-                process(*pid).is_some_and(|it| it.window.slot(*page).is_some())
+                state.process(*pid).is_some_and(|it| it.window.slot(*page).is_some())
             }
-            Self::Move { pid, page, place } => process(*pid)
-                .and_then(|it| it.window.slot(*page))
-                .is_some_and(|slot| slot.place != *place),
+            Self::Move { pid, page, place } => state.process(*pid).is_some_and(|process| {
+                let window = &process.window;
+                let at = window.place_of(*page);
+                at.is_some_and(|at| {
+                    let leaves = *place == Place::In || window.may_leave(at);
+                    window.slots()[at].place != *place && leaves
+                })
+            }),
             Self::Forget { .. } => true,
         }
     }

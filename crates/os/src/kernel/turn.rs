@@ -93,6 +93,9 @@ impl Kernel {
                     Delta::Reasoning { text, .. } => {
                         Some(Told::Reasoning { pid, text: text.clone() })
                     }
+                    Delta::CallArguments { json, .. } => {
+                        Some(Told::Arguments { pid, text: json.clone() })
+                    }
                     _ => None,
                 };
                 let tokens = tokens_of(&delta);

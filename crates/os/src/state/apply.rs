@@ -108,6 +108,9 @@ impl State {
                 let process = self.of(*pid)?;
                 process.page(out, back)?;
                 process.window.again += again;
+                if process.window.working_set != *working_set {
+                    process.window.widened = Some(process.turns);
+                }
                 process.window.working_set = *working_set;
                 process.window.fold(*folded);
             }

@@ -20,7 +20,6 @@ use crate::ids::{CallId, PageId, Pid, TimerId};
 
 pub(crate) use apply::MAILS_MAX;
 pub use process::{Decided, Mail, Process, ProcessState, Progress};
-pub(crate) use window::WORKING_SET_TURNS;
 pub use window::{Place, Slot, View, Window};
 
 /// All processes, timers and files.
@@ -111,6 +110,11 @@ impl State {
     /// A process.
     pub fn process(&self, pid: Pid) -> Option<&Process> {
         self.processes.get(&pid)
+    }
+
+    /// Whether it can be worked with; one that was read from a file may be anything.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.processes.values().all(|process| process.window.is_sound())
     }
 
     /// The number of the next process.

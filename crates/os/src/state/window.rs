@@ -37,6 +37,8 @@ pub struct Window {
     folded: usize,
     /// The turns in which pages had to come back soon after they went, the last ones.
     pub faults: Vec<u64>,
+    /// The turn in which the working set became another one.
+    pub(super) widened: Option<u64>,
 }
 
 /// A page's place in a window.
@@ -96,6 +98,7 @@ impl Default for Window {
             again: 0,
             folded: 0,
             faults: Vec::new(),
+            widened: None,
         }
     }
 }
@@ -147,6 +150,22 @@ impl Window {
     /// The place of a page that was read.
     pub fn place_of(&self, id: PageId) -> Option<usize> {
         self.slots.binary_search_by_key(&id, |slot| slot.page.id).ok()
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        let ascends = |pair: &[Slot]| pair[0].page.id < pair[1].page.id;
+        let shown = self.shown.windows(2).all(|pair| pair[0] < pair[1]);
+        shown
+            && self.shown.last().is_none_or(|&last| last < self.slots.len())
+            && self.slots.windows(2).all(ascends)
+    }
+
+    /// The working set from now on. A turn that is begun anew finds the one that it had.
+    pub(crate) fn working_set_now(&self, turn: u64) -> u32 {
+        if self.widened == Some(turn) {
+            return self.working_set;
+        }
+        crate::paging::working_set(self.working_set, WORKING_SET_TURNS, &self.faults, turn)
     }
 
     /// A page that was read.
@@ -290,6 +309,25 @@ impl Window {
         };
         // They follow soon, so a long window is not walked through for each of its calls.
         results.filter(|(_, slot)| is_one(slot)).map(|(at, _)| at).take(calls.len()).collect()
+    }
+
+    /// Whether a page may leave at all.
+    pub fn may_leave(&self, at: usize) -> bool {
+        let slot = &self.slots[at];
+        !slot.page.kind.stays() && !slot.pinned && !self.is_open(at)
+    }
+
+    /// The places of what leaves together with a page so that nothing of it is shown by itself: a
+    /// call and its results, or the page alone. None if some of it has to stay.
+    pub(crate) fn group_of(&self, at: usize) -> Option<Vec<usize>> {
+        let mut group = vec![at];
+        if let Some(caller) = self.caller_of(at) {
+            group = self.results_of(caller);
+            group.push(caller);
+        }
+        let leaves =
+            |&at: &usize| self.slots[at].page.speaker != Speaker::System && self.may_leave(at);
+        group.iter().all(leaves).then_some(group)
     }
 
     /// Whether a slot's calls have not all come back.

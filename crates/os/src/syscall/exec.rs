@@ -1,6 +1,6 @@
 //! Becomes another application. Label, capabilities and budget stay: nothing is gained by it.
 
-use super::{Must, Syscall, object, text, text_of, wrong};
+use super::{Must, Syscall, object, text, text_of, too_long, wrong};
 use crate::event::Event;
 use crate::kernel::Came;
 
@@ -14,6 +14,9 @@ pub(super) const CALL: Syscall = Syscall {
         let Some(application) = kernel.settings().applications.get(&name) else {
             return wrong(format!("there is no application `{name}`"));
         };
+        if let Some(reason) = too_long(kernel, &name, &goal) {
+            return wrong(reason);
+        }
         let instructions = application.instructions.clone();
         let pages = kernel.application_pages(pid, &instructions, &goal)?;
         kernel.emit(Event::Replaced { pid, application: name, pages })?;

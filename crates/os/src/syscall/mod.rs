@@ -228,6 +228,13 @@ fn pid_of(arguments: &Arguments) -> Result<Pid, Gone> {
     number_of(arguments, "pid").map(Pid)
 }
 
+/// Why a goal is not taken, if it would leave no room.
+fn too_long(kernel: &Kernel, application: &str, goal: &str) -> Option<String> {
+    let provider = &kernel.settings().applications.get(application)?.provider;
+    let (tokens, room) = kernel.too_long(provider, application, goal)?;
+    Some(format!("the goal has {tokens} tokens, and there is room for {room}; hand pages over"))
+}
+
 fn page_of(arguments: &Arguments) -> Result<PageId, Gone> {
     number_of(arguments, "page").map(PageId)
 }

@@ -6,7 +6,7 @@ use lucid_policy::Form;
 
 use super::{
     Gone, May, Must, Syscall, done, number, numbers_of, object, optional_number, text, text_of,
-    wrong,
+    too_long, wrong,
 };
 use crate::event::{Birth, Budget, Event};
 use crate::ids::{PageId, Pid};
@@ -39,6 +39,9 @@ pub(super) const CALL: Syscall = Syscall {
         let wish = Budget { tokens: optional_number(arguments, "tokens")?, ..Budget::default() };
         let pages = numbers_of(arguments, "pages")?;
         let held = numbers_of(arguments, "held")?;
+        if let Some(reason) = too_long(kernel, &application, &goal) {
+            return wrong(reason);
+        }
         let child = begin(kernel, pid, &application, wish, form)?;
         let notes = hand_over(kernel, pid, child, &pages, &held)?;
         let goal = notes.into_iter().fold(goal, |goal, note| goal + "\n" + &note);

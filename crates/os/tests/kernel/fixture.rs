@@ -141,7 +141,9 @@ impl Provider for Puppets {
                 script.extend(deltas_of(calls));
             }
             Say::Fails(error) => {
-                self.turns.lock().unwrap().push(turn);
+                if !self.lean {
+                    self.turns.lock().unwrap().push(turn);
+                }
                 return Err(error);
             }
         }
@@ -160,7 +162,7 @@ impl Provider for Puppets {
     fn count_tokens(&self, turn: &Turn) -> Result<usize, ProviderError> {
         Ok(match &turn.prompt {
             Prompt::Text(text) => text.text.len(),
-            _ => 0,
+            _ => turn.tools.list.len(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A model on this machine in the heads of processes that are played by scripts: in each turn it
 //! thinks aloud, and then the script acts. Its weights are random, so that what it says depends on
 //! each byte it was shown and on each state of its sampler, and its acts on nothing but the script.
+//! A thought begins with a hash of all that the turn shows, so that no other prompt has the same.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +73,8 @@ impl Mind {
         self.local.stats().scheduler.pauses
     }
 
-    /// All thoughts so far.
-    pub(crate) fn thoughts(&self) -> Vec<Thought> {
+    /// All thoughts since the last time.
+    pub(crate) fn take_thoughts(&self) -> Vec<Thought> {
         std::mem::take(&mut self.thoughts.lock().unwrap())
     }
 
@@ -173,6 +174,8 @@ impl Provider for Mind {
             ..turn
         };
         let asked = thought.clone();
+        let shown = format!("{:?} {seed}", asked.prompt);
+        let mark = lucid_os::ContentId::of(shown.as_bytes()).to_string()[..16].to_owned();
         let mut words = self.local.generate(thought)?;
         let (teller, told) = answers();
         let (thoughts, pauses) = (self.thoughts.clone(), self.own_pauses.clone());
@@ -187,8 +190,13 @@ impl Provider for Mind {
                             jitter.said(new.len(), hold);
                         }
                         tokens.extend(new);
+                        let begins = matches!(delta, Delta::Begun { .. });
                         if !teller.tell(Ok(delta)) {
                             return;
+                        }
+                        if begins {
+                            let text = format!("{mark} ");
+                            teller.tell(Ok(Delta::Text { sample: 0, text, tokens: Vec::new() }));
                         }
                     }
                     Ok(_) => {}

@@ -37,10 +37,10 @@ fn a_thought_that_is_set_aside_is_the_thought_alone() {
     }
     assert_eq!(kernel.run().unwrap(), Step::Over);
     let (thoughts, pauses, own) =
-        (mind.thoughts(), mind.pauses(), mind.own_pauses.load(Ordering::Relaxed));
+        (mind.take_thoughts(), mind.pauses(), mind.own_pauses.load(Ordering::Relaxed));
     println!("{} thoughts, set aside {own} times at random, {pauses} times in all", thoughts.len());
     assert_eq!(thoughts.len(), PROGRAMS * 5);
-    assert!(pauses >= PAUSES, "set aside {pauses} times");
+    assert!(own >= PAUSES && pauses >= PAUSES, "set aside {pauses} times");
     let (mut tokens, mut different) = (0, BTreeSet::new());
     for thought in thoughts {
         tokens += thought.tokens.len();

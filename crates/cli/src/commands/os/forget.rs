@@ -1,6 +1,7 @@
 //! `lucid forget`: deletes a text from the log's contents.
 
 use anyhow::{Context as _, Result, bail};
+use lucid_os::log::Content;
 use lucid_os::{ContentId, PageId, Pid, Wish};
 
 use super::{Granted, look, wish};
@@ -13,6 +14,11 @@ pub(crate) fn run(args: &ForgetArgs, environment: &Environment) -> Result<i32> {
         Some(content) => content,
         None => page(args, environment)?,
     };
+    let (log, _) = look(&args.store, environment)?;
+    if !log.content(content).is_ok_and(|found| found != Content::Forgotten) {
+        bail!("there is no such text, or it was deleted already");
+    }
+    drop(log);
     match wish(&args.store, environment, Wish::Forget { content })? {
         Granted::Now => output::note("it is deleted"),
         Granted::Later => output::note("it will be deleted"),

@@ -67,8 +67,9 @@ pub(crate) fn run(args: &DoArgs, environment: &Environment) -> Result<i32> {
     let mut kernel = Kernel::open(Box::new(SqliteStore::open(&file)?), settings)?;
     let root = match task {
         Some(task) => {
-            stop_others(&mut kernel)?;
-            kernel.spawn(&task)?
+            let root = kernel.spawn(&task)?;
+            stop_others(&mut kernel, root)?;
+            root
         }
         None => go_on(&mut kernel)?,
     };
@@ -91,8 +92,10 @@ fn state_of(file: &Path) -> Result<State> {
 }
 
 /// Processes of earlier runs stand still: whoever gives a new task did not ask for them.
-fn stop_others(kernel: &mut Kernel) -> Result<()> {
-    let moving = |process: &&lucid_os::Process| !matches!(process.state, ProcessState::Stopped(_));
+fn stop_others(kernel: &mut Kernel, root: Pid) -> Result<()> {
+    let moving = |process: &&lucid_os::Process| {
+        process.pid != root && !matches!(process.state, ProcessState::Stopped(_))
+    };
     let others: Vec<Pid> =
         living(kernel.state()).filter(moving).map(|process| process.pid).collect();
     for pid in &others {
@@ -188,8 +191,18 @@ fn settings(
         }
         let provider: Arc<dyn Provider> = if let Some((api, model)) = name.split_once(REMOTE) {
             sampling = generate::sampling_given(&args.sampling)?;
-            Arc::new(providers::open(environment, api, model)?)
+            let provider = providers::open(environment, api, model)?;
+            if args.dollars.is_some() && !provider.card().capabilities.prices {
+                bail!(
+                    "what {model} costs is not known here, so --dollars could not end it; bound it \
+                     with --tokens, or give the model's prices in providers.json"
+                );
+            }
+            Arc::new(provider)
         } else {
+            if args.dollars.is_some() {
+                bail!("a model on this machine costs no dollars; bound it with --tokens");
+            }
             sampling = generate::sampling(&args.sampling)?;
             let checkpoint = load::checkpoint(environment, name)?;
             let options = load::options(&checkpoint, &args.compute)?;
@@ -197,12 +210,6 @@ fn settings(
         };
         if !provider.card().capabilities.chat {
             bail!("{name} has no chat template; a process is a conversation");
-        }
-        if args.dollars.is_some() && !provider.card().capabilities.prices {
-            bail!(
-                "what {name} costs is not known here, so --dollars could not end it; bound it with \
-                 --tokens, or give its prices in the configuration of providers"
-            );
         }
         settings.providers.insert(name.clone(), provider);
     }

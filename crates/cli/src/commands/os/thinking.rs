@@ -28,15 +28,20 @@ impl Thinking {
     pub(super) fn hear(&mut self, told: &[Told]) {
         for told in told {
             match told {
-                Told::Text { text, .. } | Told::Reasoning { text, .. } => {
+                Told::Text { text, .. }
+                | Told::Reasoning { text, .. }
+                | Told::Arguments { text, .. } => {
                     self.characters += text.chars().count();
                 }
                 Told::Event(event) => match **event {
                     Event::TurnBegun { pid, .. } => {
+                        // Another turn, another time.
+                        self.clear();
                         self.who.insert(pid);
                     }
                     Event::Spoke { pid, .. }
                     | Event::TurnBroken { pid, .. }
+                    | Event::Signalled { pid, .. }
                     | Event::Exited { pid, .. } => {
                         self.who.remove(&pid);
                         self.characters = 0;
@@ -64,8 +69,8 @@ impl Thinking {
         let who: Vec<String> = self.who.iter().map(ToString::to_string).collect();
         let who = who.join(", ");
         bar.set_message(match self.characters {
-            0 => format!("{who} reads"),
-            many => format!("{who} thinks: {many} characters"),
+            0 => format!("process {who} reads"),
+            many => format!("process {who} thinks: {many} characters"),
         });
     }
 
