@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Make a language model from text
     Pretrain(Box<crate::commands::pretrain::args::PretrainArgs>),
+    /// Tune a model to conversations: make an assistant of it
+    Sft(Box<crate::commands::sft::args::SftArgs>),
     /// Make a vocabulary from text, or see how well one suits it
     Tokenizer(crate::commands::tokenizer::args::TokenizerArgs),
     /// Measure this machine's ceilings, and how near the model comes to them

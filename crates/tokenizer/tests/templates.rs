@@ -397,11 +397,15 @@ fn lucid_template_renders_a_whole_conversation() {
     let expected = "<|bos|><|system|>Be brief.\n\nTools:\n{\"name\": \"add\"}<|end|>\
         <|user|>1 + é?<|end|>\
         <|assistant|><|think|>add them<|/think|><|call|>add {\"a\": 1, \"b\": \"é\"}<|end|>\
-        <|result|><|end|><|end|>";
+        <|result|><|end|><|end|><|assistant|>";
     assert_eq!(rendered.text, expected);
-    let start = expected.len() - "<|end|><|end|>".len();
+    let start = expected.len() - "<|end|><|end|><|assistant|>".len();
     assert_eq!(rendered.literal.len(), 1);
     assert_eq!(rendered.literal[0], start..start + "<|end|>".len());
+    // An answer after a result is written as it was asked for.
+    let more = [&messages[..], &[Message::text("assistant", "3")]].concat();
+    let whole = template.render(&more, &RenderOptions { add_generation_prompt: false, ..options });
+    assert_eq!(whole.unwrap().text, format!("{expected}3<|end|>"));
     let plain = template.render(
         &[Message::text("user", "hi")],
         &RenderOptions { add_generation_prompt: true, ..RenderOptions::default() },

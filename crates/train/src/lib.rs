@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conversation;
 pub mod data;
 mod error;
+mod feed;
 pub mod group;
 mod guard;
 mod lanes;
@@ -22,6 +24,7 @@ mod schedule;
 mod trainer;
 
 pub use error::TrainError;
+pub use feed::Material;
 pub use group::{Alone, Group};
 pub use guard::Verdict;
 pub use network::{Architecture, First, Network, Planned, Weights};

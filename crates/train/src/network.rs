@@ -18,6 +18,8 @@ pub enum Architecture {
     /// Llama with an RMS norm on each query and key head, which keeps attention's logits small, so
     /// that larger learning rates hold.
     Qwen3,
+    /// That of weights that were given, whose metadata say what they are.
+    Given,
 }
 
 impl Architecture {
@@ -26,6 +28,7 @@ impl Architecture {
         match self {
             Self::Llama => "llama",
             Self::Qwen3 => "qwen3",
+            Self::Given => "given",
         }
     }
 }
@@ -236,6 +239,13 @@ impl Weights {
     /// As `Network::check`.
     pub fn initial(network: &Network, seed: u64) -> Result<Self, TrainError> {
         network.check()?;
+        if network.architecture == Architecture::Given {
+            return Err(TrainError::Setting {
+                what: "architecture".to_owned(),
+                found: "given".to_owned(),
+                expected: "llama or qwen3, for weights that are new".to_owned(),
+            });
+        }
         let mut weights =
             Self { metadata: network.metadata(), tensors: BTreeMap::new(), names: Vec::new() };
         for Planned { name, shape, first } in network.tensors() {

@@ -2,13 +2,12 @@
 //! a horizon that ends in time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lucid_tensor::{Metadata, TokenId};
 
 use crate::TrainError;
-use crate::data::Shards;
+use crate::feed::Material;
 use crate::group;
 use crate::guard::Verdict;
 use crate::record::{Event, Record, events};
@@ -41,8 +40,8 @@ pub struct Surroundings<'a> {
     pub folder: PathBuf,
     /// The tokenizer's part of GGUF's metadata, for checkpoints.
     pub vocabulary: Metadata,
-    /// Text that is not learned from.
-    pub held_out: Arc<Shards>,
+    /// What is not learned from.
+    pub held_out: Material,
     /// What samples begin with.
     pub prompt: Vec<TokenId>,
     /// Where a text ends.
@@ -286,7 +285,7 @@ impl<'a> Run<'a> {
         targets_max: Option<u64>,
         watch: &mut Watch<'_>,
     ) -> Result<Validation, TrainError> {
-        let held_out = Arc::clone(&self.around.held_out);
+        let held_out = self.around.held_out.clone();
         let begun = Instant::now();
         let validation = self.trainer.validate(&held_out, targets_max)?;
         self.look_seconds = Some(begun.elapsed().as_secs_f64() / validation.targets as f64);

@@ -3,6 +3,7 @@
 //! checksums of the other two. A folder without a whole `checkpoint.json` is none, so a run that is
 //! killed while it writes one goes on from the one before.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -248,8 +249,7 @@ fn write_files(
 /// Weights and metadata as one GGUF file of f32.
 fn write_model(trainer: &Trainer, vocabulary: &Metadata, file: &Path) -> Result<Sum, TrainError> {
     let mut writer = GgufWriter::new();
-    let own = trainer.plan().network.metadata();
-    for (key, value) in own.iter().chain(vocabulary.iter()) {
+    for (key, value) in trainer.metadata().iter().chain(vocabulary.iter()) {
         writer.metadata(key, value.clone());
     }
     writer.metadata("general.file_type", lucid_tensor::MetaValue::Unsigned(0));
@@ -257,9 +257,29 @@ fn write_model(trainer: &Trainer, vocabulary: &Metadata, file: &Path) -> Result<
     let mut tensors = Vec::new();
     for id in parameters.ids() {
         writer.tensor(parameters.name(id), DType::F32, parameters.shape(id))?;
-        tensors.push(parameters.values(id));
+        tensors.push(Cow::Borrowed(parameters.values(id)));
     }
-    write(&writer, &mut |number, put| put(tensors[number]), file)
+    for view in trainer.extras() {
+        let values = floats(view)?;
+        writer.tensor(view.name.clone(), DType::F32, &view.shape)?;
+        tensors.push(Cow::Owned(values));
+    }
+    write(&writer, &mut |number, put| put(&tensors[number]), file)
+}
+
+/// The numbers of a tensor of any format.
+fn floats(view: &TensorView) -> Result<Vec<f32>, TrainError> {
+    let count = view.element_count();
+    if view.dtype.row_bytes(count) != Some(view.data.len()) {
+        return Err(TrainError::Tensor {
+            name: view.name.clone(),
+            found: format!("{} bytes", view.data.len()),
+            expected: format!("{count} numbers as {}", view.dtype),
+        });
+    }
+    let mut values = vec![0.0; count];
+    dequantize_row(lucid_kernels::Level::detect(), view.dtype, &view.data, &mut values);
+    Ok(values)
 }
 
 fn write_optimiser(trainer: &Trainer, file: &Path) -> Result<Sum, TrainError> {

@@ -4,16 +4,19 @@
 //! Threads and ranks only decide who computes what; see `lanes` and `group`.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use lucid_kernels::{KvDType, Level, Products};
 use lucid_model::Transformer;
 use lucid_sys::ThreadPool;
-use lucid_tensor::{ParameterId, Parameters, Recompute, Tape, TapeOptions, TokenId, WeightSource};
+use lucid_tensor::{
+    Metadata, ParameterId, Parameters, Recompute, Tape, TapeOptions, TensorView, TokenId,
+    WeightSource,
+};
 use serde::Serialize;
 
 use crate::TrainError;
-use crate::data::{Batch, Batches, PackOptions, Position, Shards, Share, TokenBytes};
+use crate::data::{Batch, PackOptions, Position, TokenBytes};
+use crate::feed::{Feed, Material};
 use crate::group::{self, Group};
 use crate::guard::{Guard, Verdict};
 use crate::lanes::Lanes;
@@ -27,9 +30,9 @@ pub struct Setup {
     pub threads: usize,
     /// Instruction set.
     pub level: Level,
-    /// Text to learn, as tokens.
-    pub shards: Arc<Shards>,
-    /// How it becomes rows; their length is the plan's.
+    /// What is learned.
+    pub material: Material,
+    /// How text becomes rows; their length is the plan's.
     pub packing: PackOptions,
     /// What each token stands for.
     pub bytes: TokenBytes,
@@ -96,7 +99,11 @@ pub struct Trainer {
     model: Transformer<Tape>,
     lanes: Lanes,
     group: Rc<dyn Group>,
-    batches: Batches,
+    feed: Feed,
+    /// What the weights came with.
+    metadata: Metadata,
+    /// Tensors that belong to the weights and are not trained.
+    extras: Vec<TensorView>,
     /// The micro-batches of a step.
     micro: Vec<Batch>,
     bytes: TokenBytes,
@@ -127,12 +134,12 @@ impl Trainer {
         Self::over(plan, setup, &weights)
     }
 
-    /// A run over given weights, at its beginning.
-    pub(crate) fn over(
-        plan: Plan,
-        setup: Setup,
-        weights: &dyn WeightSource,
-    ) -> Result<Self, TrainError> {
+    /// A run over given weights, at its beginning: they are tuned to other material.
+    ///
+    /// # Errors
+    /// The weights are not what the model needs (quantised ones cannot be trained), or the data
+    /// cannot be read.
+    pub fn over(plan: Plan, setup: Setup, weights: &dyn WeightSource) -> Result<Self, TrainError> {
         let products = match plan.precision {
             Precision::Bf16 => Products::Bf16,
             Precision::F32 => Products::F32,
@@ -150,17 +157,19 @@ impl Trainer {
         let mut root = Tape::new(options);
         let model = Transformer::bind(weights, &mut root)?;
         let optimiser = Optimiser::new(setup.level, &plan, &root.parameters(), &*group);
-        let packing =
-            PackOptions { row_tokens: plan.network.context_length as u32, ..setup.packing };
-        let rows = plan.rows_per_micro_batch as u32;
-        let batches = Batches::new(setup.shards, packing, rows, Share::ALL)?;
+        let feed = Feed::endless(&setup.material, setup.packing, &plan)?;
+        let bound = |name: &String| root.parameters().find(name).is_none();
+        let extras = weights.tensor_names().into_iter().filter(bound);
+        let extras = extras.filter_map(|name| weights.tensor(&name)).collect();
         Ok(Self {
             lanes: Lanes::new(&root, plan.lanes, &*group, setup.threads),
             group,
             plan,
             root,
             model,
-            batches,
+            feed,
+            metadata: weights.metadata().clone(),
+            extras,
             micro: Vec::new(),
             bytes: setup.bytes,
             optimiser,
@@ -193,7 +202,7 @@ impl Trainer {
 
     /// Where the run stands in its data.
     pub fn position(&self) -> Position {
-        self.batches.position()
+        self.feed.position()
     }
 
     /// All parameters, for reading.
@@ -206,13 +215,23 @@ impl Trainer {
         &self.group
     }
 
+    /// What the weights came with: what their architecture is, and all that stood beside it.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Tensors that belong to the weights and are not trained.
+    pub(crate) fn extras(&self) -> &[TensorView] {
+        &self.extras
+    }
+
     pub(crate) fn optimiser(&self) -> &Optimiser {
         &self.optimiser
     }
 
     pub(crate) fn progress(&self) -> Progress {
         let Self { step, updates, guard, .. } = *self;
-        Progress { step, updates, position: self.batches.position(), guard }
+        Progress { step, updates, position: self.feed.position(), guard }
     }
 
     /// Goes to where a checkpoint stood; `fill` fills each of the optimiser's tensors by its name.
@@ -221,7 +240,7 @@ impl Trainer {
         progress: &Progress,
         mut fill: impl FnMut(Held<&mut [f32]>) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        self.batches.seek(&progress.position)?;
+        self.feed.seek(&progress.position)?;
         for held in self.optimiser.tensors_mut(&self.root.parameters()) {
             fill(held)?;
         }
@@ -260,10 +279,10 @@ impl Trainer {
     /// # Errors
     /// The data cannot be read any more. The run then stands where it stood.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let before = self.batches.position();
+        let before = self.feed.position();
         let sums = self.fetch().inspect_err(|_| {
             // A place that it came from is there.
-            let _ = self.batches.seek(&before);
+            let _ = self.feed.seek(&before);
         });
         let Sums { targets, bytes, .. } = sums?;
         let scale = (1.0 / targets.max(1) as f64) as f32;
@@ -300,7 +319,7 @@ impl Trainer {
         self.micro.resize_with(count, Batch::default);
         let mut sums = Sums::default();
         for batch in &mut self.micro {
-            self.batches.next_batch(batch)?;
+            self.feed.next_batch(batch)?;
             sums.targets += batch.target_count() as u64;
             sums.bytes += batch.target_bytes(&self.bytes);
         }
@@ -310,7 +329,8 @@ impl Trainer {
     /// How well the network predicts text that it does not learn from: all of it, or about
     /// `targets_max` tokens that are spread over it, always the same ones.
     ///
-    /// Each document is cut into rows from its beginning, so each token of the text (but the first
+    /// Of conversations the answers are predicted. Text: each document is cut into rows from its
+    /// beginning, so each token of the text (but the first
     /// of a document, where the vocabulary has no token that begins one) is predicted once, from
     /// what stands before it in its row. Bits per byte are the nats of all these tokens, divided by
     /// ln 2 and by the bytes that they stand for; ends of documents are not predicted.
@@ -320,23 +340,10 @@ impl Trainer {
     /// The text cannot be read, or holds nothing to predict.
     pub fn validate(
         &mut self,
-        shards: &Arc<Shards>,
+        material: &Material,
         targets_max: Option<u64>,
     ) -> Result<Validation, TrainError> {
-        let rows = self.plan.rows_per_micro_batch as u32;
-        let packing = PackOptions {
-            row_tokens: self.plan.network.context_length as u32,
-            packing: crate::data::Packing::InOrder,
-            seed: 0,
-            end: None,
-        };
-        let mut batches = Batches::once(Arc::clone(shards), packing, rows, Share::ALL)?;
-        if let Some(most) = targets_max {
-            let tokens = batches.epoch_rows().saturating_mul(u64::from(packing.row_tokens));
-            let ranks = u32::try_from(tokens / most.max(1)).unwrap_or(u32::MAX).max(1);
-            let share = Share { rank: 0, ranks };
-            batches = Batches::once(Arc::clone(shards), packing, rows, share)?;
-        }
+        let mut feed = Feed::once(material, &self.plan, targets_max)?;
         let lanes = self.lanes.count();
         let (mut sums, mut batch_count) = (Sums::default(), 0);
         self.lanes.clear_losses();
@@ -344,7 +351,7 @@ impl Trainer {
         loop {
             let mut count = 0;
             for batch in &mut self.micro[..lanes] {
-                if !batches.next_batch(batch)? {
+                if !feed.next_batch(batch)? {
                     break;
                 }
                 sums.targets += batch.target_count() as u64;

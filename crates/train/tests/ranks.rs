@@ -14,8 +14,8 @@ use lucid_kernels::Level;
 use lucid_tensor::Metadata;
 use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
-    Alone, Cadence, Dial, Ended, Group, Limits, Overrides, Plan, Precision, Rule, Run, Saved,
-    Setup, StepReport, Surroundings, Trainer, Validation, Wish, save,
+    Alone, Cadence, Dial, Ended, Group, Limits, Material, Overrides, Plan, Precision, Rule, Run,
+    Saved, Setup, StepReport, Surroundings, Trainer, Validation, Wish, save,
 };
 
 use support::{Folder, shards};
@@ -185,7 +185,7 @@ fn setup(threads: usize, group: Rc<dyn Group>) -> Setup {
     Setup {
         threads,
         level: Level::detect(),
-        shards: shards(VOCABULARY, 0),
+        material: Material::Text(shards(VOCABULARY, 0)),
         packing: PackOptions { row_tokens: 32, packing: Packing::InOrder, seed: 5, end: Some(0) },
         bytes: TokenBytes::from(vec![1; VOCABULARY as usize]),
         group,
@@ -196,7 +196,7 @@ type Outcome = (Vec<StepReport>, Validation, Vec<Vec<f32>>);
 
 fn go_on(trainer: &mut Trainer, steps: usize) -> Outcome {
     let reports = (0..steps).map(|_| trainer.step().unwrap()).collect();
-    let validation = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
+    let validation = trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap();
     let parameters = trainer.parameters();
     let weights = parameters.ids().map(|id| parameters.values(id).to_vec()).collect();
     drop(parameters);
@@ -254,7 +254,7 @@ fn one_rank_that_is_told_to_stop_stops_all_at_the_same_step() {
         let around = Surroundings {
             folder: folder.0.clone(),
             vocabulary: Metadata::default(),
-            held_out: shards(VOCABULARY, 100),
+            held_out: Material::Text(shards(VOCABULARY, 100)),
             prompt: vec![1, 2, 3],
             end: None,
             decode: Box::new(|tokens| format!("{tokens:?}")),

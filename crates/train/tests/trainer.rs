@@ -10,8 +10,8 @@ use lucid_kernels::Level;
 use lucid_tensor::Metadata;
 use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
-    Alone, Dial, Limits, Overrides, Pace, Plan, Precision, Rule, Saved, Setup, StepReport, Trainer,
-    Verdict, save,
+    Alone, Dial, Limits, Material, Overrides, Pace, Plan, Precision, Rule, Saved, Setup,
+    StepReport, Trainer, Verdict, save,
 };
 
 use support::{Folder, shards};
@@ -42,7 +42,7 @@ fn setup(threads: usize) -> Setup {
     Setup {
         threads,
         level: Level::detect(),
-        shards: shards(VOCABULARY, 0),
+        material: Material::Text(shards(VOCABULARY, 0)),
         packing: PackOptions { row_tokens: 32, packing: Packing::InOrder, seed: 5, end: Some(0) },
         bytes: TokenBytes::from(vec![1; VOCABULARY as usize]),
         group: Rc::new(Alone),
@@ -59,9 +59,9 @@ fn a_run_learns_what_the_text_does() {
         [(Rule::AdamW, Precision::F32), (Rule::Muon, Precision::F32), (Rule::Muon, Precision::Bf16)]
     {
         let mut trainer = Trainer::new(plan(rule, precision), setup(2)).unwrap();
-        let before = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
+        let before = trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap();
         let reports = steps(&mut trainer, 60);
-        let after = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
+        let after = trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap();
         assert!(reports.iter().all(|report| report.verdict == Verdict::Taken), "{rule:?}");
         // Nothing is known at first: every token is as likely.
         assert!((before.loss - f64::from(VOCABULARY).ln()).abs() < 0.1, "{}", before.loss);
@@ -88,7 +88,7 @@ fn threads_change_no_bit() {
         let mut trainer = Trainer::new(plan(Rule::Muon, Precision::Bf16), setup(threads)).unwrap();
         let reports = steps(&mut trainer, 8);
         let text = trainer.sample(&[1, 2, 3], 8, 0.9, None);
-        (reports, trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), text)
+        (reports, trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap(), text)
     };
     let one = run(1);
     assert_eq!(one, run(2));
@@ -102,7 +102,7 @@ fn threads_that_share_a_lane_change_no_bit() {
             let plan = Plan { lanes: 1, ..plan(Rule::Muon, precision) };
             let mut trainer = Trainer::new(plan, setup(threads)).unwrap();
             let reports = steps(&mut trainer, 4);
-            (reports, trainer.validate(&shards(VOCABULARY, 100), None).unwrap())
+            (reports, trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap())
         };
         let one = run(1);
         assert_eq!(one, run(2));
@@ -170,12 +170,12 @@ fn a_run_that_goes_back_has_its_weights_and_its_own_place() {
     let mut trainer = Trainer::new(plan(Rule::Muon, Precision::F32), setup(2)).unwrap();
     steps(&mut trainer, 4);
     let saved = save(&trainer, &folder.0, &Metadata::default(), 1).unwrap();
-    let then = trainer.validate(&shards(VOCABULARY, 100), None).unwrap();
+    let then = trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap();
     steps(&mut trainer, 6);
     let position = trainer.position();
-    assert_ne!(trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), then);
+    assert_ne!(trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap(), then);
     saved.roll_back(&mut trainer).unwrap();
-    assert_eq!(trainer.validate(&shards(VOCABULARY, 100), None).unwrap(), then);
+    assert_eq!(trainer.validate(&Material::Text(shards(VOCABULARY, 100)), None).unwrap(), then);
     assert_eq!(trainer.position(), position);
     assert_eq!(trainer.steps_done(), 10);
     steps(&mut trainer, 1);

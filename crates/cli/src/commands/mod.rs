@@ -17,6 +17,7 @@ mod rm;
 mod run;
 mod serve;
 mod serve_disk;
+pub(crate) mod sft;
 pub(crate) mod show;
 mod show_json;
 mod status;
@@ -47,6 +48,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Show(args) => show::run(&args, environment),
         Command::Tokenize(args) => tokenize::run(&args, environment),
         Command::Pretrain(args) => pretrain::run(&args, environment),
+        Command::Sft(args) => sft::run(&args, environment),
         Command::Tokenizer(args) => tokenizer::run(&args, environment),
         Command::Bench(args) => bench::run(&args, environment),
         Command::Logits(args) => logits::run(&args, environment),

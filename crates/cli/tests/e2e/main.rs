@@ -22,6 +22,7 @@ mod ranks;
 #[cfg(unix)]
 mod runs;
 mod serve;
+mod sft;
 mod shell;
 mod support;
 mod targets;

@@ -46,7 +46,7 @@ pub(crate) const SMALL: &[&str] = &[
     "--sample-every=0",
 ];
 
-fn pretrain<'a>(inputs: &[&'a str], output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn pretrain<'a>(inputs: &[&'a str], output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let flag = |option: &str| option.split('=').next().map(str::to_owned);
     let vocabulary = |option: &str| option.starts_with("--tokenizer=");
     let given = |option: &&&str| {
@@ -57,7 +57,7 @@ fn pretrain<'a>(inputs: &[&'a str], output: &'a str, more: &[&'a str]) -> Vec<&'
     [&["pretrain"], inputs, &["-o", output], &small, more].concat()
 }
 
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let home = Home::new();
     home.write("in.jsonl", documents(80).as_bytes());
     home
@@ -65,7 +65,7 @@ fn home() -> Home {
 
 /// Starts a run with `--json` and reads its events until so many steps are done.
 #[expect(clippy::zombie_processes, reason = "the caller waits")]
-fn until_step(home: &Home, args: &[&str], step: u64) -> (Child, BufReader<ChildStdout>) {
+pub(crate) fn until_step(home: &Home, args: &[&str], step: u64) -> (Child, BufReader<ChildStdout>) {
     let mut child = home.command(args).arg("--json").stderr(Stdio::piped()).spawn().unwrap();
     let mut events = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -84,7 +84,7 @@ fn until_step(home: &Home, args: &[&str], step: u64) -> (Child, BufReader<ChildS
 }
 
 /// Kills a run, as `kill -9` does, after so many steps.
-fn killed(home: &Home, args: &[&str], step: u64) {
+pub(crate) fn killed(home: &Home, args: &[&str], step: u64) {
     let (mut child, _events) = until_step(home, args, step);
     child.kill().unwrap();
     let status = child.wait().unwrap();
@@ -92,7 +92,7 @@ fn killed(home: &Home, args: &[&str], step: u64) {
 }
 
 /// Stops a run, as Ctrl-C does, after so many steps.
-fn stopped(home: &Home, args: &[&str], step: u64) -> Run {
+pub(crate) fn stopped(home: &Home, args: &[&str], step: u64) -> Run {
     let (mut child, mut events) = until_step(home, args, step);
     signal(&child, "-INT");
     let mut out = String::new();
@@ -103,7 +103,7 @@ fn stopped(home: &Home, args: &[&str], step: u64) -> Run {
 }
 
 /// Exit status 1, and a last line that names the cause.
-fn refused(run: &Run, words: &[&str]) {
+pub(crate) fn refused(run: &Run, words: &[&str]) {
     assert_eq!(run.code, Some(1), "{run:?}");
     let last = run.err.lines().last().unwrap();
     assert!(last.starts_with("lucid: ") && !run.err.contains("panicked"), "{run:?}");
@@ -112,7 +112,7 @@ fn refused(run: &Run, words: &[&str]) {
     }
 }
 
-fn read(home: &Home, name: &str) -> Vec<u8> {
+pub(crate) fn read(home: &Home, name: &str) -> Vec<u8> {
     std::fs::read(home.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 

@@ -104,16 +104,7 @@ impl State {
                 process.count_pages(held.iter().chain(std::iter::once(page)))?;
                 process.take_result(*status, page, held.as_ref());
             }
-            Event::Paged { pid, out, back, again, working_set, folded } => {
-                let process = self.of(*pid)?;
-                process.page(out, back)?;
-                process.window.again += again;
-                if process.window.working_set != *working_set {
-                    process.window.widened = Some(process.turns);
-                }
-                process.window.working_set = *working_set;
-                process.window.fold(*folded);
-            }
+            Event::Paged { pid, .. } => self.of(*pid)?.page(event)?,
             Event::Touched { pid, pages } => self.of(*pid)?.touch(pages),
             Event::Pinned { pid, page, stays } => {
                 let found = self.of(*pid)?.window.slot_mut(*page);
@@ -422,7 +413,10 @@ impl Process {
         }
     }
 
-    fn page(&mut self, out: &[PageId], back: &[PageId]) -> Result<(), FoldError> {
+    fn page(&mut self, event: &Event) -> Result<(), FoldError> {
+        let Event::Paged { out, back, again, working_set, folded, .. } = event else {
+            return Ok(());
+        };
         let (pid, turn) = (self.pid, self.turns);
         let window = &mut self.window;
         let missing = |page: &PageId| FoldError::NoPage { pid, page: *page };
@@ -435,6 +429,12 @@ impl Process {
             window.bring_in(at);
             window.miss(at, turn);
         }
+        window.again += again;
+        if window.working_set != *working_set {
+            window.widened = Some(turn);
+        }
+        window.working_set = *working_set;
+        window.fold(*folded);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::prompt::Infill;
 use super::shared::Shared;
 use super::tasks::RankPrompt;
 use super::worker::{self, Command};
-use super::{Language, Local, card, sampling, template};
+use super::{Language, Local, card, sampling};
 use crate::ProviderError;
 use crate::dialogue::Format;
 
@@ -209,7 +209,7 @@ fn usable_template(
         return Ok(None);
     }
     let Some(source) = chat_template(checkpoint, tokenizer) else { return Ok(None) };
-    match template::bind(&source, tokenizer) {
+    match ChatTemplate::bind(&source, tokenizer) {
         Ok(template) => Ok(Some((source, template))),
         Err(error) if wanted == TemplateUse::IfUsable => {
             warn(&format!("its chat template cannot be used: {error}"));

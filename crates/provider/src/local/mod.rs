@@ -14,7 +14,6 @@ mod sampling;
 mod shared;
 mod stops;
 mod tasks;
-mod template;
 #[cfg(test)]
 mod tests;
 mod vocabulary;

@@ -7,7 +7,6 @@ use lucid_tokenizer::template::{
 use lucid_tokenizer::{AddSpecial, ParseSpecial, TokenId, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::template;
 use crate::dialogue::{self, Format};
 use crate::{Effort, Prompt, ProviderError, Text, Tool, ToolChoice, Turn};
 
@@ -139,7 +138,7 @@ impl Writer<'_> {
             template.render(messages, &options).map_err(refused)?
         };
         Ok(Written {
-            tokens: template::encode(self.tokenizer, &rendered),
+            tokens: rendered.tokens(self.tokenizer),
             begins: if continues { Begins::Within } else { Begins::Anew },
             ends_at_begin: false,
             // What was begun is said already.

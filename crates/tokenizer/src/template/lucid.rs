@@ -1,7 +1,7 @@
 //! The template of models made with Lucid, in the control tokens of [`crate::control`]. Format:
 //! `<|bos|>` once; each message is its role's token, a line's worth of text or more, `<|end|>`. A
 //! call within an answer is `<|call|>name {json}<|end|>`; the tool's message is
-//! `<|result|>text<|end|>`.
+//! `<|result|>text<|end|>`, and the answer goes on in another `<|assistant|>`.
 
 /// The Jinja source. Reasoning is kept for the turn in progress, the last user message onwards.
 pub const LUCID_TEMPLATE: &str = "\
@@ -43,7 +43,7 @@ pub const LUCID_TEMPLATE: &str = "\
         {{- raise_exception('a message has the unknown role ' + message.role) -}}
     {%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt and (not messages or messages[-1].role in ['system', 'user']) -%}
+{%- if add_generation_prompt and (not messages or messages[-1].role != 'assistant') -%}
     {{- '<|assistant|>' -}}
 {%- endif -%}
 ";

@@ -4,6 +4,7 @@
 //! (jinja2, immutable sandbox, `trim_blocks`, `lstrip_blocks`). Departures: (1) time comes from the
 //! caller; (2) every cost is bounded (`Limits`).
 
+mod bind;
 mod engine;
 mod error;
 mod filters;

@@ -213,6 +213,33 @@ pub(crate) enum PrecisionChoice {
     F32,
 }
 
+impl From<CourseChoice> for Course {
+    fn from(choice: CourseChoice) -> Self {
+        match choice {
+            CourseChoice::Constant => Self::Constant,
+            CourseChoice::Cosine => Self::Cosine,
+        }
+    }
+}
+
+impl From<RuleChoice> for Rule {
+    fn from(choice: RuleChoice) -> Self {
+        match choice {
+            RuleChoice::AdamW => Self::AdamW,
+            RuleChoice::Muon => Self::Muon,
+        }
+    }
+}
+
+impl From<PrecisionChoice> for Precision {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::Bf16 => Self::Bf16,
+            PrecisionChoice::F32 => Self::F32,
+        }
+    }
+}
+
 impl PretrainArgs {
     /// The dial.
     pub(crate) fn dial(&self) -> Dial {
@@ -249,29 +276,21 @@ impl PretrainArgs {
             warm_up: training.warm_up,
             decay: training.decay,
             floor: None,
-            course: training.course.map(|course| match course {
-                CourseChoice::Constant => Course::Constant,
-                CourseChoice::Cosine => Course::Cosine,
-            }),
-            rule: training.optimizer.map(|rule| match rule {
-                RuleChoice::AdamW => Rule::AdamW,
-                RuleChoice::Muon => Rule::Muon,
-            }),
-            precision: training.precision.map(|precision| match precision {
-                PrecisionChoice::Bf16 => Precision::Bf16,
-                PrecisionChoice::F32 => Precision::F32,
-            }),
+            course: training.course.map(Course::from),
+            rule: training.optimizer.map(Rule::from),
+            precision: training.precision.map(Precision::from),
             clip: training.clip,
             lanes: size(training.lanes),
             cores: Some(lucid_sys::Topology::detect().default_threads()),
             bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
             seed: training.seed,
+            epochs: None,
         }
     }
 }
 
 /// `7m`, `1.5b`, `4096`.
-fn count(text: &str) -> Result<u64, String> {
+pub(in crate::commands) fn count(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let (number, factor) = match lower.char_indices().last() {
         Some((at, 'k')) => (&lower[..at], 1e3),
@@ -286,7 +305,7 @@ fn count(text: &str) -> Result<u64, String> {
 }
 
 /// `90s`, `30m`, `2h`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time such as 90s, 30m, 2h or 1h30m".to_owned();
     let (mut rest, mut seconds) = (text, 0.0);
     while !rest.is_empty() {

@@ -13,7 +13,7 @@ use crate::{output, style};
 const MEMORY: f64 = 20.0;
 
 /// The plan as a table.
-pub(super) fn print_plan(reasons: &[Reason], json: bool) -> Result<()> {
+pub(in crate::commands) fn print_plan(reasons: &[Reason], json: bool) -> Result<()> {
     if json {
         return output::line(serde_json::to_string(&serde_json::json!({"plan": reasons}))?);
     }
@@ -26,7 +26,7 @@ pub(super) fn print_plan(reasons: &[Reason], json: bool) -> Result<()> {
 }
 
 /// The live line.
-pub(super) struct Live {
+pub(in crate::commands) struct Live {
     json: bool,
     screen: bool,
     steps: u64,
@@ -41,7 +41,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(plan: &Plan, step: u64, threads: usize, json: bool) -> Self {
+    pub(in crate::commands) fn new(plan: &Plan, step: u64, threads: usize, json: bool) -> Self {
         Self {
             json,
             screen: std::io::stderr().is_terminal() && !json,
@@ -57,7 +57,7 @@ impl Live {
     }
 
     /// Shows an event.
-    pub(super) fn tell(&mut self, event: &Event) -> Result<()> {
+    pub(in crate::commands) fn tell(&mut self, event: &Event) -> Result<()> {
         if self.json {
             return output::line(serde_json::to_string(event)?);
         }
@@ -144,7 +144,7 @@ impl Live {
     }
 
     /// Takes the live line away.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::commands) fn clear(&mut self) {
         if self.shown {
             output::replace_line("");
             self.shown = false;
@@ -164,7 +164,7 @@ fn within(parts: &[(u8, String)], columns: usize) -> String {
 }
 
 /// Why a step was left out.
-pub(super) fn reason(verdict: Verdict) -> &'static str {
+pub(in crate::commands) fn reason(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::NotFinite => "its loss or gradient is no number",
         _ => "its gradient is far larger than of late",
@@ -172,7 +172,7 @@ pub(super) fn reason(verdict: Verdict) -> &'static str {
 }
 
 /// `1h 05m`, `3m 07s`, `12s`.
-pub(super) fn time(seconds: f64) -> String {
+pub(in crate::commands) fn time(seconds: f64) -> String {
     let seconds = seconds.round().clamp(0.0, 1e9) as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),

@@ -4,11 +4,11 @@
 //! vocabulary, the tokens, checkpoints and events; and at the end `model.gguf` and the report.
 
 pub(crate) mod args;
-mod live;
+pub(super) mod live;
 mod planned;
 mod prepare;
 mod ranks;
-mod report;
+pub(super) mod report;
 mod screen;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ use lucid_train::data::{
 };
 use lucid_train::record::events;
 use lucid_train::{
-    Cadence, Ended, Group, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings, TrainError,
-    Trainer, Wish, checkpoints,
+    Cadence, Ended, Group, Material, Overrides, Plan, Reason, Run, Saved, Setup, Surroundings,
+    TrainError, Trainer, Wish, checkpoints,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,7 @@ fn make(args: &PretrainArgs, environment: &Environment, ranks: &Ranks) -> Result
     let group = Rc::clone(&ranks.group);
     let setup = setup(args, &data, &tokenizer, asked.seed, threads, group)?;
     let held_out = Arc::new(data.open(Side::Validation, &vocabulary, Check::All)?);
+    let held_out = Material::Text(held_out);
     let trainer = match &saved {
         Some(saved) => saved.resume(setup)?,
         None => Trainer::new(asked.plan.clone(), setup)?,
@@ -195,7 +196,7 @@ fn finish(ended: &Ended, args: &PretrainArgs, asked: &Asked, data: &Prepared) ->
     let saved = match ended {
         Ended::Finished { saved, .. } | Ended::Stopped { saved } => saved,
     };
-    report::write(folder, &asked.reasons, data, ended)?;
+    report::write(folder, &asked.reasons, report::sides(data), ended)?;
     if let Ended::Stopped { .. } = ended {
         output::note(format_args!(
             "stopped after step {}; lucid pretrain --resume -o {} goes on",
@@ -212,7 +213,7 @@ fn finish(ended: &Ended, args: &PretrainArgs, asked: &Asked, data: &Prepared) ->
     Ok(0)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut file =
         std::fs::File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     lucid_sys::write_atomic(to, |out| std::io::copy(&mut file, out).map(|_| ()))
@@ -355,7 +356,7 @@ fn setup(
     Ok(Setup {
         threads,
         level: crate::load::level(args.simd)?,
-        shards: Arc::new(data.open(Side::Training, &vocabulary, Check::All)?),
+        material: Material::Text(Arc::new(data.open(Side::Training, &vocabulary, Check::All)?)),
         packing: packing(tokenizer, seed),
         bytes: TokenBytes::of(tokenizer),
         group,

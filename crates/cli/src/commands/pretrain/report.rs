@@ -13,7 +13,7 @@ use crate::style;
 
 /// Floating-point operations per second of multiply-adds on so many threads: of those in f32, and
 /// where products are of bfloat16 and the processor is faster at them, of those.
-pub(super) fn peak(threads: usize, precision: Precision) -> f64 {
+pub(in crate::commands) fn peak(threads: usize, precision: Precision) -> f64 {
     let of: &[Multiplier] = match precision {
         Precision::Bf16 => &[Multiplier::F32, Multiplier::Bf16],
         Precision::F32 => &[Multiplier::F32],
@@ -22,15 +22,14 @@ pub(super) fn peak(threads: usize, precision: Precision) -> f64 {
 }
 
 /// Writes `report.md` and `curves.svg`.
-pub(super) fn write(
+pub(in crate::commands) fn write(
     folder: &Path,
     reasons: &[Reason],
-    data: &Prepared,
+    data: Vec<(String, String)>,
     ended: &Ended,
 ) -> Result<()> {
     let events = events(folder)?;
-    let summary =
-        Summary { plan: reasons.to_vec(), data: sides(data), outcome: outcome(&events, ended) };
+    let summary = Summary { plan: reasons.to_vec(), data, outcome: outcome(&events, ended) };
     let (text, picture) = report(&summary, &events);
     for (name, content) in [("report.md", text), ("curves.svg", picture)] {
         let path = folder.join(name);
@@ -40,7 +39,8 @@ pub(super) fn write(
     Ok(())
 }
 
-fn sides(data: &Prepared) -> Vec<(String, String)> {
+/// What was learned from, and what was held out.
+pub(super) fn sides(data: &Prepared) -> Vec<(String, String)> {
     let sides = [("to learn from", Side::Training), ("held out", Side::Validation)];
     let lines = sides.map(|(name, side)| {
         let entries = data.entries(side);

@@ -1,0 +1,142 @@
+//! Arguments of `lucid sft`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use lucid_train::Overrides;
+
+use crate::commands::pretrain::args::{CourseChoice, PrecisionChoice, RuleChoice, count, duration};
+
+/// `lucid sft`.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[command(after_help = "Examples:
+  lucid sft -m run/model.gguf chats.jsonl -o tuned      three passes over the conversations
+  lucid sft -m qwen3 data/*.json -o tuned --dry-run     what is in the files, and the plan
+  lucid sft -m run/model.gguf chats.jsonl -o tuned --time 10m
+  lucid sft --resume -o tuned                           goes on, to the bit, after Ctrl-C or kill -9
+  lucid run tuned/model.gguf                            talks to what was made
+
+A line of a file is a conversation, in one of these shapes (or a file is one JSON list of them):
+  {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"},
+                {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
+  {\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"},
+                     {\"from\": \"gpt\", \"value\": \"Hello!\"}]}
+  {\"instruction\": \"Greet me.\", \"input\": \"\", \"output\": \"Hello!\"}
+  {\"prompt\": \"Hi\", \"completion\": \"Hello!\"}
+Only what the assistant says is learned.")]
+pub(crate) struct SftArgs {
+    /// Files of conversations, and folders of them: .jsonl, .json
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Model to tune: a path, or a name from `lucid list`; its weights must not be quantised
+    #[arg(long, short = 'm', required_unless_present = "resume", conflicts_with = "resume")]
+    pub(crate) model: Option<String>,
+    /// The run's folder: checkpoints, events, report, and at last model.gguf
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+    /// Go on from the newest checkpoint of the run's folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Print what is in the files and the plan, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Passes over the conversations [default: 3]
+    #[arg(long, conflicts_with_all = ["steps", "resume"])]
+    pub(crate) epochs: Option<f64>,
+    /// Optimiser steps of the whole run
+    #[arg(long, value_parser = count, conflicts_with_all = ["time", "resume"])]
+    pub(crate) steps: Option<u64>,
+    /// Time that the run may take, if that is less: 30m, 2h
+    #[arg(long, value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Share of the conversations that is held out, to measure on [default: 0.05]
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) held_out: Option<f64>,
+    /// Fail if a line is no conversation, instead of leaving it out
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// The chat template to learn, a Jinja file [default: the model's own]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) chat_template: Option<PathBuf>,
+    /// Tokens of a conversation at most; longer ones lose their last answers [default: 2048]
+    #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(16..))]
+    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) training: TuningArgs,
+    /// Steps between looks at what is held out
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) validate_every: u64,
+    /// Steps between samples: an answer to a question that is held out; 0: none
+    #[arg(long, default_value_t = 100)]
+    pub(crate) sample_every: u64,
+    /// Time between checkpoints
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub(crate) save_every: Duration,
+    /// Threads to compute with [default: physical cores, within the quota]
+    #[arg(long, short = 't', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Instruction set [default: the best there is]; results do not depend on it
+    #[arg(long)]
+    pub(crate) simd: Option<crate::args::SimdChoice>,
+    /// Events as lines of JSON on standard output, nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How it is tuned.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Training (each has a rule that the plan names)")]
+pub(crate) struct TuningArgs {
+    /// Tokens of an optimiser step
+    #[arg(long, value_parser = count)]
+    pub(crate) batch_tokens: Option<u64>,
+    /// Peak learning rate
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Weight decay
+    #[arg(long)]
+    pub(crate) weight_decay: Option<f64>,
+    /// Steps of the way up
+    #[arg(long)]
+    pub(crate) warm_up: Option<u64>,
+    /// How the learning rate goes after the warm-up
+    #[arg(long, value_enum)]
+    pub(crate) course: Option<CourseChoice>,
+    /// Who updates the hidden matrices; AdamW updates all else
+    #[arg(long, value_enum)]
+    pub(crate) optimizer: Option<RuleChoice>,
+    /// How operands enter products [default: the faster one on this processor]
+    #[arg(long, value_enum)]
+    pub(crate) precision: Option<PrecisionChoice>,
+    /// Accumulators of gradients [default: the machine's cores]
+    #[arg(long)]
+    pub(crate) lanes: Option<u32>,
+    /// Of the order of conversations, and of samples
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+impl SftArgs {
+    /// What was set by hand.
+    pub(crate) fn overrides(&self) -> Overrides {
+        let Self { training, .. } = self;
+        Overrides {
+            epochs: self.epochs,
+            steps: self.steps,
+            batch_tokens: training.batch_tokens.map(|count| count as usize),
+            learning_rate: training.lr,
+            weight_decay: training.weight_decay,
+            warm_up: training.warm_up,
+            course: training.course.map(Into::into),
+            rule: training.optimizer.map(Into::into),
+            precision: training.precision.map(Into::into),
+            lanes: training.lanes.map(|count| count as usize),
+            seed: training.seed,
+            cores: Some(lucid_sys::Topology::detect().default_threads()),
+            bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
+            ..Overrides::default()
+        }
+    }
+}

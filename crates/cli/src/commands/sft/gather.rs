@@ -1,0 +1,141 @@
+//! Conversations of files, and what is told of them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use lucid_tokenizer::Tokenizer;
+use lucid_tokenizer::template::ChatTemplate;
+use lucid_train::conversation::{self, Examples, Gathered, Gatherer, Tally, Writer};
+
+use crate::{output, style};
+
+/// Kinds of refusals that are shown.
+const KINDS_SHOWN: usize = 8;
+
+/// Reads all conversations.
+pub(super) fn gather(
+    files: &[PathBuf],
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    len_max: usize,
+    held_out: f64,
+) -> Result<Gathered> {
+    let writer = Writer::new(tokenizer, template);
+    let mut gatherer = Gatherer::new(&writer, len_max, held_out);
+    for file in found(files)? {
+        let name = file.display().to_string();
+        conversation::read(&file, &mut |line| {
+            gatherer.take(&name, line);
+            Ok(())
+        })?;
+    }
+    Ok(gatherer.finish())
+}
+
+/// The files, and those of folders, each folder's in the order of their names.
+fn found(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in files {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let listed = std::fs::read_dir(path);
+        let listed = listed.with_context(|| format!("cannot list {}", path.display()))?;
+        let is_one = |file: &PathBuf| {
+            matches!(file.extension().and_then(|it| it.to_str()), Some("jsonl" | "json"))
+        };
+        let mut of: Vec<PathBuf> =
+            listed.filter_map(Result::ok).map(|entry| entry.path()).filter(is_one).collect();
+        if of.is_empty() {
+            bail!("there is no .jsonl and no .json file in {}", path.display());
+        }
+        of.sort();
+        all.extend(of);
+    }
+    Ok(all)
+}
+
+/// Tells what was found, and refuses to go on with nothing.
+pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: bool) -> Result<()> {
+    let Gathered { training, held_out, tally, .. } = gathered;
+    if !quiet {
+        output::note(format_args!(
+            "{} of {} conversations: {} tokens, {} of them answers; {} sequences held out",
+            style::count(tally.conversations),
+            style::count(tally.lines),
+            style::count(training.tokens() + held_out.tokens()),
+            style::count(training.answer_tokens() + held_out.answer_tokens()),
+            style::count(held_out.len() as u64),
+        ));
+        if tally.answers_left_out > 0 {
+            output::note(format_args!(
+                "{} answers end beyond {len_max} tokens and are left out (--ctx)",
+                style::count(tally.answers_left_out)
+            ));
+        }
+        if tally.trimmed_messages > 0 {
+            output::note(format_args!(
+                "{} messages before a first question or after a last answer are left out",
+                style::count(tally.trimmed_messages)
+            ));
+        }
+    }
+    for (refusal, (count, places)) in tally.refused.iter().take(KINDS_SHOWN) {
+        let more = if *count > places.len() as u64 { ", ..." } else { "" };
+        let text = style::harmless(&refusal.to_string());
+        output::warn(format_args!(
+            "{} left out: {text} ({}{more})",
+            style::count(*count),
+            places.join(", ")
+        ));
+    }
+    if tally.refused.len() > KINDS_SHOWN {
+        output::warn(format_args!("and {} other reasons", tally.refused.len() - KINDS_SHOWN));
+    }
+    if strict && tally.refused_count() > 0 {
+        bail!(
+            "{} lines are no conversations; without --strict they are left out",
+            tally.refused_count()
+        );
+    }
+    if training.is_empty() {
+        bail!(
+            "there is no conversation to learn from in {} lines; `lucid sft --help` shows the \
+             shapes that are read",
+            tally.lines
+        );
+    }
+    Ok(())
+}
+
+/// The same for a report.
+pub(super) fn lines(gathered: &Gathered) -> Vec<(String, String)> {
+    let Tally { lines, conversations, .. } = &gathered.tally;
+    let side = |examples: &Examples| {
+        format!(
+            "{} sequences, {} tokens, {} of them answers",
+            style::count(examples.len() as u64),
+            style::count(examples.tokens()),
+            style::count(examples.answer_tokens())
+        )
+    };
+    vec![
+        ("conversations".to_owned(), format!("{conversations} of {lines} lines")),
+        ("to learn from".to_owned(), side(&gathered.training)),
+        ("held out".to_owned(), side(&gathered.held_out)),
+    ]
+}
+
+/// The files as they are found from anywhere.
+pub(super) fn absolute(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let one = |path: &PathBuf| {
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+    };
+    files.iter().map(one).collect()
+}
+
+/// A chat template from a file.
+pub(super) fn template_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,337 @@
+//! `lucid sft`: supervised fine-tuning of a model to conversations.
+//!
+//! The run's folder holds what it needs to go on: `run.json` (what was asked for), checkpoints and
+//! events; and at the end `model.gguf` and the report. Conversations are read anew from their
+//! files, and the place in them tells whether they are still the same.
+
+pub(crate) mod args;
+mod gather;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use lucid_checkpoint::Checkpoint;
+use lucid_model::Config;
+use lucid_provider::local;
+use lucid_tensor::{MetaValue, Metadata, WeightSource as _};
+use lucid_tokenizer::control::ControlToken;
+use lucid_tokenizer::template::{ChatTemplate, LUCID_TEMPLATE};
+use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
+use lucid_train::conversation::{Conversation, Examples, Gathered, Writer};
+use lucid_train::data::{PackOptions, Packing, TokenBytes};
+use lucid_train::{
+    Alone, Cadence, Ended, Material, Plan, Reason, Run, Saved, Setup, Surroundings, TrainError,
+    Trainer, Wish, checkpoints,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::commands::pretrain::live::{self, Live};
+use crate::commands::pretrain::{copy, report};
+use crate::env::Environment;
+use crate::{interrupt, load, output, style};
+use args::SftArgs;
+
+const ASKED: &str = "run.json";
+const ASKED_VERSION: u32 = 1;
+const MODEL: &str = "model.gguf";
+/// The metadata key of chat templates.
+const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+/// Share of conversations that is held out, unless a person says otherwise.
+const HELD_OUT: f64 = 0.05;
+/// Tokens of a conversation at most, unless a person says otherwise.
+const TOKENS_MAX: usize = 2048;
+
+/// What was asked for, kept so that a run can go on without being told again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Asked {
+    version: u32,
+    kind: String,
+    model: PathBuf,
+    files: Vec<PathBuf>,
+    template: String,
+    len_max: usize,
+    held_out: f64,
+    time: Option<f64>,
+    reasons: Vec<Reason>,
+    plan: Plan,
+}
+
+pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
+    interrupt::install();
+    match make(args, environment) {
+        Err(error) if matches!(error.downcast_ref(), Some(TrainError::Stopped)) => {
+            Ok(interrupt::EXIT_INTERRUPTED)
+        }
+        outcome => outcome,
+    }
+}
+
+/// All that a run is made of.
+struct Begun {
+    asked: Asked,
+    base: Checkpoint,
+    tokenizer: Tokenizer,
+    gathered: Gathered,
+    saved: Option<Saved>,
+}
+
+fn make(args: &SftArgs, environment: &Environment) -> Result<i32> {
+    let threads = match args.threads {
+        Some(threads) => usize::from(threads),
+        None => lucid_sys::Topology::detect().default_threads(),
+    };
+    let begun = if args.resume { Some(resumed(args)?) } else { begun(args, environment)? };
+    let Some(Begun { asked, base, tokenizer, gathered, saved }) = begun else { return Ok(0) };
+    let data = gather::lines(&gathered);
+    let Gathered { training, held_out, sample, .. } = gathered;
+    let training = Arc::new(training);
+    // Where too little was given to hold anything out, it is measured on what is learned from.
+    let held_out = if held_out.is_empty() { Arc::clone(&training) } else { Arc::new(held_out) };
+    let setup = Setup {
+        threads,
+        level: load::level(args.simd)?,
+        material: Material::Conversations(Arc::clone(&training)),
+        packing: PackOptions { row_tokens: 2, packing: Packing::InOrder, seed: 0, end: None },
+        bytes: TokenBytes::of(&tokenizer),
+        group: Rc::new(Alone),
+    };
+    let trainer = match &saved {
+        Some(saved) => saved.resume(setup)?,
+        None => Trainer::over(asked.plan.clone(), setup, &base)?,
+    };
+    let around = Surroundings {
+        folder: args.output.clone(),
+        vocabulary: metadata(&base, &tokenizer, &asked.template),
+        held_out: Material::Conversations(held_out),
+        prompt: question(&tokenizer, &asked.template, sample.as_ref())?,
+        end: end(&training),
+        decode: Box::new(|tokens| {
+            String::from_utf8_lossy(&tokenizer.decode(tokens, ShowSpecial::No)).into_owned()
+        }),
+    };
+    drop(base);
+    let cadence = Cadence {
+        validate_every: args.validate_every,
+        sample_every: args.sample_every,
+        save_every: args.save_every,
+        kept: 1,
+        time: args.time.or(asked.time.map(Duration::from_secs_f64)),
+        steps_max: asked.plan.schedule.steps,
+    };
+    let mut run = Run::new(trainer, saved, around, cadence)?;
+    let ended = watched(&mut run, args, threads)?;
+    finish(&ended, args, &asked, data)
+}
+
+/// Runs to the end or to Ctrl-C, with a line that tells where it stands.
+fn watched(run: &mut Run<'_>, args: &SftArgs, threads: usize) -> Result<Ended> {
+    interrupt::listen_to_terminate();
+    let listening = interrupt::listen();
+    let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
+    let mut live = Live::new(plan, step, threads, args.json);
+    let mut trouble = None;
+    let ended = run.go(&mut |event| {
+        if let Err(error) = live.tell(event) {
+            trouble = Some(error);
+            return Wish::Stop;
+        }
+        if listening.interrupted() { Wish::Stop } else { Wish::GoOn }
+    });
+    live.clear();
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    let (step, folder) = (run.trainer().steps_done(), args.output.display());
+    match ended {
+        // Going on would end the same way.
+        Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
+        ended => ended.with_context(|| {
+            format!(
+                "the run broke off after step {step}; lucid sft --resume -o {folder} goes on once \
+                 this is mended"
+            )
+        }),
+    }
+}
+
+fn finish(
+    ended: &Ended,
+    args: &SftArgs,
+    asked: &Asked,
+    data: Vec<(String, String)>,
+) -> Result<i32> {
+    let folder = &args.output;
+    report::write(folder, &asked.reasons, data, ended)?;
+    let saved = match ended {
+        Ended::Finished { saved, .. } => saved,
+        Ended::Stopped { saved } => {
+            output::note(format_args!(
+                "stopped after step {}; lucid sft --resume -o {} goes on",
+                saved.step(),
+                folder.display()
+            ));
+            return Ok(interrupt::EXIT_INTERRUPTED);
+        }
+    };
+    let model = folder.join(MODEL);
+    copy(&saved.model(), &model)?;
+    let size = std::fs::metadata(&model).map_or(0, |info| info.len());
+    output::note(format_args!("wrote {} ({})", model.display(), style::bytes(size)));
+    output::note(format_args!("report: {}", folder.join("report.md").display()));
+    Ok(0)
+}
+
+/// Reads the conversations and plans a run that begins. None where only the plan was wanted.
+fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
+    let folder = &args.output;
+    if folder.join(ASKED).exists() && !args.dry_run {
+        bail!(
+            "{} holds a run already; --resume goes on with it, another --output begins a new one",
+            folder.display()
+        );
+    }
+    let held_out = args.held_out.unwrap_or(HELD_OUT);
+    if !(0.0..=0.5).contains(&held_out) {
+        bail!("--held-out {held_out}: expected a share of at most 0.5");
+    }
+    let name = args.model.as_deref().context("give a model with --model")?;
+    let base = load::checkpoint(environment, name)?;
+    let tokenizer = load::tokenizer(&base, None)?;
+    let config = Config::read(&base)?;
+    let template = match &args.chat_template {
+        Some(file) => gather::template_file(file)?,
+        None => load::chat_template(&base, &tokenizer)
+            .or_else(|| own_template(&tokenizer))
+            .with_context(|| {
+                format!(
+                    "{name} has no chat template, so it is not known how it writes a conversation; \
+                 give one with --chat-template FILE"
+                )
+            })?,
+    };
+    let usual = config.context_length.min(TOKENS_MAX);
+    let len_max = args.ctx.map_or(usual, |tokens| tokens as usize).min(config.context_length);
+    let files = gather::absolute(&args.files)?;
+    let bound = ChatTemplate::bind(&template, &tokenizer)?;
+    let gathered = gather::gather(&files, &tokenizer, &bound, len_max, held_out)?;
+    gather::tell(&gathered, args.strict, len_max, args.json)?;
+    let (plan, reasons) = Plan::tuning(&config, &gathered.training, &args.overrides())?;
+    live::print_plan(&reasons, args.json)?;
+    if args.dry_run {
+        return Ok(None);
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let model = std::path::absolute(load::find(environment, name)?)?;
+    let time = args.time.map(|time| time.as_secs_f64());
+    let kind = "sft".to_owned();
+    let asked = Asked {
+        version: ASKED_VERSION,
+        kind,
+        model,
+        files,
+        template,
+        len_max,
+        held_out,
+        time,
+        reasons,
+        plan,
+    };
+    let text = serde_json::to_vec_pretty(&asked)?;
+    let path = folder.join(ASKED);
+    lucid_sys::write_atomic(&path, |out| out.write_all(&text))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(Begun { asked, base, tokenizer, gathered, saved: None }))
+}
+
+/// A run that goes on, from its newest checkpoint or, where it was killed before its first, from
+/// its beginning.
+fn resumed(args: &SftArgs) -> Result<Begun> {
+    let folder = &args.output;
+    let asked = asked(folder)?;
+    let (saved, wrong) = Saved::newest(&checkpoints(folder))?;
+    for error in &wrong {
+        output::warn(format_args!("{error}"));
+    }
+    match &saved {
+        None if !wrong.is_empty() => bail!(
+            "{} has no whole checkpoint; remove it, and --resume begins the run anew",
+            checkpoints(folder).display()
+        ),
+        None => output::note("there is no checkpoint yet: the run begins anew"),
+        Some(_) => {}
+    }
+    // A checkpoint has all that its model had.
+    let model = saved.as_ref().map_or_else(|| asked.model.clone(), Saved::model);
+    let base = Checkpoint::open(&model)?;
+    let tokenizer = load::tokenizer(&base, None)?;
+    let template = ChatTemplate::bind(&asked.template, &tokenizer)?;
+    let gathered =
+        gather::gather(&asked.files, &tokenizer, &template, asked.len_max, asked.held_out)?;
+    gather::tell(&gathered, args.strict, asked.len_max, args.json)?;
+    Ok(Begun { asked, base, tokenizer, gathered, saved })
+}
+
+fn asked(folder: &Path) -> Result<Asked> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+        kind: Option<String>,
+    }
+    let path = folder.join(ASKED);
+    let text = std::fs::read(&path).with_context(|| {
+        format!("{} holds no run to go on with: there is no {ASKED}", folder.display())
+    })?;
+    let wrong = || format!("{} is not what was written", path.display());
+    let Head { version, kind } = serde_json::from_slice(&text).with_context(wrong)?;
+    if kind.as_deref() != Some("sft") {
+        bail!(
+            "{} is no run of `lucid sft`; `lucid pretrain --resume` may know it",
+            folder.display()
+        );
+    }
+    if version != ASKED_VERSION {
+        bail!("{}: version {version}, this program goes on with {ASKED_VERSION}", path.display());
+    }
+    serde_json::from_slice(&text).with_context(wrong)
+}
+
+/// What checkpoints carry beside the weights' own metadata: vocabulary and template.
+fn metadata(base: &Checkpoint, tokenizer: &Tokenizer, template: &str) -> Metadata {
+    let mut metadata = Metadata::default();
+    if base.metadata().value("tokenizer.ggml.tokens").is_none() {
+        metadata = local::to_metadata(tokenizer.vocabulary());
+    }
+    metadata.insert(TEMPLATE_KEY, MetaValue::Text(template.to_owned()), None);
+    metadata
+}
+
+/// The template of models made here, where the vocabulary has its control tokens.
+fn own_template(tokenizer: &Tokenizer) -> Option<String> {
+    let has = |token: &ControlToken| {
+        let id = tokenizer.token_id(token.spelling().as_bytes());
+        id.is_some_and(|id| tokenizer.is_control(id))
+    };
+    ControlToken::ALL.iter().all(has).then(|| LUCID_TEMPLATE.to_owned())
+}
+
+/// A question as the model reads it, for samples.
+fn question(
+    tokenizer: &Tokenizer,
+    template: &str,
+    sample: Option<&Conversation>,
+) -> Result<Vec<TokenId>> {
+    let Some(Conversation { messages, tools }) = sample else { return Ok(Vec::new()) };
+    let template = ChatTemplate::bind(template, tokenizer)?;
+    let question = Writer::new(tokenizer, &template).question(messages, tools);
+    question.map_err(|refusal| anyhow::anyhow!("{refusal}"))
+}
+
+/// The token that ends answers: the last one that is learned.
+fn end(examples: &Examples) -> Option<TokenId> {
+    let example = examples.get(0);
+    let last = example.learned.iter().rposition(|&learned| learned)?;
+    Some(example.tokens[last])
+}

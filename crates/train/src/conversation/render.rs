@@ -1,0 +1,109 @@
+//! A conversation as tokens, and which of them the assistant said.
+//!
+//! A template is asked three times for each answer: for what stands before it, for that with the
+//! answer, and once for the whole. The answer is what the second has beyond the first. Where the
+//! whole does not begin with the second (templates drop the reasoning of earlier answers, say), the
+//! answer is learned in a sequence of its own, as the model will see it when it gives it.
+
+use std::ops::Range;
+
+use lucid_tokenizer::template::{ChatTemplate, Message, RenderOptions, TemplateError};
+use lucid_tokenizer::{TokenId, Tokenizer};
+use serde_json::Value;
+
+use super::Conversation;
+use super::check::Refusal;
+
+/// Answers of a conversation that are written out; a template is run for each.
+const ANSWERS_MAX: usize = 256;
+
+/// Writes conversations as a model reads them.
+pub struct Writer<'a> {
+    tokenizer: &'a Tokenizer,
+    template: &'a ChatTemplate,
+}
+
+/// Tokens, and which of them are answers: ascending, disjoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sequence {
+    pub(super) tokens: Vec<TokenId>,
+    pub(super) answers: Vec<Range<usize>>,
+}
+
+impl<'a> Writer<'a> {
+    /// By a model's template, into its vocabulary.
+    pub fn new(tokenizer: &'a Tokenizer, template: &'a ChatTemplate) -> Self {
+        Self { tokenizer, template }
+    }
+
+    /// What a model is shown before an answer: for samples.
+    ///
+    /// # Errors
+    /// The template refuses it.
+    pub fn question(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<TokenId>, Refusal> {
+        self.tokens(messages, tools, true)
+    }
+
+    /// The sequences of a conversation, each of `len_max` tokens at most; with the number of
+    /// answers that were left out because they did not fit.
+    pub(super) fn write(
+        &self,
+        conversation: &Conversation,
+        len_max: usize,
+    ) -> Result<(Vec<Sequence>, usize), Refusal> {
+        let Conversation { messages, tools } = conversation;
+        let answers: Vec<usize> =
+            (0..messages.len()).filter(|&at| messages[at].role == "assistant").collect();
+        let mut left_out = answers.len().saturating_sub(ANSWERS_MAX);
+        let mut sequences: Vec<Sequence> = Vec::new();
+        for (number, &at) in answers.iter().take(ANSWERS_MAX).enumerate() {
+            let before = self.tokens(&messages[..at], tools, true)?;
+            let mut tokens = self.tokens(&messages[..=at], tools, false)?;
+            let start = common(&before, &tokens);
+            // What a template writes after the end of an answer nobody says.
+            let end = tokens[start..].iter().rposition(|&id| self.tokenizer.is_structure(id));
+            let end = end.map_or(tokens.len(), |end| start + end + 1);
+            if end > len_max {
+                // What follows is longer still.
+                left_out += answers.len().min(ANSWERS_MAX) - number;
+                break;
+            }
+            tokens.truncate(end);
+            match sequences.last_mut() {
+                // The sequence so far goes on: its answers stand where they stood.
+                Some(last) if tokens.starts_with(&last.tokens) => {
+                    last.tokens = tokens;
+                    last.answers.push(start..end);
+                }
+                _ => {
+                    let answers = std::iter::once(start..end).collect();
+                    sequences.push(Sequence { tokens, answers });
+                }
+            }
+        }
+        if sequences.is_empty() { Err(Refusal::TooLong) } else { Ok((sequences, left_out)) }
+    }
+
+    fn tokens(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        asks: bool,
+    ) -> Result<Vec<TokenId>, Refusal> {
+        let options = RenderOptions {
+            add_generation_prompt: asks,
+            tools: tools.to_vec(),
+            ..RenderOptions::default()
+        };
+        let rendered = self.template.render(messages, &options).map_err(|error| match error {
+            TemplateError::Refused { message } => Refusal::Template { reason: message },
+            error => Refusal::Template { reason: error.to_string() },
+        })?;
+        Ok(rendered.tokens(self.tokenizer))
+    }
+}
+
+/// How many tokens two lists begin with together.
+fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
