@@ -25,6 +25,11 @@ impl Bar {
         Self::with("{msg} {bar:30} {pos} of {len} tokens, {eta} left", what)
     }
 
+    /// A bar of conversations.
+    pub(crate) fn of_items(what: &'static str) -> Self {
+        Self::with("{msg} {bar:30} {pos} of {len} conversations, {eta} left", what)
+    }
+
     fn with(template: &str, what: &'static str) -> Self {
         let style = ProgressStyle::with_template(template).ok();
         let bar = std::io::stderr().is_terminal().then(|| {

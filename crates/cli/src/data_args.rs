@@ -15,6 +15,54 @@ pub(crate) struct DataArgs {
 pub(crate) enum DataCommand {
     /// How much there is, what would be dropped and why, and what looks planted
     Report(ReportArgs),
+    /// Conversations made in code, for a small assistant: talk, calls, passages, instructions
+    Curriculum(CurriculumArgs),
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  lucid data curriculum -o lessons                 training.jsonl and held-out.jsonl
+  lucid data curriculum -o lessons --items 50000 --seed 2
+  lucid data curriculum -o lessons --skill calculator --skill passage
+  lucid sft -m run/model.gguf lessons/training.jsonl -o tuned
+
+What is held out is made of other templates, names and things. Each line says how its answer is
+judged (`check`).")]
+pub(crate) struct CurriculumArgs {
+    /// Folder for training.jsonl and held-out.jsonl
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+    /// Conversations to learn from
+    #[arg(long, default_value_t = 20_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) items: u64,
+    /// Conversations to measure on
+    #[arg(long, default_value_t = 1200)]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub(crate) held_out: u64,
+    /// Of all choices: the same seed gives the same files
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Only these skills; may be given more than once [default: all, as many of each]
+    #[arg(long, value_enum)]
+    pub(crate) skill: Vec<SkillChoice>,
+}
+
+/// Skills of the curriculum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SkillChoice {
+    /// What the model is and does
+    Talk,
+    /// Calls of the calculator
+    Calculator,
+    /// Answers from a passage, or saying that it has none
+    Passage,
+    /// Instructions of the system
+    Instruction,
+    /// Arithmetic by steps
+    Arithmetic,
+    /// Calls of the operating system
+    Syscall,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conversation;
+pub mod curriculum;
 pub mod data;
 mod error;
 mod feed;
