@@ -1,6 +1,6 @@
 //! Arithmetic by steps, in words, without a tool.
 
-use super::template::fill;
+use super::template::{fill, question};
 use super::{Check, Maker, Side, assistant, talked, user};
 use crate::conversation::Conversation;
 
@@ -14,15 +14,21 @@ const QUESTIONS: [&[&str]; 2] = [
         "{a} {sign} {b}, step by step, please.",
         "Explain how to get {a} {sign} {b}.",
         "In steps: {a} {sign} {b}",
+        "I want to see every step of {a} {sign} {b}.",
+        "Tell me how you get {a} {sign} {b}, one step after the other.",
+        "Let us work out {a} {sign} {b} slowly.",
+        "Without a tool: what is {a} {sign} {b}? Show your work.",
+        "Write down the steps for {a} {sign} {b}.",
     ],
     &[
-        "Go through {a} {sign} {b} slowly, one part after another.",
-        "I want every step for {a} {sign} {b}",
-        "Reason your way to {a} {sign} {b}",
+        "Show me how you get to {a} {sign} {b}.",
+        "Let us see {a} {sign} {b} in steps",
+        "Explain {a} {sign} {b}, step after step",
+        "Every step, please: {a} {sign} {b}",
     ],
 ];
 
-const ENDS: [&[&str]; 2] = [&["So {a} {sign} {b} = {r}."], &["Hence {a} {sign} {b} = {r}."]];
+const ENDS: [&[&str]; 2] = [&["So {a} {sign} {b} = {r}."], &["{a} {sign} {b} = {r}, so."]];
 
 pub(super) fn templates(side: Side) -> Vec<&'static str> {
     [QUESTIONS[side as usize], ENDS[side as usize]].concat()
@@ -47,7 +53,7 @@ pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
     };
     let [a, b, r] = [a, b, result].map(|number| number.to_string());
     let gaps = [("a", a.as_str()), ("b", b.as_str()), ("r", r.as_str()), ("sign", sign)];
-    let question = fill(made.one(QUESTIONS[made.side as usize]), &gaps);
+    let question = question(made, QUESTIONS[made.side as usize], &gaps);
     let end = fill(made.one(ENDS[made.side as usize]), &gaps);
     let text = format!("{}\n{end}", steps.join("\n"));
     (talked(vec![user(question), assistant(text)]), Check::Number(r))

@@ -3,7 +3,7 @@
 use lucid_tokenizer::template::Message;
 use serde_json::{Value, json};
 
-use super::template::fill;
+use super::template::{fill, question};
 use super::words::{NAMES, THINGS};
 use super::{Check, Maker, Side, assistant, call, tool, user};
 use crate::conversation::Conversation;
@@ -31,12 +31,18 @@ const OPERATIONS: [Operation; 4] = [
             "{name} has {a} {things} and gets {b} more. How many {things} does {name} have now?",
             "There are {a} {things} in one room and {b} in another. How many are there in all?",
             "Sum: {a}, {b}",
+            "Give me the total of {a} and {b}.",
+            "{a} and {b} more: what is the total?",
+            "Tell me what {a} and {b} make together.",
+            "{name} counted {a} {things} today and {b} yesterday. What is the sum?",
+            "If you put {b} on top of {a}, what do you get?",
+            "The sum of {a} and {b}, please.",
         ],
         held_out: &[
-            "Tell me the total of {a} and {b}",
-            "{a} plus {b} makes what?",
-            "First {name} counted {a} {things}, later {b} others. Give the total.",
-            "Put {a} and {b} together, please",
+            "Tell me the sum: {a} plus {b}",
+            "What do {a} and {b} make?",
+            "Today {name} counted {a} {things}, yesterday {b}. Give me the total.",
+            "The total, please: {a} + {b}",
         ],
     },
     Operation {
@@ -53,11 +59,18 @@ const OPERATIONS: [Operation; 4] = [
             "{name} has {a} {things} and gives {b} away. How many {things} are left?",
             "Of {a} {things} {b} were sold. How many remain?",
             "How much more is {a} than {b}?",
+            "What is left of {a} without {b}?",
+            "{a} less {b}, please.",
+            "Tell me the difference between {a} and {b}.",
+            "{name} had {a} {things} and lost {b} of them. How many remain?",
+            "Give me {a} minus {b}.",
+            "By how much is {a} larger than {b}?",
         ],
         held_out: &[
-            "{a} less {b} makes what?",
-            "{name} owned {a} {things}; {b} got lost. Give the rest.",
-            "By how much does {a} exceed {b}?",
+            "What is {a} less {b}?",
+            "Give me the difference: {a} minus {b}",
+            "{name} lost {b} of {a} {things}. How many are left?",
+            "How much larger is {a} than {b}?",
         ],
     },
     Operation {
@@ -74,11 +87,18 @@ const OPERATIONS: [Operation; 4] = [
             "{name} fills {a} boxes with {b} {things} each. How many {things} is that?",
             "A shop sells {a} {things} a day. How many does it sell in {b} days?",
             "What do you get if you multiply {a} and {b}?",
+            "{a} multiplied by {b}, please.",
+            "Give me {a} times {b}.",
+            "Tell me the product of {a} and {b}.",
+            "There are {a} shelves with {b} {things} on each. How many {things} are there?",
+            "{a} x {b}?",
+            "What is {a} multiplied with {b}?",
         ],
         held_out: &[
-            "{a} multiplied by {b} makes what?",
-            "Each of {a} shelves holds {b} {things}. Give the number of all {things}.",
-            "Give me {a} x {b}",
+            "What is {a} multiplied by {b}?",
+            "Give me the product: {a} times {b}",
+            "{name} has {a} boxes, each with {b} {things}. What is the total?",
+            "Tell me {a} x {b}",
         ],
     },
     Operation {
@@ -94,17 +114,31 @@ const OPERATIONS: [Operation; 4] = [
             "Can you tell me {a} / {b}?",
             "{name} shares {a} {things} among {b} friends. How many does each get?",
             "{a} {things} are packed into {b} boxes, the same number in each. How many in each?",
+            "Split {a} into {b} equal parts.",
+            "{a} divided by {b}, please.",
+            "Give me {a} over {b}.",
+            "Tell me the quotient of {a} and {b}.",
+            "If {b} people share {a} {things}, how many does each of them get?",
+            "How large is each part if {a} is split into {b} parts?",
         ],
         held_out: &[
-            "{a} split into {b} equal parts makes what?",
-            "{b} people own {a} {things} in equal shares. Give the size of one share.",
+            "Tell me {a} divided by {b}",
+            "{b} friends share {a} {things}, the same number each. What does one get?",
+            "Give me the quotient: {a} over {b}",
+            "How large is each of {b} equal parts of {a}?",
         ],
     },
 ];
 
 const ANSWERS: [&[&str]; 2] = [
-    &["It is {r}.", "The answer is {r}.", "{a} {sign} {b} = {r}.", "That makes {r}."],
-    &["The result comes to {r}."],
+    &[
+        "It is {r}.",
+        "The answer is {r}.",
+        "{a} {sign} {b} = {r}.",
+        "That makes {r}.",
+        "The result is {r}.",
+    ],
+    &["The result: {r}."],
 ];
 
 pub(super) fn templates(side: Side) -> Vec<&'static str> {
@@ -159,7 +193,7 @@ pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
         ("name", name),
         ("things", things),
     ];
-    let question = fill(made.one(questions), &gaps);
+    let question = question(made, questions, &gaps);
     let answer = fill(made.one(ANSWERS[made.side as usize]), &gaps);
     let expression = format!("{a} {sign} {b}");
     let messages = vec![

@@ -22,22 +22,38 @@ const MANNERS: [(Manner, [&[&str]; 2]); 6] = [
     (
         Manner::OneWord,
         [
-            &["Answer in one word.", "Use one word only.", "Give one-word answers."],
-            &["A single word suffices for every reply."],
+            &[
+                "Answer in one word.",
+                "Use one word only.",
+                "Give one-word answers.",
+                "Answer with one word and nothing more.",
+                "A single word is enough.",
+            ],
+            &["Use a single word and nothing more."],
         ],
     ),
     (
         Manner::Capitals,
         [
-            &["Answer in one word, in capital letters.", "Write one word, all in capitals."],
-            &["Shout a single word in upper case."],
+            &[
+                "Answer in one word, in capital letters.",
+                "Write one word, all in capitals.",
+                "Use capital letters for your one word.",
+                "One word in capitals.",
+            ],
+            &["In capital letters, please, one word."],
         ],
     ),
     (
         Manner::Ending,
         [
-            &["Answer in one word and end with a full stop.", "One word, then a full stop."],
-            &["Reply with a single word closed by a full stop."],
+            &[
+                "Answer in one word and end with a full stop.",
+                "One word, then a full stop.",
+                "Put a full stop after your one word.",
+                "End your one-word answer with a full stop.",
+            ],
+            &["One word and a full stop."],
         ],
     ),
     (
@@ -46,8 +62,10 @@ const MANNERS: [(Manner, [&[&str]; 2]); 6] = [
             &[
                 "Begin each answer with the word Answer and a colon.",
                 "Start with Answer: and then one word.",
+                "Put Answer: before your one word.",
+                "Write Answer: and one word.",
             ],
-            &["Put Answer: before a single word."],
+            &["Begin with Answer: and give one word."],
         ],
     ),
     (
@@ -56,8 +74,10 @@ const MANNERS: [(Manner, [&[&str]; 2]); 6] = [
             &[
                 "Say the answer twice, with a comma between.",
                 "Give the one-word answer two times, with a comma.",
+                "Write your one word twice, with a comma.",
+                "Two times the same word, a comma between them.",
             ],
-            &["Repeat a single word after a comma."],
+            &["Say your one word twice, a comma between."],
         ],
     ),
     (
@@ -66,8 +86,10 @@ const MANNERS: [(Manner, [&[&str]; 2]); 6] = [
             &[
                 "Put the one-word answer in double quotes.",
                 "Answer with one word in double quotes.",
+                "Write one word between double quotes.",
+                "Use double quotes around your one word.",
             ],
-            &["Reply by a single word between double quotation marks."],
+            &["Double quotes around one word, please."],
         ],
     ),
 ];
@@ -77,13 +99,24 @@ const OPPOSITE: [&[&str]; 2] = [
         "What is the opposite of {it}?",
         "Name the opposite of {it}.",
         "Which word means the reverse of {it}?",
+        "Tell me the opposite of {it}.",
+        "{it}: what is the opposite?",
+        "Give me the reverse of {it}.",
+        "Which word is the opposite of {it}?",
     ],
-    &["{it} is the contrary of what?", "Give me the antonym for {it}"],
+    &["The opposite of {it}, please.", "The reverse of {it}: which word?"],
 ];
 
 const COLOUR: [&[&str]; 2] = [
-    &["What colour is {it}?", "Which colour has {it}?", "Tell me the colour of {it}."],
-    &["How would you paint {it}?", "{it}: which colour?"],
+    &[
+        "What colour is {it}?",
+        "Which colour has {it}?",
+        "Tell me the colour of {it}.",
+        "{it}: what colour is it?",
+        "Name the colour of {it}.",
+        "What is the colour of {it}?",
+    ],
+    &["Give me the colour: {it}", "Which colour is {it}?"],
 ];
 
 pub(super) fn templates(side: Side) -> Vec<&'static str> {

@@ -131,6 +131,7 @@ pub fn templates(side: Side) -> Vec<&'static str> {
         instruction::templates(side),
         arithmetic::templates(side),
         syscall::templates(side),
+        template::templates(side),
     ];
     parts.concat()
 }

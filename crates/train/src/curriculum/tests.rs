@@ -94,3 +94,13 @@ fn numbers_are_judged_as_numbers() {
     assert!(!called.judge("", &[call(json!({"a": "1"}))]));
     assert!(!called.judge("", &[call(json!({"a": 1})), call(json!({"a": 1}))]));
 }
+
+#[test]
+fn what_is_held_out_asks_in_words_that_training_has() {
+    let known: BTreeSet<String> =
+        templates(Side::Training).iter().flat_map(|one| words(one)).collect();
+    let held_out = templates(Side::HeldOut);
+    let unknown: BTreeSet<String> =
+        held_out.iter().flat_map(|one| words(one)).filter(|word| !known.contains(word)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

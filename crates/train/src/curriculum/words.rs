@@ -10,7 +10,7 @@ pub(super) const NAMES: &[&str] = &[
 
 pub(super) const CITIES: &[&str] = &[
     "Lisbon", "Oslo", "Vienna", "Cairo", "Lima", "Kyoto", "Dublin", "Prague", "Athens", "Nairobi",
-    "Boston", "Quito", "Riga", "Sofia", "Turin", "Utrecht", "Warsaw", "Zagreb", "Bergen", "Cork",
+    "Boston", "Quito", "Riga", "Seville", "Turin", "Utrecht", "Warsaw", "Zagreb", "Bergen", "Cork",
     "Delhi", "Essen", "Geneva", "Havana", "Izmir",
 ];
 
