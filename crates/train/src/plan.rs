@@ -231,20 +231,22 @@ impl Plan {
     pub fn tuning(
         config: &Config,
         examples: &Examples,
+        held_out: &Examples,
         overrides: &Overrides,
     ) -> Result<(Self, Vec<Reason>), TrainError> {
         let mut reasons = Reasons(Vec::new());
-        let row_tokens = row_tokens(config, examples, overrides, &mut reasons)?;
+        // What is held out has to fit as well.
+        let longest = examples.longest().max(held_out.longest());
+        let row_tokens = row_tokens(config, longest, overrides, &mut reasons)?;
         let network = given(config, row_tokens);
-        let rows = tuned_rows(examples, row_tokens, overrides, &mut reasons);
+        let rows = tuned_rows(examples, row_tokens, overrides, &mut reasons)?;
         let seed = overrides.seed.unwrap_or(1);
         let epochs = overrides.epochs.unwrap_or(EPOCHS);
         range("epochs", epochs, 0.01..=1000.0)?;
         reasons.put("epochs", &epochs, overrides.epochs.is_some(), "usual");
         let rows_per_epoch = examples.rows(row_tokens, seed);
-        let steps = overrides.steps.unwrap_or_else(|| {
-            (epochs * rows_per_epoch as f64 / rows as f64).ceil().max(1.0) as u64
-        });
+        let all = (epochs * rows_per_epoch as f64 / rows as f64).ceil();
+        let steps = overrides.steps.unwrap_or(all as u64).max(1);
         reasons.put("steps", &steps, overrides.steps.is_some(), "epochs x rows / batch");
         let micro = (MICRO_BATCH_TOKENS / row_tokens).clamp(1, rows);
         let lanes = lanes(&network, rows, micro, overrides);
@@ -326,19 +328,19 @@ fn given(config: &Config, row_tokens: usize) -> Network {
 /// Long enough for the longest conversation and for some short ones together.
 fn row_tokens(
     config: &Config,
-    examples: &Examples,
+    longest: usize,
     overrides: &Overrides,
     reasons: &mut Reasons,
 ) -> Result<usize, TrainError> {
-    let usual = examples.longest().max(ROW_TOKENS).next_multiple_of(64).min(config.context_length);
+    let usual = longest.max(ROW_TOKENS).next_multiple_of(64).min(config.context_length);
     let tokens = overrides.context_length.unwrap_or(usual);
     let set = overrides.context_length.is_some();
     reasons.put("row tokens", &tokens, set, "the longest conversation, 512 at least");
-    if tokens > config.context_length || tokens < examples.longest().max(2) {
+    if tokens > config.context_length || tokens < longest.max(2) {
         return Err(TrainError::Setting {
             what: "row tokens".to_owned(),
             found: tokens.to_string(),
-            expected: format!("{} to {}", examples.longest().max(2), config.context_length),
+            expected: format!("{} to {}", longest.max(2), config.context_length),
         });
     }
     Ok(tokens)
@@ -350,14 +352,21 @@ fn tuned_rows(
     row_tokens: usize,
     overrides: &Overrides,
     reasons: &mut Reasons,
-) -> usize {
+) -> Result<usize, TrainError> {
     let tokens = overrides
         .batch_tokens
         .unwrap_or_else(|| (examples.tokens() as usize / STEPS_AN_EPOCH).clamp(2048, 16_384));
     let rows = (tokens as f64 / row_tokens as f64).round().max(1.0) as usize;
+    if rows > 10_000_000 {
+        return Err(TrainError::Setting {
+            what: "batch tokens".to_owned(),
+            found: tokens.to_string(),
+            expected: "at most 10^7 rows".to_owned(),
+        });
+    }
     let set = overrides.batch_tokens.is_some();
     reasons.put("batch tokens", &(rows * row_tokens), set, "1/40 of an epoch, 2,048 to 16,384");
-    rows
+    Ok(rows)
 }
 
 fn tuning_rate(width: usize) -> f64 {

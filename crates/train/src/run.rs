@@ -257,7 +257,9 @@ impl<'a> Run<'a> {
         let falling = schedule.steps.saturating_sub(done) <= schedule.decay;
         // A plan was a guess until now; its way down may be, too.
         let first = self.first_step == 0 && taken == PACE_STEPS;
-        if taken < PACE_STEPS || !due || (falling && !first) {
+        // A way that is straight from the top may become steeper or flatter at any time.
+        let straight = schedule.warm_up + schedule.decay >= schedule.steps;
+        if taken < PACE_STEPS || !due || (falling && !first && !straight) {
             return Ok(());
         }
         let pace = self.started.elapsed().as_secs_f64() / taken as f64;

@@ -168,7 +168,7 @@ impl Trainer {
             root,
             model,
             feed,
-            metadata: weights.metadata().clone(),
+            metadata: own_metadata(weights.metadata()),
             extras,
             micro: Vec::new(),
             bytes: setup.bytes,
@@ -329,10 +329,10 @@ impl Trainer {
     /// How well the network predicts text that it does not learn from: all of it, or about
     /// `targets_max` tokens that are spread over it, always the same ones.
     ///
-    /// Of conversations the answers are predicted. Text: each document is cut into rows from its
-    /// beginning, so each token of the text (but the first
-    /// of a document, where the vocabulary has no token that begins one) is predicted once, from
-    /// what stands before it in its row. Bits per byte are the nats of all these tokens, divided by
+    /// Of conversations the answers are predicted. Text is cut into rows, each document from its
+    /// beginning, so each token of the text (but the first of a document, where the vocabulary has
+    /// no token that begins one) is predicted once, from what stands before it in its row. Bits per
+    /// byte are the nats of all these tokens, divided by
     /// ln 2 and by the bytes that they stand for; ends of documents are not predicted.
     /// All ranks call this at once.
     ///
@@ -398,6 +398,20 @@ impl Trainer {
         }
         tokens.split_off(prompt.len())
     }
+}
+
+/// Keys that hold for the files that weights came in, and not for those that a run writes.
+const KEYS_OF_FILES: [&str; 4] =
+    ["general.alignment", "general.file_type", "general.quantization_version", "split."];
+
+fn own_metadata(given: &Metadata) -> Metadata {
+    let mut metadata = Metadata::default();
+    for (key, value) in given.iter() {
+        if !KEYS_OF_FILES.iter().any(|dropped| key.starts_with(dropped)) {
+            metadata.insert(key, value.clone(), None);
+        }
+    }
+    metadata
 }
 
 fn draw(logits: &[f32], temperature: f64, random: &mut crate::random::Random) -> TokenId {

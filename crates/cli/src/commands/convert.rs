@@ -73,7 +73,8 @@ fn write(
     Ok(())
 }
 
-fn vocabulary(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Metadata> {
+/// The vocabulary as GGUF has it, with the chat template.
+pub(super) fn vocabulary(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Metadata> {
     let mut vocabulary = tokenizer.vocabulary().clone();
     if vocabulary.model.is_empty() {
         bail!(

@@ -63,7 +63,7 @@ fn a_tuned_run_that_was_killed_and_stopped_ends_as_one_that_was_not() {
     assert!(said.contains("word"), "{said}");
     // Its conversations are not those of another run.
     home.write("talk.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n");
-    refused(&home.run(&resume), &["position"]);
+    refused(&home.run(&resume), &["others than this run began with"]);
     refused(&home.run(&["pretrain", "--resume", "-o", "run"]), &["run.json"]);
 }
 
@@ -97,4 +97,28 @@ fn what_is_no_conversation_is_named_by_its_line() {
     refused(&home.run(&sft("none.jsonl", "tuned")), &["no conversation to learn from"]);
     refused(&home.run(&sft("absent.jsonl", "tuned")), &["absent.jsonl"]);
     assert!(!home.path("tuned").exists(), "nothing is left of a run that never was");
+    // Quantised weights cannot be tuned; that is said before there is a run.
+    home.ok(&["convert", "base/model.gguf", "q.gguf", "--type", "q8_0"]);
+    let quantised = ["sft", "-m", "q.gguf", "mixed.jsonl", "-o", "tuned"];
+    refused(&home.run(&quantised), &["Q8_0"]);
+    assert!(!home.path("tuned").exists(), "nothing is left of a run that never was");
+}
+
+#[test]
+fn what_is_held_out_may_be_the_longest() {
+    let home = with_base();
+    let mut lines = String::new();
+    for number in 0..40 {
+        let long = if number % 5 == 0 { 90 } else { 2 };
+        let value = json!({"prompt": format!("{number}"), "completion": "w".repeat(long)});
+        writeln!(lines, "{value}").unwrap();
+    }
+    home.write("talk.jsonl", lines.as_bytes());
+    for seed in ["--seed=1", "--seed=2"] {
+        let folder = &seed[2..];
+        let few = ["--steps=3", "--held-out=0.5", "--batch-tokens=256", "--sample-every=1", seed];
+        let run =
+            [&["sft", "-m", "base/model.gguf", "talk.jsonl", "-o", folder], &few[..]].concat();
+        home.ok(&run);
+    }
 }

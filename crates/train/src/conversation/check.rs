@@ -32,6 +32,8 @@ pub enum Refusal {
     Call,
     /// Tools that are no list.
     Tools,
+    /// An answer that is marked as not to be learned.
+    Weight,
     /// Messages whose order no conversation has.
     Order {
         /// Whose message came too early.
@@ -69,6 +71,7 @@ impl fmt::Display for Refusal {
             Self::Text { role } => write!(f, "something that is no text, of the {role}"),
             Self::Call => write!(f, "a call that cannot be read"),
             Self::Tools => write!(f, "tools that are no list"),
+            Self::Weight => write!(f, "an answer of weight 0, which is not supported"),
             Self::Order { role } => write!(f, "a message of the {role} out of order"),
             Self::Empty { role } => write!(f, "an empty message of the {role}"),
             Self::NoAnswer => write!(f, "no answer of the assistant"),
@@ -103,6 +106,14 @@ pub(super) fn check(conversation: &mut Conversation) -> Result<usize, Refusal> {
         role.ok_or_else(unknown)?.clone_into(&mut message.role);
     }
     let messages = &mut conversation.messages;
+    for message in messages.iter_mut().filter(|message| message.role == "tool") {
+        message.content.get_or_insert_default();
+    }
+    if messages.first().is_some_and(|first| {
+        first.role == "system" && first.content.as_deref().is_none_or(|text| text.trim().is_empty())
+    }) {
+        messages.remove(0);
+    }
     let first = usize::from(messages.first().is_some_and(|message| message.role == "system"));
     let early = messages[first..].iter().take_while(|message| message.role == "assistant").count();
     messages.drain(first..first + early);

@@ -72,8 +72,8 @@ impl Examples {
         super::rows::plan(self, row_tokens, seed, Some(0)).len() as u64
     }
 
-    /// Tells these from all others.
-    pub(crate) fn identity(&self) -> [u8; 32] {
+    /// Tells these from all others: a hash of them.
+    pub fn identity(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("lucid conversations 1");
         for (token, learned) in self.tokens.iter().zip(&self.learned) {
             hasher.update(&token.to_le_bytes()).update(&[u8::from(*learned)]);

@@ -91,6 +91,10 @@ fn read_list(
     let failed = |source| TrainError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();
     reader.take(LIST_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 == LIST_BYTES_MAX {
+        let what = "a list of more than 1 GiB; write one conversation a line";
+        return Err(failed(std::io::Error::other(what)));
+    }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let values: Vec<Value> =
         serde_json::from_slice(text).map_err(|error| failed(std::io::Error::other(error)))?;

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use lucid_tokenizer::template::{ChatTemplate, Message, RenderOptions, TemplateError};
-use lucid_tokenizer::{TokenId, Tokenizer};
+use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
 use serde_json::Value;
 
 use super::Conversation;
@@ -57,12 +57,15 @@ impl<'a> Writer<'a> {
         let mut left_out = answers.len().saturating_sub(ANSWERS_MAX);
         let mut sequences: Vec<Sequence> = Vec::new();
         for (number, &at) in answers.iter().take(ANSWERS_MAX).enumerate() {
-            let before = self.tokens(&messages[..at], tools, true)?;
-            let mut tokens = self.tokens(&messages[..=at], tools, false)?;
-            let start = common(&before, &tokens);
+            let (start, mut tokens) = self.answer(&messages[..=at], tools)?;
             // What a template writes after the end of an answer nobody says.
-            let end = tokens[start..].iter().rposition(|&id| self.tokenizer.is_structure(id));
+            let end =
+                tokens[start..].iter().position(|&id| self.tokenizer.is_end_of_generation(id));
+            let last = || tokens[start..].iter().rposition(|&id| self.tokenizer.is_structure(id));
+            let ends_late = messages[at].tool_calls.len() > 1;
+            let end = if ends_late { last() } else { end.or_else(last) };
             let end = end.map_or(tokens.len(), |end| start + end + 1);
+            self.check_answer(&messages[at], &tokens[start..end])?;
             if end > len_max {
                 // What follows is longer still.
                 left_out += answers.len().min(ANSWERS_MAX) - number;
@@ -82,6 +85,41 @@ impl<'a> Writer<'a> {
             }
         }
         if sequences.is_empty() { Err(Refusal::TooLong) } else { Ok((sequences, left_out)) }
+    }
+
+    /// A conversation up to an answer, and where the answer begins in it.
+    fn answer(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Result<(usize, Vec<TokenId>), Refusal> {
+        let past = &messages[..messages.len() - 1];
+        let tokens = self.tokens(messages, tools, false)?;
+        let start = common(&self.tokens(past, tools, true)?, &tokens);
+        // All that was said before must stand before it; a template may write that otherwise once
+        // the answer is there, and then nobody knows where it begins.
+        let said = self.tokens(past, tools, false)?;
+        let said =
+            said.iter().rposition(|&id| self.tokenizer.is_structure(id)).map_or(0, |at| at + 1);
+        if start < said {
+            let reason = "it writes what came before an answer otherwise once the answer is there";
+            return Err(Refusal::Template { reason: reason.to_owned() });
+        }
+        Ok((start, tokens))
+    }
+
+    /// Refuses an answer of which the template left something out.
+    fn check_answer(&self, message: &Message, tokens: &[TokenId]) -> Result<(), Refusal> {
+        let text = self.tokenizer.decode(tokens, ShowSpecial::Yes);
+        let text = String::from_utf8_lossy(&text);
+        let refuse = |reason: &str| Err(Refusal::Template { reason: reason.to_owned() });
+        if message.tool_calls.iter().any(|call| !text.contains(&call.name)) {
+            return refuse("it does not write calls");
+        }
+        if tokens.iter().all(|&id| self.tokenizer.is_structure(id)) {
+            return refuse("it writes nothing of an answer");
+        }
+        Ok(())
     }
 
     fn tokens(

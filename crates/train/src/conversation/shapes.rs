@@ -92,6 +92,9 @@ fn text(value: Option<&Value>, role: &str) -> Result<Option<String>, Refusal> {
 fn open_ai(value: &Value) -> Result<Message, Refusal> {
     let role = value.get("role").and_then(Value::as_str).ok_or(Refusal::NoRole)?;
     let content = text(value.get("content"), role)?;
+    if role == "assistant" && value.get("weight").and_then(Value::as_f64) == Some(0.0) {
+        return Err(Refusal::Weight);
+    }
     let reasoning = ["reasoning_content", "reasoning", "thinking"];
     let reasoning = reasoning.iter().find_map(|key| value.get(key).filter(|it| !it.is_null()));
     let calls = match value.get("tool_calls") {

@@ -266,3 +266,57 @@ fn the_same_words_are_on_one_side() {
     assert!(training.is_disjoint(&held_out));
     assert!((15..45).contains(&held_out.len()), "{}", held_out.len());
 }
+
+/// Templates in other manners than Lucid's, in its control tokens.
+fn template(source: &str) -> ChatTemplate {
+    ChatTemplate::bind(source, &tokenizer()).unwrap()
+}
+
+const EACH: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}";
+
+#[test]
+fn what_a_template_writes_after_an_answer_is_not_learned() {
+    let tokenizer = tokenizer();
+    let asks = "{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    let talk = json!({"messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "one"},
+        {"role": "user", "content": "b"}, {"role": "assistant", "content": "two"}]});
+    let plain =
+        gathered(&tokenizer, &template(&format!("{EACH}{asks}")), std::slice::from_ref(&talk), 99);
+    assert_eq!(learned(&tokenizer, &plain.training), ["one<|end|>two<|end|>"]);
+    // An end of the whole conversation is no part of an answer.
+    let closed = format!("{EACH}{{% if not add_generation_prompt %}}<|bos|>{{% endif %}}{asks}");
+    let found = gathered(&tokenizer, &template(&closed), &[talk], 99);
+    assert_eq!(learned(&tokenizer, &found.training), ["one<|end|>two<|end|>"]);
+}
+
+#[test]
+fn a_template_that_leaves_something_out_is_refused() {
+    let tokenizer = tokenizer();
+    let refused = |source: &str, value: Value| {
+        let found = gathered(&tokenizer, &template(source), &[value], 200);
+        assert!(found.training.is_empty());
+        let (refusal, _) = found.tally.refused.into_iter().next().unwrap();
+        refusal.to_string()
+    };
+    let calls = json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant",
+        "content": "x", "tool_calls": [{"function": {"name": "sum", "arguments": {}}}]}]});
+    assert!(refused(EACH, calls).contains("does not write calls"));
+    // The system's words move to the last message: where the answer begins nobody can tell.
+    let moves = "{% for m in messages %}{% if m.role == 'user' %}<|user|>{% if loop.last %}\
+                 {{ messages[0].content }} {% endif %}{{ m.content }}<|end|>{% elif m.role == \
+                 'assistant' %}{{ m.content }}<|end|>{% endif %}{% endfor %}";
+    let system = json!({"messages": [{"role": "system", "content": "s"},
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
+    assert!(refused(moves, system).contains("otherwise once the answer is there"));
+    let nothing = "{% for m in messages %}<|{{ m.role }}|><|end|>{% endfor %}";
+    let talk = json!({"prompt": "a", "completion": "b"});
+    assert!(refused(nothing, talk).contains("nothing of an answer"));
+}
+
+#[test]
+fn answers_that_are_not_to_be_learned_are_refused_by_name() {
+    let value = json!({"messages": [{"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "weight": 0}]});
+    assert_eq!(from(&value).map(|_| ()), Err(Refusal::Weight));
+}

@@ -3,8 +3,11 @@
 //! hold them, instructions of a system, arithmetic by steps, calls of the operating system.
 //!
 //! A conversation is a template of its skill with words and numbers in its gaps. What is held out
-//! is made of other templates, other names, things and places, and so measures what carries over:
-//! no five words that follow one another in a template of one side do so in one of the other.
+//! is asked by other templates, about other names, things and places, and so measures what carries
+//! over: no five words that follow one another in a template of one side do so in one of the other,
+//! and a held-out template has no word that no training template has. What the model says of
+//! itself, and what calls give, is the same on both sides: it is the question that has to carry
+//! over.
 //!
 //! Each item says how an answer to it is judged (`Check`), so the same items are training data,
 //! evaluation, and rewards. Everything follows from a seed and a number.
@@ -79,9 +82,9 @@ pub enum Side {
 /// How an answer is judged.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Check {
-    /// It has one of these, letter for letter.
+    /// It has one of these, as words of their own.
     Says(Vec<String>),
-    /// It has this number, as a number of its own; commas between digits do not count.
+    /// Its last number is this one; commas between digits do not count.
     Number(String),
     /// It says that the passage does not tell.
     Declines,
@@ -174,8 +177,11 @@ impl Check {
     /// Whether an answer is right: what it says, and the calls that it makes.
     pub fn judge(&self, text: &str, calls: &[ToolCall]) -> bool {
         match self {
-            Self::Says(any) => calls.is_empty() && any.iter().any(|one| text.contains(one)),
-            Self::Number(number) => calls.is_empty() && numbers(text).any(|one| one == *number),
+            Self::Says(any) => calls.is_empty() && any.iter().any(|one| has_words(text, one)),
+            Self::Number(number) => {
+                let last = numbers(text).filter(|one| !one.is_empty()).last();
+                calls.is_empty() && last.as_deref() == Some(number)
+            }
             Self::Declines => calls.is_empty() && text.contains(passage::DECLINES),
             Self::Exactly(wanted) => calls.is_empty() && text.trim() == wanted,
             Self::Calls { name, arguments } => {
@@ -183,6 +189,15 @@ impl Check {
             }
         }
     }
+}
+
+/// Whether words stand in a text as words, not as parts of others.
+fn has_words(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + words.len()..].chars().next();
+        ![before, after].iter().flatten().any(|c| c.is_alphanumeric())
+    })
 }
 
 /// The numbers that stand in a text, without commas and without a point at their end.

@@ -153,7 +153,7 @@ const FACTS: [Fact; 7] = [
             &[
                 "What does {name} do for fun?",
                 "What is {name}'s hobby?",
-                "What does {name} enjoy?",
+                "What does {name} enjoy as a hobby?",
                 "Which hobby does {name} enjoy?",
                 "Tell me what {name} does for fun.",
             ],

@@ -1,4 +1,4 @@
-//! Calls of the operating system, in the form in which `lucid do` and the kernel declare them.
+//! Calls of the operating system: names and arguments are the kernel's, the declarations shorter.
 
 use lucid_tokenizer::template::Message;
 use serde_json::{Value, json};
@@ -283,7 +283,7 @@ fn declared(made: &mut Maker, wanted: &str) -> Vec<Value> {
     tools
 }
 
-/// A call as the kernel declares it, without what is seldom given.
+/// A declaration of a call, in fewer words than the kernel's and without what is seldom given.
 fn declaration(name: &str) -> Value {
     let (text, number) = (json!({"type": "string"}), json!({"type": "integer"}));
     let (description, properties) = match name {

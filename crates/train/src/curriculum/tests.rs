@@ -85,9 +85,11 @@ fn half_of_all_passages_answer_and_operands_have_up_to_six_digits() {
 fn numbers_are_judged_as_numbers() {
     let check = Check::Number("1234".to_owned());
     assert!(check.judge("It is 1,234.", &[]) && check.judge("1234", &[]));
-    for wrong in ["12345", "It is 123 4", "-1234", "1234/2", ""] {
+    for wrong in ["12345", "It is 123 4", "-1234", "1234/2", "", "1234 or 7"] {
         assert!(!check.judge(wrong, &[]), "{wrong}");
     }
+    let says = Check::Says(vec!["red".to_owned()]);
+    assert!(says.judge("It is red.", &[]) && !says.judge("It is not answered.", &[]));
     let called = Check::Calls { name: "f".to_owned(), arguments: json!({"a": 1}) };
     let call = |arguments| ToolCall { id: String::new(), name: "f".to_owned(), arguments };
     assert!(called.judge("", &[call(json!({"a": 1}))]));

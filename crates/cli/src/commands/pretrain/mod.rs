@@ -213,7 +213,7 @@ fn finish(ended: &Ended, args: &PretrainArgs, asked: &Asked, data: &Prepared) ->
     Ok(0)
 }
 
-pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut file =
         std::fs::File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     lucid_sys::write_atomic(to, |out| std::io::copy(&mut file, out).map(|_| ()))

@@ -7,10 +7,14 @@ use lucid_tokenizer::Tokenizer;
 use lucid_tokenizer::template::ChatTemplate;
 use lucid_train::conversation::{self, Examples, Gathered, Gatherer, Tally, Writer};
 
+use serde_json::json;
+
 use crate::{output, style};
 
 /// Kinds of refusals that are shown.
 const KINDS_SHOWN: usize = 8;
+/// Characters of a reason that are shown.
+const REASON_CHARS: usize = 240;
 
 /// Reads all conversations.
 pub(super) fn gather(
@@ -59,7 +63,17 @@ fn found(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// Tells what was found, and refuses to go on with nothing.
 pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: bool) -> Result<()> {
     let Gathered { training, held_out, tally, .. } = gathered;
-    if !quiet {
+    if quiet {
+        output::line(serde_json::to_string(&json!({
+            "conversations": tally.conversations,
+            "lines": tally.lines,
+            "refused": tally.refused_count(),
+            "trimmed_messages": tally.trimmed_messages,
+            "answers_left_out": tally.answers_left_out,
+            "tokens": training.tokens() + held_out.tokens(),
+            "answer_tokens": training.answer_tokens() + held_out.answer_tokens(),
+        }))?)?;
+    } else {
         output::note(format_args!(
             "{} of {} conversations: {} tokens, {} of them answers; {} sequences held out",
             style::count(tally.conversations),
@@ -70,7 +84,7 @@ pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: boo
         ));
         if tally.answers_left_out > 0 {
             output::note(format_args!(
-                "{} answers end beyond {len_max} tokens and are left out (--ctx)",
+                "{} answers are left out: they end beyond {len_max} tokens (--ctx)",
                 style::count(tally.answers_left_out)
             ));
         }
@@ -81,17 +95,21 @@ pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: boo
             ));
         }
     }
-    for (refusal, (count, places)) in tally.refused.iter().take(KINDS_SHOWN) {
+    let mut refused: Vec<_> = tally.refused.iter().collect();
+    refused.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    for (refusal, (count, places)) in refused.iter().take(KINDS_SHOWN) {
         let more = if *count > places.len() as u64 { ", ..." } else { "" };
-        let text = style::harmless(&refusal.to_string());
+        let text: String = refusal.to_string().chars().take(REASON_CHARS).collect();
+        let text = style::harmless(&text);
         output::warn(format_args!(
             "{} left out: {text} ({}{more})",
             style::count(*count),
             places.join(", ")
         ));
     }
-    if tally.refused.len() > KINDS_SHOWN {
-        output::warn(format_args!("and {} other reasons", tally.refused.len() - KINDS_SHOWN));
+    if let Some(rest) = refused.get(KINDS_SHOWN..).filter(|rest| !rest.is_empty()) {
+        let lines: u64 = rest.iter().map(|(_, (count, _))| count).sum();
+        output::warn(format_args!("{} left out for other reasons", style::count(lines)));
     }
     if strict && tally.refused_count() > 0 {
         bail!(
@@ -122,6 +140,15 @@ pub(super) fn lines(gathered: &Gathered) -> Vec<(String, String)> {
     };
     vec![
         ("conversations".to_owned(), format!("{conversations} of {lines} lines")),
+        (
+            "left out".to_owned(),
+            format!(
+                "{} lines, {} messages, {} answers",
+                gathered.tally.refused_count(),
+                gathered.tally.trimmed_messages,
+                gathered.tally.answers_left_out
+            ),
+        ),
         ("to learn from".to_owned(), side(&gathered.training)),
         ("held out".to_owned(), side(&gathered.held_out)),
     ]

@@ -15,7 +15,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::Checkpoint;
 use lucid_model::Config;
-use lucid_provider::local;
 use lucid_tensor::{MetaValue, Metadata, WeightSource as _};
 use lucid_tokenizer::control::ControlToken;
 use lucid_tokenizer::template::{ChatTemplate, LUCID_TEMPLATE};
@@ -28,8 +27,10 @@ use lucid_train::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::bar::Bar;
+use crate::commands::convert;
 use crate::commands::pretrain::live::{self, Live};
-use crate::commands::pretrain::{copy, report};
+use crate::commands::pretrain::report;
 use crate::env::Environment;
 use crate::{interrupt, load, output, style};
 use args::SftArgs;
@@ -54,6 +55,8 @@ struct Asked {
     template: String,
     len_max: usize,
     held_out: f64,
+    /// Of all conversations, both sides.
+    identity: String,
     time: Option<f64>,
     reasons: Vec<Reason>,
     plan: Plan,
@@ -61,12 +64,7 @@ struct Asked {
 
 pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
     interrupt::install();
-    match make(args, environment) {
-        Err(error) if matches!(error.downcast_ref(), Some(TrainError::Stopped)) => {
-            Ok(interrupt::EXIT_INTERRUPTED)
-        }
-        outcome => outcome,
-    }
+    make(args, environment)
 }
 
 /// All that a run is made of.
@@ -102,12 +100,18 @@ fn make(args: &SftArgs, environment: &Environment) -> Result<i32> {
         Some(saved) => saved.resume(setup)?,
         None => Trainer::over(asked.plan.clone(), setup, &base)?,
     };
+    let prompt = question(&tokenizer, &asked.template, sample.as_ref())?;
+    let vocabulary = metadata(&base, &tokenizer, &asked.template)?;
+    if !args.resume {
+        // Nothing refuses it any more: from here on there is a run to go on with.
+        keep(&asked, &args.output)?;
+    }
     let around = Surroundings {
         folder: args.output.clone(),
-        vocabulary: metadata(&base, &tokenizer, &asked.template),
+        vocabulary,
         held_out: Material::Conversations(held_out),
-        prompt: question(&tokenizer, &asked.template, sample.as_ref())?,
-        end: end(&training),
+        prompt,
+        end: end(&training, &tokenizer),
         decode: Box::new(|tokens| {
             String::from_utf8_lossy(&tokenizer.decode(tokens, ShowSpecial::No)).into_owned()
         }),
@@ -177,7 +181,13 @@ fn finish(
         }
     };
     let model = folder.join(MODEL);
-    copy(&saved.model(), &model)?;
+    // As other programs have it, whatever order of rows the weights came in.
+    let weights = Checkpoint::open(&saved.model())?;
+    let mut bar = Bar::new("writing");
+    let mut progress = |done: u64, total: u64| bar.show(done, total);
+    lucid_checkpoint::convert(&weights, &Metadata::default(), None, &model, &mut progress)
+        .with_context(|| format!("cannot write {}", model.display()))?;
+    bar.clear();
     let size = std::fs::metadata(&model).map_or(0, |info| info.len());
     output::note(format_args!("wrote {} ({})", model.display(), style::bytes(size)));
     output::note(format_args!("report: {}", folder.join("report.md").display()));
@@ -218,12 +228,12 @@ fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
     let bound = ChatTemplate::bind(&template, &tokenizer)?;
     let gathered = gather::gather(&files, &tokenizer, &bound, len_max, held_out)?;
     gather::tell(&gathered, args.strict, len_max, args.json)?;
-    let (plan, reasons) = Plan::tuning(&config, &gathered.training, &args.overrides())?;
+    let Gathered { training, held_out: apart, .. } = &gathered;
+    let (plan, reasons) = Plan::tuning(&config, training, apart, &args.overrides())?;
     live::print_plan(&reasons, args.json)?;
     if args.dry_run {
         return Ok(None);
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let model = std::path::absolute(load::find(environment, name)?)?;
     let time = args.time.map(|time| time.as_secs_f64());
     let kind = "sft".to_owned();
@@ -235,14 +245,11 @@ fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
         template,
         len_max,
         held_out,
+        identity: identity(&gathered),
         time,
         reasons,
         plan,
     };
-    let text = serde_json::to_vec_pretty(&asked)?;
-    let path = folder.join(ASKED);
-    lucid_sys::write_atomic(&path, |out| out.write_all(&text))
-        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Some(Begun { asked, base, tokenizer, gathered, saved: None }))
 }
 
@@ -271,7 +278,35 @@ fn resumed(args: &SftArgs) -> Result<Begun> {
     let gathered =
         gather::gather(&asked.files, &tokenizer, &template, asked.len_max, asked.held_out)?;
     gather::tell(&gathered, args.strict, asked.len_max, args.json)?;
+    if identity(&gathered) != asked.identity {
+        bail!(
+            "the conversations are others than this run began with; put the files back ({}), or \
+             begin a new run",
+            asked
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
     Ok(Begun { asked, base, tokenizer, gathered, saved })
+}
+
+/// Tells the conversations of both sides from all others.
+fn identity(gathered: &Gathered) -> String {
+    let sides = [&gathered.training, &gathered.held_out];
+    let hex = |byte: u8| format!("{byte:02x}");
+    sides.map(|side| side.identity().map(hex).concat()).join("-")
+}
+
+/// Writes down what was asked for: a run begins.
+fn keep(asked: &Asked, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let text = serde_json::to_vec_pretty(asked)?;
+    let path = folder.join(ASKED);
+    lucid_sys::write_atomic(&path, |out| out.write_all(&text))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn asked(folder: &Path) -> Result<Asked> {
@@ -299,13 +334,13 @@ fn asked(folder: &Path) -> Result<Asked> {
 }
 
 /// What checkpoints carry beside the weights' own metadata: vocabulary and template.
-fn metadata(base: &Checkpoint, tokenizer: &Tokenizer, template: &str) -> Metadata {
+fn metadata(base: &Checkpoint, tokenizer: &Tokenizer, template: &str) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     if base.metadata().value("tokenizer.ggml.tokens").is_none() {
-        metadata = local::to_metadata(tokenizer.vocabulary());
+        metadata = convert::vocabulary(base, tokenizer)?;
     }
     metadata.insert(TEMPLATE_KEY, MetaValue::Text(template.to_owned()), None);
-    metadata
+    Ok(metadata)
 }
 
 /// The template of models made here, where the vocabulary has its control tokens.
@@ -330,8 +365,16 @@ fn question(
 }
 
 /// The token that ends answers: the last one that is learned.
-fn end(examples: &Examples) -> Option<TokenId> {
+fn end(examples: &Examples, tokenizer: &Tokenizer) -> Option<TokenId> {
     let example = examples.get(0);
     let last = example.learned.iter().rposition(|&learned| learned)?;
-    Some(example.tokens[last])
+    let end = example.tokens[last];
+    if !tokenizer.is_end_of_generation(end) {
+        output::warn(format_args!(
+            "answers end with {}, which is no end of an answer in this vocabulary: the model will \
+             not know when to stop; look at the chat template",
+            style::harmless(&String::from_utf8_lossy(&tokenizer.decode(&[end], ShowSpecial::Yes)))
+        ));
+    }
+    Some(end)
 }
