@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::template::{fill, question};
 use super::words::{NAMES, THINGS};
-use super::{Check, Maker, Side, assistant, call, tool, user};
+use super::{Check, Like, Maker, Side, assistant, call, tool, user};
 use crate::conversation::Conversation;
 
 /// An operation: its sign, and the questions for it.
@@ -184,14 +184,14 @@ pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
     };
     let [a, b, r] = [a, b, result].map(|number| number.to_string());
     let sign = operation.sign.to_string();
-    let (name, things) = (made.word(NAMES), made.word(THINGS));
+    let (name, things) = (made.word(NAMES, Like::Name), made.word(THINGS, Like::Many));
     let gaps = [
         ("a", a.as_str()),
         ("b", b.as_str()),
         ("r", r.as_str()),
         ("sign", sign.as_str()),
-        ("name", name),
-        ("things", things),
+        ("name", name.as_str()),
+        ("things", things.as_str()),
     ];
     let question = question(made, questions, &gaps);
     let answer = fill(made.one(ANSWERS[made.side as usize]), &gaps);

@@ -207,6 +207,23 @@ fn numbers(text: &str) -> impl Iterator<Item = String> {
     words.map(|word| word.replace(',', "").trim_end_matches('.').to_owned())
 }
 
+/// What a word stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Like {
+    /// Somebody's or a place's name.
+    Name,
+    /// One thing.
+    One,
+    /// Many things.
+    Many,
+    /// A file.
+    File,
+    /// Something to be done.
+    Task,
+    /// One of few that there are.
+    Known,
+}
+
 /// What items are made with.
 struct Maker {
     side: Side,
@@ -235,13 +252,37 @@ impl Maker {
         self.between(least, 10u64.pow(digits) - 1)
     }
 
-    /// The words of this side: of each list the last fifth is held out.
-    fn word(&mut self, list: &[&'static str]) -> &'static str {
+    /// A word of this side: of each list the last fifth is held out. To learn from, half of all
+    /// words are made up: what nobody can know by heart has to be looked up where it stands.
+    fn word(&mut self, list: &[&'static str], like: Like) -> String {
         let cut = list.len() - list.len() / 5;
-        match self.side {
-            Side::Training => self.one(&list[..cut]),
-            Side::HeldOut => self.one(&list[cut..]),
+        if self.side == Side::HeldOut {
+            return self.one(&list[cut..]).to_owned();
         }
+        let makes_up = like != Like::Known && self.below(2) == 0;
+        if makes_up { self.made_up(like) } else { self.one(&list[..cut]).to_owned() }
+    }
+
+    fn made_up(&mut self, like: Like) -> String {
+        let mut word = String::new();
+        for _ in 0..self.between(2, 3) {
+            word.push_str(self.one(&words::BEGINS));
+            word.push_str(self.one(&words::VOWELS));
+        }
+        if self.below(2) == 0 {
+            word.push_str(self.one(&words::ENDS));
+        }
+        match like {
+            Like::Name => {
+                let first = word[..1].to_uppercase();
+                word.replace_range(..1, &first);
+            }
+            Like::Many => word.push('s'),
+            Like::File => word.push_str(self.one(&[".txt", ".md", ".csv"])),
+            Like::Task => word = format!("{} the {word}", self.one(&words::VERBS)),
+            Like::One | Like::Known => {}
+        }
+        word
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::template::fill;
 use super::words::{ANIMALS, CITIES, COLOURS, FOODS, HOBBIES, JOBS, NAMES};
-use super::{Check, Maker, Side, assistant, talked, user};
+use super::{Check, Like, Maker, Side, assistant, talked, user};
 use crate::conversation::Conversation;
 
 /// What an answer has that says that the passage does not tell.
@@ -11,6 +11,7 @@ pub(super) const DECLINES: &str = "does not say";
 /// One thing that may be told of a person.
 struct Fact {
     words: &'static [&'static str],
+    like: Like,
     told: [&'static [&'static str]; 2],
     asked: [&'static [&'static str]; 2],
     answered: [&'static [&'static str]; 2],
@@ -19,6 +20,7 @@ struct Fact {
 const FACTS: [Fact; 7] = [
     Fact {
         words: CITIES,
+        like: Like::Name,
         told: [
             &[
                 "{name} lives in {it}.",
@@ -43,6 +45,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: JOBS,
+        like: Like::One,
         told: [
             &[
                 "{name} is a {it}.",
@@ -67,6 +70,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: ANIMALS,
+        like: Like::One,
         told: [
             &[
                 "{name} has a {it}.",
@@ -91,6 +95,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: COLOURS,
+        like: Like::Known,
         told: [
             &[
                 "The door of the house is {it}.",
@@ -115,6 +120,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: FOODS,
+        like: Like::One,
         told: [
             &[
                 "{name} likes {it} best.",
@@ -139,6 +145,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: HOBBIES,
+        like: Like::One,
         told: [
             &[
                 "In the evening {name} enjoys {it}.",
@@ -163,6 +170,7 @@ const FACTS: [Fact; 7] = [
     },
     Fact {
         words: &[],
+        like: Like::Known,
         told: [
             &[
                 "{name} was born in {it}.",
@@ -219,7 +227,8 @@ pub(super) fn templates(side: Side) -> Vec<&'static str> {
 
 pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
     let at = made.side as usize;
-    let name = made.word(NAMES);
+    let name = made.word(NAMES, Like::Name);
+    let name = name.as_str();
     let mut order: Vec<usize> = (0..FACTS.len()).collect();
     made.random.shuffle(&mut order);
     let told = made.between(2, 5) as usize;
@@ -229,7 +238,7 @@ pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
         let fact = &FACTS[which];
         let it = match fact.words {
             [] => made.between(1900, 2010).to_string(),
-            words => made.word(words).to_owned(),
+            words => made.word(words, fact.like),
         };
         let gaps = [("name", name), ("it", it.as_str())];
         // The first sentence says whom it is about.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::template::{fill, question};
 use super::words::{FILES, NAMES, TASKS, THINGS};
-use super::{Check, Maker, Side, assistant, calculator, call, tool, user};
+use super::{Check, Like, Maker, Side, assistant, calculator, call, tool, user};
 use crate::conversation::Conversation;
 
 /// A call: its name, how it is asked for, what it gives and what is said then.
@@ -228,15 +228,16 @@ pub(super) fn templates(side: Side) -> Vec<&'static str> {
 
 pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
     let chosen = &CALLS[made.below(CALLS.len())];
-    let (name, file, task) = (made.word(NAMES), made.word(FILES), made.word(TASKS));
-    let (things, day) = (made.word(THINGS), made.one(DAYS));
+    let (name, file) = (made.word(NAMES, Like::Name), made.word(FILES, Like::File));
+    let (task, things) = (made.word(TASKS, Like::Task), made.word(THINGS, Like::Many));
+    let day = made.one(DAYS);
     let number = made.between(1, 99).to_string();
     let bytes = task.len().to_string();
     let gaps = [
-        ("name", name),
-        ("file", file),
-        ("task", task),
-        ("things", things),
+        ("name", name.as_str()),
+        ("file", file.as_str()),
+        ("task", task.as_str()),
+        ("things", things.as_str()),
         ("day", day),
         ("number", number.as_str()),
         ("bytes", bytes.as_str()),

@@ -2,7 +2,7 @@
 
 use super::template::fill;
 use super::words::NAMES;
-use super::{Check, Maker, Side, assistant, talked, user};
+use super::{Check, Like, Maker, Side, assistant, talked, user};
 use crate::conversation::Conversation;
 
 /// Something that is asked, in many ways, and said in some; an answer has the key.
@@ -231,8 +231,9 @@ pub(super) fn make(made: &mut Maker) -> (Conversation, Check) {
         let subject = &SUBJECTS[made.below(SUBJECTS.len())];
         let mut asked = made.one(subject.asked[at]).to_owned();
         if turn == 0 && made.below(5) == 0 {
-            let name = made.word(NAMES);
-            asked = fill(made.one(OPENINGS[at]), &[("name", name), ("asked", asked.as_str())]);
+            let name = made.word(NAMES, Like::Name);
+            asked =
+                fill(made.one(OPENINGS[at]), &[("name", name.as_str()), ("asked", asked.as_str())]);
         }
         messages.push(user(asked));
         messages.push(assistant(made.one(subject.said)));

@@ -147,3 +147,16 @@ pub(super) const COLOURED: &[(&str, &str)] = &[
     ("a banana", "yellow"),
     ("a pea", "green"),
 ];
+
+/// What made-up words are made of.
+pub(super) const BEGINS: [&str; 18] =
+    ["b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "st"];
+
+pub(super) const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ai", "ou", "ee"];
+
+pub(super) const ENDS: [&str; 8] = ["l", "m", "n", "r", "t", "k", "nd", "lm"];
+
+pub(super) const VERBS: [&str; 16] = [
+    "buy", "call", "clean", "paint", "sell", "move", "wash", "count", "carry", "hide", "open",
+    "close", "fetch", "mend", "bring", "measure",
+];
