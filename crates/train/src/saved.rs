@@ -1,4 +1,4 @@
-//! Checkpoints of a run, each a folder: `model.gguf` (the weights as f32, which any program runs
+//! Checkpoints of a run, each a folder: `model.gguf` (the weights as f32, which `lucid run` takes
 //! as they are), `optimiser.gguf`, and `checkpoint.json`, written last, with the lengths and
 //! checksums of the other two. A folder without a whole `checkpoint.json` is none, so a run that is
 //! killed while it writes one goes on from the one before.

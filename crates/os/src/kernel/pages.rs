@@ -182,7 +182,7 @@ impl Kernel {
         if out.is_empty() && before.working_set == width && before.folded() == folded {
             return Ok(());
         }
-        let again = shown_behind_change(before, &window);
+        let again = before.computed_again(&window);
         self.emit(Event::Paged { pid, out, back: Vec::new(), again, working_set: width, folded })
     }
 
@@ -459,22 +459,6 @@ fn send_out(window: &mut Window, places: &[usize], turn: u64) -> Vec<PageId> {
         window.send_out(at, turn);
     }
     places.iter().map(|&at| window.slots()[at].page.id).collect()
-}
-
-/// Tokens that stand behind the first place in which a window shows something else than before:
-/// they are computed again.
-fn shown_behind_change(before: &Window, after: &Window) -> u64 {
-    let sign = |view: &View<'_>| match *view {
-        View::Slot(slot) => (slot.page.id, slot.page.id, slot.place == Place::In),
-        View::Range { first, last, .. } => (first.id, last.id, false),
-    };
-    let (before, after) = (before.views(), after.views());
-    let same = before.iter().zip(&after).take_while(|(a, b)| sign(a) == sign(b)).count();
-    let inside = after[same..].iter().filter_map(|view| match view {
-        View::Slot(slot) if slot.place == Place::In => Some(slot.page.tokens),
-        _ => None,
-    });
-    inside.sum()
 }
 
 /// What every process is told of the system.

@@ -51,8 +51,6 @@ pub struct Choice {
     pub leave: Vec<usize>,
     /// Tokens that become free.
     pub freed: u64,
-    /// Tokens that are computed again: what stands behind the first of them.
-    pub again: u64,
     /// Whether the low watermark is reached.
     pub enough: bool,
 }
@@ -101,5 +99,5 @@ fn leaving(pages: &[Candidate], order: &[usize], from: usize, wanted: u64) -> (C
     // What cannot be enough is better the more it frees.
     let enough = freed >= wanted;
     let cost = if enough { cost + again as f64 } else { -(freed as f64) };
-    (Choice { leave, freed, again, enough }, cost)
+    (Choice { leave, freed, enough }, cost)
 }

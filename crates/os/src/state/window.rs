@@ -213,6 +213,22 @@ impl Window {
         views
     }
 
+    /// Tokens that stand behind the first place in which another window shows something else than
+    /// this one: they are computed again.
+    pub(crate) fn computed_again(&self, after: &Self) -> u64 {
+        let sign = |view: &View<'_>| match *view {
+            View::Slot(slot) => (slot.page.id, slot.page.id, slot.place == Place::In),
+            View::Range { first, last, .. } => (first.id, last.id, false),
+        };
+        let (before, after) = (self.views(), after.views());
+        let same = before.iter().zip(&after).take_while(|(a, b)| sign(a) == sign(b)).count();
+        let inside = after[same..].iter().filter_map(|view| match view {
+            View::Slot(slot) if slot.place == Place::In => Some(slot.page.tokens),
+            _ => None,
+        });
+        inside.sum()
+    }
+
     /// The tokens of what is in, without stubs.
     pub fn tokens_in(&self) -> u64 {
         let inside = self.shown().filter(|(_, slot)| slot.place == Place::In);

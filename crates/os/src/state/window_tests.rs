@@ -48,6 +48,24 @@ fn hidden(window: &Window, at: usize) -> bool {
         && results.into_iter().all(out)
 }
 
+#[test]
+fn what_stands_behind_a_change_is_computed_again() {
+    let mut window = Window::default();
+    for id in 1..=6 {
+        window.append(page(id, Speaker::Person), 0);
+    }
+    let mut after = window.clone();
+    assert_eq!(window.computed_again(&after), 0);
+    after.send_out(3, 0);
+    // Pages have one token more than their number.
+    assert_eq!(window.computed_again(&after), 6 + 7);
+    after.send_out(2, 0);
+    after.fold(4);
+    assert_eq!(window.computed_again(&after), 6 + 7);
+    after.bring_in(2);
+    assert_eq!(window.computed_again(&after), 6 + 7);
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     System,

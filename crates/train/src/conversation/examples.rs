@@ -1,6 +1,6 @@
 //! All sequences of a run, in memory, those to learn from and those held out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lucid_tokenizer::TokenId;
 
@@ -198,13 +198,12 @@ impl<'a> Gatherer<'a> {
             && training.len() > count
         {
             let all = std::mem::take(training);
+            // The same conversation may stand there more than once.
+            let apart: BTreeSet<&[TokenId]> =
+                (first..first + count).map(|at| all.get(at).tokens).collect();
             for at in 0..all.len() {
-                let side = if (first..first + count).contains(&at) {
-                    &mut *held_out
-                } else {
-                    &mut *training
-                };
                 let Example { tokens, learned } = all.get(at);
+                let side = if apart.contains(tokens) { &mut *held_out } else { &mut *training };
                 side.tokens.extend_from_slice(tokens);
                 side.learned.extend_from_slice(learned);
                 side.ends.push(side.tokens.len());

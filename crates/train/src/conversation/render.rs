@@ -1,9 +1,10 @@
 //! A conversation as tokens, and which of them the assistant said.
 //!
-//! A template is asked three times for each answer: for what stands before it, for that with the
-//! answer, and once for the whole. The answer is what the second has beyond the first. Where the
-//! whole does not begin with the second (templates drop the reasoning of earlier answers, say), the
-//! answer is learned in a sequence of its own, as the model will see it when it gives it.
+//! For each answer a template is asked three times: for what stands before it, with and without the
+//! opening of an answer, and for that with the answer. The answer is what the last has beyond the
+//! first; the second tells whether the past is still written as it was. Where a later answer's past
+//! is written otherwise (templates drop the reasoning of earlier answers, say), it is learned in a
+//! sequence of its own, as the model will see it when it gives it.
 
 use std::ops::Range;
 

@@ -320,3 +320,17 @@ fn answers_that_are_not_to_be_learned_are_refused_by_name() {
         {"role": "assistant", "content": "b", "weight": 0}]});
     assert_eq!(from(&value).map(|_| ()), Err(Refusal::Weight));
 }
+
+#[test]
+fn of_few_one_is_held_out_with_all_its_copies() {
+    let (tokenizer, template) = (tokenizer(), ChatTemplate::lucid().unwrap());
+    let writer = Writer::new(&tokenizer, &template);
+    let mut gatherer = Gatherer::new(&writer, 128, 1e-9);
+    for at in 0..6 {
+        let value = json!({"prompt": format!("q{}", at % 3), "completion": "a"});
+        gatherer.take("file", Line { number: at, found: from(&value) });
+    }
+    let Gathered { training, held_out, .. } = gatherer.finish();
+    assert_eq!((training.len(), held_out.len()), (4, 2));
+    assert_eq!(held_out.get(0), held_out.get(1));
+}

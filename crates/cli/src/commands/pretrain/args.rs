@@ -111,17 +111,28 @@ pub(crate) struct NetworkArgs {
 
 /// How it is trained.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Training (each follows from the dial)")]
+#[command(next_help_heading = "Training (each has a rule that the plan names)")]
 pub(crate) struct TrainingArgs {
-    /// Tokens of an optimiser step
-    #[arg(long, value_parser = count)]
-    pub(crate) batch_tokens: Option<u64>,
     /// Tokens of the whole run
     #[arg(long, value_parser = count, conflicts_with_all = ["steps", "time"])]
     pub(crate) tokens: Option<u64>,
     /// Optimiser steps of the whole run
     #[arg(long, value_parser = count, conflicts_with = "time")]
     pub(crate) steps: Option<u64>,
+    /// Steps of the way down, with --course constant
+    #[arg(long)]
+    pub(crate) decay: Option<u64>,
+    #[command(flatten)]
+    pub(crate) steps_are: StepArgs,
+}
+
+/// What a step is like, in every kind of run.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Training (each has a rule that the plan names)")]
+pub(crate) struct StepArgs {
+    /// Tokens of an optimiser step
+    #[arg(long, value_parser = count)]
+    pub(crate) batch_tokens: Option<u64>,
     /// Peak learning rate
     #[arg(long)]
     pub(crate) lr: Option<f64>,
@@ -131,9 +142,6 @@ pub(crate) struct TrainingArgs {
     /// Steps of the way up
     #[arg(long)]
     pub(crate) warm_up: Option<u64>,
-    /// Steps of the way down, with --course constant
-    #[arg(long)]
-    pub(crate) decay: Option<u64>,
     /// How the learning rate goes after the warm-up
     #[arg(long, value_enum)]
     pub(crate) course: Option<CourseChoice>,
@@ -240,6 +248,27 @@ impl From<PrecisionChoice> for Precision {
     }
 }
 
+impl StepArgs {
+    /// What was set by hand, and what this machine is like.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            batch_tokens: self.batch_tokens.map(|count| count as usize),
+            learning_rate: self.lr,
+            weight_decay: self.weight_decay,
+            warm_up: self.warm_up,
+            course: self.course.map(Course::from),
+            rule: self.optimizer.map(Rule::from),
+            precision: self.precision.map(Precision::from),
+            clip: self.clip,
+            lanes: self.lanes.map(|count| count as usize),
+            cores: Some(lucid_sys::Topology::detect().default_threads()),
+            bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
+            seed: self.seed,
+            ..Overrides::default()
+        }
+    }
+}
+
 impl PretrainArgs {
     /// The dial.
     pub(crate) fn dial(&self) -> Dial {
@@ -268,23 +297,10 @@ impl PretrainArgs {
             feed_forward_width: size(network.ff),
             context_length: size(network.ctx),
             tied_head: network.tied,
-            batch_tokens: training.batch_tokens.map(|count| count as usize),
             tokens: training.tokens,
             steps: training.steps,
-            learning_rate: training.lr,
-            weight_decay: training.weight_decay,
-            warm_up: training.warm_up,
             decay: training.decay,
-            floor: None,
-            course: training.course.map(Course::from),
-            rule: training.optimizer.map(Rule::from),
-            precision: training.precision.map(Precision::from),
-            clip: training.clip,
-            lanes: size(training.lanes),
-            cores: Some(lucid_sys::Topology::detect().default_threads()),
-            bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
-            seed: training.seed,
-            epochs: None,
+            ..training.steps_are.overrides()
         }
     }
 }

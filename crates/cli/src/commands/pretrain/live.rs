@@ -3,11 +3,11 @@
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lucid_train::record::Event;
-use lucid_train::{Plan, Reason, Verdict};
+use lucid_train::{Ended, Plan, Reason, Run, TrainError, Verdict, Wish};
 
-use crate::{output, style};
+use crate::{interrupt, output, style};
 
 /// Steps over which pace and loss are averaged, about.
 const MEMORY: f64 = 20.0;
@@ -25,8 +25,45 @@ pub(in crate::commands) fn print_plan(reasons: &[Reason], json: bool) -> Result<
     Ok(())
 }
 
+/// Runs to the end or to Ctrl-C, with a line that tells where it stands. `command` is what goes on
+/// with a run that broke off.
+pub(in crate::commands) fn follow(
+    run: &mut Run<'_>,
+    threads: usize,
+    json: bool,
+    command: &str,
+) -> Result<Ended> {
+    let listening = interrupt::listen();
+    let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
+    let mut live = Live::new(plan, step, threads, json);
+    let mut trouble = None;
+    let ended = run.go(&mut |event| {
+        if let Err(error) = live.tell(event) {
+            trouble = Some(error);
+            return Wish::Stop;
+        }
+        if listening.interrupted() { Wish::Stop } else { Wish::GoOn }
+    });
+    live.clear();
+    match trouble {
+        Some(error) => Err(error),
+        None => told(ended, run.trainer().steps_done(), command),
+    }
+}
+
+/// How a run ended; of one that broke off, how it goes on.
+pub(super) fn told(ended: Result<Ended, TrainError>, step: u64, command: &str) -> Result<Ended> {
+    match ended {
+        // Going on would end the same way.
+        Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
+        ended => ended.with_context(|| {
+            format!("the run broke off after step {step}; {command} goes on once this is mended")
+        }),
+    }
+}
+
 /// The live line.
-pub(in crate::commands) struct Live {
+struct Live {
     json: bool,
     screen: bool,
     steps: u64,
@@ -41,7 +78,7 @@ pub(in crate::commands) struct Live {
 }
 
 impl Live {
-    pub(in crate::commands) fn new(plan: &Plan, step: u64, threads: usize, json: bool) -> Self {
+    fn new(plan: &Plan, step: u64, threads: usize, json: bool) -> Self {
         Self {
             json,
             screen: std::io::stderr().is_terminal() && !json,
@@ -57,7 +94,7 @@ impl Live {
     }
 
     /// Shows an event.
-    pub(in crate::commands) fn tell(&mut self, event: &Event) -> Result<()> {
+    fn tell(&mut self, event: &Event) -> Result<()> {
         if self.json {
             return output::line(serde_json::to_string(event)?);
         }
@@ -144,7 +181,7 @@ impl Live {
     }
 
     /// Takes the live line away.
-    pub(in crate::commands) fn clear(&mut self) {
+    fn clear(&mut self) {
         if self.shown {
             output::replace_line("");
             self.shown = false;

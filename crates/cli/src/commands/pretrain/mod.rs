@@ -33,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use crate::env::Environment;
 use crate::{interrupt, output, style};
 use args::PretrainArgs;
-use live::Live;
 use ranks::{Ranks, Start};
 use screen::{Facts, Screen};
 
@@ -136,43 +135,18 @@ fn followed(run: &mut Run<'_>) -> Result<i32> {
 /// Runs to the end or to Ctrl-C, with a line that tells where it stands.
 fn watched(run: &mut Run<'_>, args: &PretrainArgs, threads: usize, colour: bool) -> Result<Ended> {
     interrupt::listen_to_terminate();
-    let listening = interrupt::listen();
-    let or_stop = |wish| if listening.interrupted() { Wish::Stop } else { wish };
-    let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
+    let goes_on = format!("lucid pretrain --resume -o {}", args.output.display());
     if args.tui {
+        let listening = interrupt::listen();
+        let or_stop = |wish| if listening.interrupted() { Wish::Stop } else { wish };
+        let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
         let earlier = if step > 0 { events(&args.output)? } else { Vec::new() };
         let screen = Screen::open(facts(plan, step, args, threads), &earlier, colour)?;
         let ended = run.go(&mut |event| or_stop(screen.tell(event)));
         screen.close().iter().for_each(output::note);
-        return told(ended, run.trainer().steps_done(), &args.output);
+        return live::told(ended, run.trainer().steps_done(), &goes_on);
     }
-    let mut live = Live::new(plan, step, threads, args.json);
-    let mut trouble = None;
-    let ended = run.go(&mut |event| {
-        if let Err(error) = live.tell(event) {
-            trouble = Some(error);
-            return Wish::Stop;
-        }
-        or_stop(Wish::GoOn)
-    });
-    live.clear();
-    let step = run.trainer().steps_done();
-    if let Some(error) = trouble {
-        return Err(error);
-    }
-    told(ended, step, &args.output)
-}
-
-/// How a run ended; of one that broke off, how it goes on.
-fn told(ended: Result<Ended, TrainError>, step: u64, folder: &Path) -> Result<Ended> {
-    match ended {
-        // Going on would end the same way.
-        Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
-        ended => ended.with_context(|| {
-            let goes_on = format!("lucid pretrain --resume -o {}", folder.display());
-            format!("the run broke off after step {step}; {goes_on} goes on once this is mended")
-        }),
-    }
+    live::follow(run, threads, args.json, &goes_on)
 }
 
 fn facts(plan: &Plan, step: u64, args: &PretrainArgs, threads: usize) -> Facts {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use lucid_train::Overrides;
 
-use crate::commands::pretrain::args::{CourseChoice, PrecisionChoice, RuleChoice, count, duration};
+use crate::commands::pretrain::args::{StepArgs, count, duration};
 
 /// `lucid sft`.
 #[derive(Clone, Debug, Args)]
@@ -64,7 +64,7 @@ pub(crate) struct SftArgs {
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(16..))]
     pub(crate) ctx: Option<u32>,
     #[command(flatten)]
-    pub(crate) training: TuningArgs,
+    pub(crate) training: StepArgs,
     /// Steps between looks at what is held out
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) validate_every: u64,
@@ -85,58 +85,9 @@ pub(crate) struct SftArgs {
     pub(crate) json: bool,
 }
 
-/// How it is tuned.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Training (each has a rule that the plan names)")]
-pub(crate) struct TuningArgs {
-    /// Tokens of an optimiser step
-    #[arg(long, value_parser = count)]
-    pub(crate) batch_tokens: Option<u64>,
-    /// Peak learning rate
-    #[arg(long)]
-    pub(crate) lr: Option<f64>,
-    /// Weight decay
-    #[arg(long)]
-    pub(crate) weight_decay: Option<f64>,
-    /// Steps of the way up
-    #[arg(long)]
-    pub(crate) warm_up: Option<u64>,
-    /// How the learning rate goes after the warm-up
-    #[arg(long, value_enum)]
-    pub(crate) course: Option<CourseChoice>,
-    /// Who updates the hidden matrices; AdamW updates all else
-    #[arg(long, value_enum)]
-    pub(crate) optimizer: Option<RuleChoice>,
-    /// How operands enter products [default: the faster one on this processor]
-    #[arg(long, value_enum)]
-    pub(crate) precision: Option<PrecisionChoice>,
-    /// Accumulators of gradients [default: the machine's cores]
-    #[arg(long)]
-    pub(crate) lanes: Option<u32>,
-    /// Of the order of conversations, and of samples
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-}
-
 impl SftArgs {
     /// What was set by hand.
     pub(crate) fn overrides(&self) -> Overrides {
-        let Self { training, .. } = self;
-        Overrides {
-            epochs: self.epochs,
-            steps: self.steps,
-            batch_tokens: training.batch_tokens.map(|count| count as usize),
-            learning_rate: training.lr,
-            weight_decay: training.weight_decay,
-            warm_up: training.warm_up,
-            course: training.course.map(Into::into),
-            rule: training.optimizer.map(Into::into),
-            precision: training.precision.map(Into::into),
-            lanes: training.lanes.map(|count| count as usize),
-            seed: training.seed,
-            cores: Some(lucid_sys::Topology::detect().default_threads()),
-            bf16_outpaces_f32: Some(lucid_tensor::Level::detect().bf16_outpaces_f32()),
-            ..Overrides::default()
-        }
+        Overrides { epochs: self.epochs, steps: self.steps, ..self.training.overrides() }
     }
 }

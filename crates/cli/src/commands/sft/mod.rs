@@ -22,14 +22,14 @@ use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
 use lucid_train::conversation::{Conversation, Examples, Gathered, Writer};
 use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
-    Alone, Cadence, Ended, Material, Plan, Reason, Run, Saved, Setup, Surroundings, TrainError,
-    Trainer, Wish, checkpoints,
+    Alone, Cadence, Ended, Material, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer,
+    checkpoints,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::bar::Bar;
 use crate::commands::convert;
-use crate::commands::pretrain::live::{self, Live};
+use crate::commands::pretrain::live;
 use crate::commands::pretrain::report;
 use crate::env::Environment;
 use crate::{interrupt, load, output, style};
@@ -62,11 +62,6 @@ struct Asked {
     plan: Plan,
 }
 
-pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
-    interrupt::install();
-    make(args, environment)
-}
-
 /// All that a run is made of.
 struct Begun {
     asked: Asked,
@@ -76,7 +71,8 @@ struct Begun {
     saved: Option<Saved>,
 }
 
-fn make(args: &SftArgs, environment: &Environment) -> Result<i32> {
+pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
+    interrupt::install();
     let threads = match args.threads {
         Some(threads) => usize::from(threads),
         None => lucid_sys::Topology::detect().default_threads(),
@@ -126,39 +122,10 @@ fn make(args: &SftArgs, environment: &Environment) -> Result<i32> {
         steps_max: asked.plan.schedule.steps,
     };
     let mut run = Run::new(trainer, saved, around, cadence)?;
-    let ended = watched(&mut run, args, threads)?;
-    finish(&ended, args, &asked, data)
-}
-
-/// Runs to the end or to Ctrl-C, with a line that tells where it stands.
-fn watched(run: &mut Run<'_>, args: &SftArgs, threads: usize) -> Result<Ended> {
     interrupt::listen_to_terminate();
-    let listening = interrupt::listen();
-    let (plan, step) = (run.trainer().plan(), run.trainer().steps_done());
-    let mut live = Live::new(plan, step, threads, args.json);
-    let mut trouble = None;
-    let ended = run.go(&mut |event| {
-        if let Err(error) = live.tell(event) {
-            trouble = Some(error);
-            return Wish::Stop;
-        }
-        if listening.interrupted() { Wish::Stop } else { Wish::GoOn }
-    });
-    live.clear();
-    if let Some(error) = trouble {
-        return Err(error);
-    }
-    let (step, folder) = (run.trainer().steps_done(), args.output.display());
-    match ended {
-        // Going on would end the same way.
-        Err(error @ (TrainError::GoneWrong | TrainError::NothingToPredict)) => Err(error.into()),
-        ended => ended.with_context(|| {
-            format!(
-                "the run broke off after step {step}; lucid sft --resume -o {folder} goes on once \
-                 this is mended"
-            )
-        }),
-    }
+    let goes_on = format!("lucid sft --resume -o {}", args.output.display());
+    let ended = live::follow(&mut run, threads, args.json, &goes_on)?;
+    finish(&ended, args, &asked, data)
 }
 
 fn finish(
