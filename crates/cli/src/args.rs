@@ -55,7 +55,9 @@ pub(crate) enum Command {
     /// Make a language model from text
     Pretrain(Box<crate::commands::pretrain::args::PretrainArgs>),
     /// Tune a model to conversations: make an assistant of it
-    Sft(Box<crate::commands::sft::args::SftArgs>),
+    Sft(Box<crate::commands::sft::SftArgs>),
+    /// Tune a model to comparisons: of two answers the better one
+    Dpo(Box<crate::commands::dpo::DpoArgs>),
     /// Make a vocabulary from text, or see how well one suits it
     Tokenizer(crate::commands::tokenizer::args::TokenizerArgs),
     /// Measure this machine's ceilings, and how near the model comes to them

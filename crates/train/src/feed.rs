@@ -1,6 +1,6 @@
-//! What a run learns from, or is measured on: running text, or conversations.
+//! What a run learns from, or is measured on: running text, conversations, or comparisons.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::TrainError;
 use crate::conversation::{Examples, Rows};
@@ -14,6 +14,46 @@ pub enum Material {
     Text(Arc<Shards>),
     /// Conversations, of which the answers are.
     Conversations(Arc<Examples>),
+    /// Answers that were compared.
+    Comparisons(Compared),
+}
+
+/// Answers that were compared, and how probable they were before the run.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The answers.
+    pub examples: Arc<Examples>,
+    /// Log-probability of each sequence's answer, nats; see `Trainer::measure_reference`.
+    reference: Arc<OnceLock<Vec<f32>>>,
+}
+
+impl Compared {
+    /// Answers, nothing being known of a reference yet.
+    pub fn new(examples: Arc<Examples>) -> Self {
+        Self { examples, reference: Arc::default() }
+    }
+
+    /// Log-probabilities of the sequences' answers before the run; empty while they are not known.
+    pub fn reference(&self) -> &[f32] {
+        self.reference.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Says what they were.
+    ///
+    /// # Errors
+    /// `Setting`: there is not one for each sequence.
+    pub fn set_reference(&self, reference: Vec<f32>) -> Result<(), TrainError> {
+        if reference.len() != self.examples.len() {
+            return Err(TrainError::Setting {
+                what: "log-probabilities of the reference".to_owned(),
+                found: reference.len().to_string(),
+                expected: format!("{}, one for each sequence", self.examples.len()),
+            });
+        }
+        // Who says it twice says the same.
+        let _ = self.reference.set(reference);
+        Ok(())
+    }
 }
 
 impl Material {
@@ -22,6 +62,7 @@ impl Material {
         match self {
             Self::Text(shards) => shards.tokens(),
             Self::Conversations(examples) => examples.tokens(),
+            Self::Comparisons(compared) => compared.examples.tokens(),
         }
     }
 }
@@ -46,7 +87,8 @@ impl Feed {
                 let shards = Arc::clone(shards);
                 Ok(Self::Text(Batches::new(shards, packing, rows as u32, Share::ALL)?))
             }
-            Material::Conversations(examples) => {
+            Material::Conversations(examples)
+            | Material::Comparisons(Compared { examples, .. }) => {
                 let examples = Arc::clone(examples);
                 Ok(Self::Conversations(Rows::endless(examples, row_tokens, rows, plan.seed)?))
             }
@@ -63,7 +105,8 @@ impl Feed {
         let (rows, row_tokens) = (plan.rows_per_micro_batch, plan.network.context_length);
         let shards = match material {
             Material::Text(shards) => shards,
-            Material::Conversations(examples) => {
+            Material::Conversations(examples)
+            | Material::Comparisons(Compared { examples, .. }) => {
                 let examples = Arc::clone(examples);
                 let rows = Rows::once(examples, row_tokens, rows, targets_max)?;
                 return Ok(Self::Conversations(rows));

@@ -9,24 +9,25 @@ use std::ops::Range;
 use lucid_kernels::{Level, sum_of_squares};
 use lucid_model::Transformer;
 use lucid_sys::ThreadPool;
-use lucid_tensor::{ParameterId, PassRow, Purpose, Tape, TokenId};
+use lucid_tensor::{ParameterId, PassRow, Purpose, Tape, TapeValue, TokenId};
 
 use crate::data::Batch;
 use crate::group::{self, Group, PART, Parts};
+use crate::preference::{Judge, Outcome};
 
 /// One accumulator of gradients.
 struct Lane {
     tape: Tape,
     rows: Vec<PassRow>,
     weights: Vec<f32>,
-    /// Nats of its micro-batches, each a sum over targets.
-    nats: Vec<f64>,
+    /// Slopes of the sequences of a micro-batch of comparisons.
+    slopes: Vec<f64>,
+    /// What its micro-batches came to.
+    outcomes: Vec<Outcome>,
 }
 
 impl Lane {
-    /// Losses of a micro-batch, in nats; `scale` is the weight of each target in the step's loss,
-    /// none where no gradients are wanted.
-    fn compute(&mut self, model: &Transformer<Tape>, batch: &Batch, scale: Option<f32>) {
+    fn forward(&mut self, model: &Transformer<Tape>, batch: &Batch, purpose: Purpose) -> TapeValue {
         self.rows.clear();
         let places = batch.tokens.iter().zip(&batch.positions).zip(&batch.sequences);
         self.rows.extend(places.map(|((&token, &position), &sequence)| PassRow {
@@ -34,18 +35,43 @@ impl Lane {
             position,
             sequence,
         }));
-        let purpose = if scale.is_some() { Purpose::Train } else { Purpose::Evaluate };
         self.tape.begin(&self.rows, purpose);
-        let logits = model.forward(&mut self.tape).logits;
+        model.forward(&mut self.tape).logits
+    }
+
+    /// What a micro-batch comes to; `scale` is the weight of each target (or of each comparison) in
+    /// the step's loss, none where no gradients are wanted.
+    fn compute(
+        &mut self,
+        model: &Transformer<Tape>,
+        batch: &Batch,
+        scale: Option<f32>,
+        judge: Option<Judge<'_>>,
+    ) {
+        let purpose = if scale.is_some() { Purpose::Train } else { Purpose::Evaluate };
+        let logits = self.forward(model, batch, purpose);
         let factor = scale.unwrap_or(1.0);
         self.weights.clear();
-        self.weights.extend(batch.weights.iter().map(|weight| weight * factor));
-        let losses = match purpose {
-            Purpose::Train => self.tape.cross_entropy(logits, &batch.targets, &self.weights),
-            Purpose::Evaluate => self.tape.losses(logits, &batch.targets, &self.weights),
-        };
-        let counted = losses.iter().zip(&batch.weights).filter(|&(_, &weight)| weight > 0.0);
-        self.nats.push(counted.map(|(&loss, _)| f64::from(loss)).sum());
+        if let Some(judge) = judge {
+            let losses = self.tape.losses(logits, &batch.targets, &batch.weights);
+            self.outcomes.push(judge.judge(batch, losses, &mut self.slopes));
+            // A loss is a negated log-probability.
+            let slopes = batch.sequences.iter().map(|&of| -self.slopes[of as usize] as f32);
+            let weighed = slopes.zip(&batch.weights).map(|(slope, weight)| slope * weight * factor);
+            self.weights.extend(weighed);
+            if purpose == Purpose::Train {
+                self.tape.cross_entropy(logits, &batch.targets, &self.weights);
+            }
+        } else {
+            self.weights.extend(batch.weights.iter().map(|weight| weight * factor));
+            let losses = match purpose {
+                Purpose::Train => self.tape.cross_entropy(logits, &batch.targets, &self.weights),
+                Purpose::Evaluate => self.tape.losses(logits, &batch.targets, &self.weights),
+            };
+            let counted = losses.iter().zip(&batch.weights).filter(|&(_, &weight)| weight > 0.0);
+            let nats = counted.map(|(&loss, _)| f64::from(loss)).sum();
+            self.outcomes.push(Outcome::of_nats(nats));
+        }
         if purpose == Purpose::Train {
             self.tape.backward();
         }
@@ -69,7 +95,13 @@ impl Lanes {
         let lane = |_| {
             let mut tape = root.lane();
             tape.set_threads(threads);
-            Lane { tape, rows: Vec::new(), weights: Vec::new(), nats: Vec::new() }
+            Lane {
+                tape,
+                rows: Vec::new(),
+                weights: Vec::new(),
+                slopes: Vec::new(),
+                outcomes: Vec::new(),
+            }
         };
         let own = held.clone().map(lane).collect();
         Self { level: root.options().level, count, held, own }
@@ -86,6 +118,7 @@ impl Lanes {
         model: &Transformer<Tape>,
         micro: &[Batch],
         scale: Option<f32>,
+        judge: Option<Judge<'_>>,
         pool: &ThreadPool,
     ) {
         let (first, stride) = (self.held.start, self.count);
@@ -93,7 +126,7 @@ impl Lanes {
         let busy = self.own.len().min(micro.len().saturating_sub(first));
         pool.for_each(&mut self.own[..busy], |index, lane| {
             for batch in micro.iter().skip(first + index).step_by(stride) {
-                lane.compute(model, batch, scale);
+                lane.compute(model, batch, scale, judge);
             }
         });
     }
@@ -108,25 +141,46 @@ impl Lanes {
             } else {
                 lane.tape.zero_gradients();
             }
-            lane.nats.clear();
+            lane.outcomes.clear();
         });
     }
 
     /// Forgets losses.
     pub(crate) fn clear_losses(&mut self) {
-        self.own.iter_mut().for_each(|lane| lane.nats.clear());
+        self.own.iter_mut().for_each(|lane| lane.outcomes.clear());
     }
 
-    /// Nats of each of `count` micro-batches of all ranks, in their order.
-    pub(crate) fn nats(&self, count: usize, group: &dyn Group) -> Vec<f64> {
-        let mut nats = vec![0.0; count];
+    /// What each of `count` micro-batches of all ranks came to, in their order.
+    pub(crate) fn outcomes(&self, count: usize, group: &dyn Group) -> Vec<Outcome> {
+        let mut numbers = vec![[0.0; Outcome::LEN]; count];
         for (lane, of) in self.held.clone().zip(&self.own) {
-            for (all, one) in nats.iter_mut().skip(lane).step_by(self.count).zip(&of.nats) {
-                *all = *one;
+            for (all, one) in numbers.iter_mut().skip(lane).step_by(self.count).zip(&of.outcomes) {
+                *all = one.to_array();
             }
         }
-        group.merge(&mut nats);
-        nats
+        group.merge(numbers.as_flattened_mut());
+        numbers.into_iter().map(Outcome::from_array).collect()
+    }
+
+    /// The log-probability of each sequence, of as many batches as there are lanes; all lanes are
+    /// this rank's.
+    pub(crate) fn log_probs(
+        &mut self,
+        model: &Transformer<Tape>,
+        micro: &[Batch],
+        pool: &ThreadPool,
+    ) -> Vec<Vec<f32>> {
+        let mut tasks: Vec<_> = self.own.iter_mut().zip(micro).map(|of| (of, Vec::new())).collect();
+        pool.for_each(&mut tasks, |_, ((lane, batch), sums)| {
+            let logits = lane.forward(model, batch, Purpose::Evaluate);
+            let losses = lane.tape.losses(logits, &batch.targets, &batch.weights);
+            let mut exact = vec![0.0_f64; batch.sequence_count as usize];
+            for (&sequence, &loss) in batch.sequences.iter().zip(losses) {
+                exact[sequence as usize] -= f64::from(loss);
+            }
+            sums.extend(exact.iter().map(|&sum| sum as f32));
+        });
+        tasks.into_iter().map(|(_, sums)| sums).collect()
     }
 
     /// Adds the gradients of all lanes up. The first lane then holds the sum of this rank's part.

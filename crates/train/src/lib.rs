@@ -16,6 +16,7 @@ mod network;
 mod optimiser;
 mod pace;
 mod plan;
+mod preference;
 mod random;
 pub mod record;
 mod run;
@@ -25,12 +26,15 @@ mod schedule;
 mod trainer;
 
 pub use error::TrainError;
-pub use feed::Material;
+pub use feed::{Compared, Material};
 pub use group::{Alone, Group};
 pub use guard::Verdict;
 pub use network::{Architecture, First, Network, Planned, Weights};
 pub use pace::Pace;
 pub use plan::{Dial, Limits, Overrides, Plan, Precision, Reason, Rule, Time};
+pub use preference::{
+    Objective, Preference, PreferenceLoss, Reference, Told, keep_reference, kept_reference,
+};
 pub use run::{Cadence, Decode, Ended, Run, Surroundings, Watch, Wish, checkpoints};
 pub use saved::{Saved, save};
 pub use schedule::{Course, LrSchedule};

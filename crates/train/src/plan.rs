@@ -8,11 +8,12 @@
 //! Departure: half the batch tokens of arXiv:2401.02954, which is for AdamW and for runs of another
 //! size; see LOG.md.
 
-use lucid_model::Config;
+mod tuning;
+
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::Examples;
 use crate::network::{Architecture, Network};
+use crate::preference::Objective;
 use crate::schedule::{Course, LrSchedule};
 use crate::{TrainError, scaling};
 
@@ -128,6 +129,9 @@ pub struct Plan {
     pub clip: f64,
     /// Of the weights and of the order of the data.
     pub seed: u64,
+    /// What is made small.
+    #[serde(default)]
+    pub objective: Objective,
 }
 
 /// A line of the printed plan.
@@ -150,19 +154,6 @@ const PASSES_MAX: f64 = 4.0;
 /// Tokens of a micro-batch, about: enough for products to run at full speed, few enough for the
 /// activations to stay in the second-level cache.
 const MICRO_BATCH_TOKENS: usize = 512;
-
-/// Passes over conversations, unless a person says otherwise.
-const EPOCHS: f64 = 3.0;
-
-/// Tokens of a row of conversations, unless the longest has more.
-const ROW_TOKENS: usize = 512;
-
-/// Steps of a pass over conversations, about.
-const STEPS_AN_EPOCH: usize = 40;
-
-/// Learning rate of tuning at a width of 256, to be divided by the width as that grows (Yang et
-/// al., arXiv:2203.03466, for AdamW's matrices): 2e-5 at 4,096, which is usual there.
-const TUNING_RATE: f64 = 3e-4;
 
 /// Lanes at most: each holds gradients of all parameters.
 const LANES_MAX: usize = 16;
@@ -220,64 +211,8 @@ impl Plan {
             precision,
             clip,
             seed: overrides.seed.unwrap_or(1),
+            objective: Objective::Likelihood,
         };
-        Ok((plan, reasons.0))
-    }
-
-    /// A run that tunes given weights to conversations.
-    ///
-    /// # Errors
-    /// `Setting`: what is out of range, and what it may be.
-    pub fn tuning(
-        config: &Config,
-        examples: &Examples,
-        held_out: &Examples,
-        overrides: &Overrides,
-    ) -> Result<(Self, Vec<Reason>), TrainError> {
-        let mut reasons = Reasons(Vec::new());
-        // What is held out has to fit as well.
-        let longest = examples.longest().max(held_out.longest());
-        let row_tokens = row_tokens(config, longest, overrides, &mut reasons)?;
-        let network = given(config, row_tokens);
-        let rows = tuned_rows(examples, row_tokens, overrides, &mut reasons)?;
-        let seed = overrides.seed.unwrap_or(1);
-        let epochs = overrides.epochs.unwrap_or(EPOCHS);
-        range("epochs", epochs, 0.01..=1000.0)?;
-        reasons.put("epochs", &epochs, overrides.epochs.is_some(), "usual");
-        let rows_per_epoch = examples.rows(row_tokens, seed);
-        let all = (epochs * rows_per_epoch as f64 / rows as f64).ceil();
-        let steps = overrides.steps.unwrap_or(all as u64).max(1);
-        reasons.put("steps", &steps, overrides.steps.is_some(), "epochs x rows / batch");
-        let micro = (MICRO_BATCH_TOKENS / row_tokens).clamp(1, rows);
-        let lanes = lanes(&network, rows, micro, overrides);
-        let rule = format!("{TUNING_RATE:e} at a width of 256, less as it is wider");
-        let rate = overrides.learning_rate.unwrap_or_else(|| tuning_rate(config.width));
-        range("learning rate", rate, 1e-9..=10.0)?;
-        reasons.put("learning rate", &rate, overrides.learning_rate.is_some(), &rule);
-        let warm_up = overrides.warm_up.unwrap_or((steps * 3 / 100).max(1)).min(steps);
-        let plan = Self {
-            network,
-            rows_per_step: rows,
-            rows_per_micro_batch: micro,
-            lanes,
-            learning_rate: rate,
-            weight_decay: overrides.weight_decay.unwrap_or(0.0),
-            betas: (0.9, 0.95),
-            schedule: LrSchedule {
-                course: overrides.course.unwrap_or(Course::Constant),
-                steps,
-                warm_up,
-                decay: overrides.decay.unwrap_or(steps - warm_up).min(steps),
-                floor: overrides.floor.unwrap_or(0.0),
-            },
-            rule: overrides.rule.unwrap_or(Rule::AdamW),
-            precision: precision(overrides, &mut reasons),
-            clip: overrides.clip.unwrap_or(1.0),
-            seed,
-        };
-        range("weight decay", plan.weight_decay, 0.0..=10.0)?;
-        range("floor", plan.schedule.floor, 0.0..=1.0)?;
-        range("clip", plan.clip, 1e-6..=1e6)?;
         Ok((plan, reasons.0))
     }
 
@@ -308,72 +243,6 @@ impl Plan {
     }
 }
 
-/// The dimensions of given weights, for rows of so many tokens.
-fn given(config: &Config, row_tokens: usize) -> Network {
-    Network {
-        architecture: Architecture::Given,
-        vocab_size: config.vocab_size,
-        width: config.width,
-        layer_count: config.layer_count,
-        head_count: config.head_count,
-        kv_head_count: config.kv_head_count,
-        head_dim: config.head_dim,
-        feed_forward_width: config.feed_forward_width,
-        context_length: row_tokens,
-        tied_head: config.tied_head,
-        rotary_theta: config.rotary.theta,
-    }
-}
-
-/// Long enough for the longest conversation and for some short ones together.
-fn row_tokens(
-    config: &Config,
-    longest: usize,
-    overrides: &Overrides,
-    reasons: &mut Reasons,
-) -> Result<usize, TrainError> {
-    let usual = longest.max(ROW_TOKENS).next_multiple_of(64).min(config.context_length);
-    let tokens = overrides.context_length.unwrap_or(usual);
-    let set = overrides.context_length.is_some();
-    reasons.put("row tokens", &tokens, set, "the longest conversation, 512 at least");
-    if tokens > config.context_length || tokens < longest.max(2) {
-        return Err(TrainError::Setting {
-            what: "row tokens".to_owned(),
-            found: tokens.to_string(),
-            expected: format!("{} to {}", longest.max(2), config.context_length),
-        });
-    }
-    Ok(tokens)
-}
-
-/// Rows of a step: some tens of steps an epoch, where there is enough for that.
-fn tuned_rows(
-    examples: &Examples,
-    row_tokens: usize,
-    overrides: &Overrides,
-    reasons: &mut Reasons,
-) -> Result<usize, TrainError> {
-    let tokens = overrides
-        .batch_tokens
-        .unwrap_or_else(|| (examples.tokens() as usize / STEPS_AN_EPOCH).clamp(2048, 16_384));
-    let rows = (tokens as f64 / row_tokens as f64).round().max(1.0) as usize;
-    if rows > 10_000_000 {
-        return Err(TrainError::Setting {
-            what: "batch tokens".to_owned(),
-            found: tokens.to_string(),
-            expected: "at most 10^7 rows".to_owned(),
-        });
-    }
-    let set = overrides.batch_tokens.is_some();
-    reasons.put("batch tokens", &(rows * row_tokens), set, "1/40 of an epoch, 2,048 to 16,384");
-    Ok(rows)
-}
-
-fn tuning_rate(width: usize) -> f64 {
-    let rate = TUNING_RATE * (256.0 / width as f64).min(4.0);
-    (rate * 1e7).round() / 1e7
-}
-
 struct Reasons(Vec<Reason>);
 
 impl Reasons {
@@ -383,7 +252,11 @@ impl Reasons {
     }
 }
 
-fn range(what: &str, found: f64, allowed: std::ops::RangeInclusive<f64>) -> Result<(), TrainError> {
+pub(crate) fn range(
+    what: &str,
+    found: f64,
+    allowed: std::ops::RangeInclusive<f64>,
+) -> Result<(), TrainError> {
     if allowed.contains(&found) {
         return Ok(());
     }

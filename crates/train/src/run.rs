@@ -259,7 +259,9 @@ impl<'a> Run<'a> {
         let first = self.first_step == 0 && taken == PACE_STEPS;
         // A way that is straight from the top may become steeper or flatter at any time.
         let straight = schedule.warm_up + schedule.decay >= schedule.steps;
-        if taken < PACE_STEPS || !due || (falling && !first && !straight) {
+        // Where the last step that was planned is done, the run is.
+        let over = done >= schedule.steps;
+        if taken < PACE_STEPS || !due || over || (falling && !first && !straight) {
             return Ok(());
         }
         let pace = self.started.elapsed().as_secs_f64() / taken as f64;
@@ -290,7 +292,7 @@ impl<'a> Run<'a> {
         let held_out = self.around.held_out.clone();
         let begun = Instant::now();
         let validation = self.trainer.validate(&held_out, targets_max)?;
-        self.look_seconds = Some(begun.elapsed().as_secs_f64() / validation.targets as f64);
+        self.look_seconds = Some(begun.elapsed().as_secs_f64() / validation.tokens as f64);
         let event = Event::validation(self.trainer.steps_done(), validation, self.seconds());
         let _ = self.tell(&event, watch)?;
         Ok(validation)

@@ -42,7 +42,7 @@ struct Description {
 
 /// A file's length and checksum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sum {
+pub(crate) struct Sum {
     bytes: u64,
     blake3: String,
 }
@@ -322,10 +322,10 @@ fn hand_over_optimiser(trainer: &Trainer) {
 }
 
 /// Takes the next numbers of a tensor.
-type Put<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
+pub(crate) type Put<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
 
 /// Writes a file; `tensor` puts the numbers of each tensor, one after the other.
-fn write(
+pub(crate) fn write(
     writer: &GgufWriter,
     tensor: &mut dyn FnMut(usize, &mut Put<'_>) -> io::Result<()>,
     file: &Path,

@@ -3,6 +3,9 @@
 //! Invariant: what a step computes follows from the plan, the data and the step's number alone.
 //! Threads and ranks only decide who computes what; see `lanes` and `group`.
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 use lucid_kernels::{KvDType, Level, Products};
@@ -16,13 +19,14 @@ use serde::Serialize;
 
 use crate::TrainError;
 use crate::data::{Batch, PackOptions, Position, TokenBytes};
-use crate::feed::{Feed, Material};
+use crate::feed::{Compared, Feed, Material};
 use crate::group::{self, Group};
 use crate::guard::{Guard, Verdict};
 use crate::lanes::Lanes;
 use crate::network::Weights;
 use crate::optimiser::{Held, Optimiser, Pace};
 use crate::plan::{Plan, Precision};
+use crate::preference::{Judge, Objective, Outcome, Reference, Told};
 
 /// What a run computes with, and on what.
 pub struct Setup {
@@ -45,10 +49,13 @@ pub struct Setup {
 pub struct StepReport {
     /// Number of the step, from 1.
     pub step: u64,
-    /// Mean cross-entropy of its targets before it, in nats.
+    /// The objective before it: mean cross-entropy of its targets in nats, or the mean loss of its
+    /// comparisons.
     pub loss: f64,
-    /// The same in bits per byte of text.
+    /// What its targets (of comparisons the good answers) took, in bits per byte of text.
     pub bits_per_byte: f64,
+    /// How well its comparisons were told apart.
+    pub told: Option<Told>,
     /// Norm of the gradient before clipping.
     pub norm: f64,
     /// Learning rate.
@@ -62,10 +69,14 @@ pub struct StepReport {
 /// How well text is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Validation {
-    /// Mean cross-entropy, in nats a token.
+    /// Mean cross-entropy, in nats a token; of comparisons the mean of their loss.
     pub loss: f64,
-    /// Bits per byte of text: independent of the vocabulary.
+    /// Bits per byte of text (of good answers): independent of the vocabulary.
     pub bits_per_byte: f64,
+    /// How well comparisons were told apart.
+    pub told: Option<Told>,
+    /// Tokens that were read.
+    pub tokens: u64,
     /// Targets that were predicted.
     pub targets: u64,
     /// Bytes of the text that they stand for.
@@ -75,16 +86,38 @@ pub struct Validation {
 /// Sums over targets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    nats: f64,
     targets: u64,
     bytes: u64,
+    tokens: u64,
+    /// What the objective is a mean over: targets, or comparisons.
+    units: u64,
 }
 
 impl Sums {
-    fn validation(self) -> Validation {
+    fn add(&mut self, batch: &Batch, judge: Option<Judge<'_>>, bytes: &TokenBytes) {
+        let (targets, of_bytes, units) = match judge {
+            None => {
+                let targets = batch.target_count() as u64;
+                (targets, batch.target_bytes(bytes), targets)
+            }
+            Some(judge) => judge.good(batch, bytes),
+        };
+        self.tokens += batch.tokens.len() as u64;
+        self.targets += targets;
+        self.bytes += of_bytes;
+        self.units += units;
+    }
+
+    fn bits_per_byte(self, outcome: Outcome) -> f64 {
+        outcome.nats / (std::f64::consts::LN_2 * self.bytes.max(1) as f64)
+    }
+
+    fn validation(self, outcome: Outcome) -> Validation {
         Validation {
-            loss: self.nats / self.targets as f64,
-            bits_per_byte: self.nats / (std::f64::consts::LN_2 * self.bytes as f64),
+            loss: outcome.loss / self.units as f64,
+            bits_per_byte: self.bits_per_byte(outcome),
+            told: outcome.told(self.units),
+            tokens: self.tokens,
             targets: self.targets,
             bytes: self.bytes,
         }
@@ -100,6 +133,8 @@ pub struct Trainer {
     lanes: Lanes,
     group: Rc<dyn Group>,
     feed: Feed,
+    /// What is compared, where that is what is learned from.
+    compared: Option<Compared>,
     /// What the weights came with.
     metadata: Metadata,
     /// Tensors that belong to the weights and are not trained.
@@ -158,6 +193,7 @@ impl Trainer {
         let model = Transformer::bind(weights, &mut root)?;
         let optimiser = Optimiser::new(setup.level, &plan, &root.parameters(), &*group);
         let feed = Feed::endless(&setup.material, setup.packing, &plan)?;
+        let compared = compared(&plan, &setup.material)?.cloned();
         let bound = |name: &String| root.parameters().find(name).is_none();
         let extras = weights.tensor_names().into_iter().filter(bound);
         let extras = extras.filter_map(|name| weights.tensor(&name)).collect();
@@ -168,6 +204,7 @@ impl Trainer {
             root,
             model,
             feed,
+            compared,
             metadata: own_metadata(weights.metadata()),
             extras,
             micro: Vec::new(),
@@ -284,14 +321,18 @@ impl Trainer {
             // A place that it came from is there.
             let _ = self.feed.seek(&before);
         });
-        let Sums { targets, bytes, .. } = sums?;
-        let scale = (1.0 / targets.max(1) as f64) as f32;
+        let sums = sums?;
+        let scale = (1.0 / sums.units.max(1) as f64) as f32;
+        let judge = judge(&self.plan, self.compared.as_ref());
         let group = Rc::clone(&self.group);
         let (pool, parts) = (&self.pool, self.optimiser.parts());
         self.lanes.begin(self.micro.len(), pool);
-        self.lanes.compute(&self.model, &self.micro, Some(scale), pool);
-        let nats: f64 = self.lanes.nats(self.micro.len(), &*group).iter().sum();
-        let loss = nats / targets.max(1) as f64;
+        self.lanes.compute(&self.model, &self.micro, Some(scale), judge, pool);
+        let mut outcome = Outcome::default();
+        for of in self.lanes.outcomes(self.micro.len(), &*group) {
+            outcome.add(of);
+        }
+        let loss = outcome.loss / sums.units.max(1) as f64;
         self.lanes.sum(parts, &*group, pool);
         let norm = self.lanes.norm(parts, &*group, pool);
         let rate = self.plan.learning_rate * self.plan.schedule.factor(self.step);
@@ -309,8 +350,8 @@ impl Trainer {
         }
         self.step += 1;
         let tokens = self.micro.iter().map(|batch| batch.tokens.len() as u64).sum();
-        let bits_per_byte = nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
-        Ok(StepReport { step: self.step, loss, bits_per_byte, norm, rate, tokens, verdict })
+        let (bits_per_byte, told) = (sums.bits_per_byte(outcome), outcome.told(sums.units));
+        Ok(StepReport { step: self.step, loss, bits_per_byte, told, norm, rate, tokens, verdict })
     }
 
     /// Fills the micro-batches of a step.
@@ -318,10 +359,10 @@ impl Trainer {
         let count = self.plan.rows_per_step.div_ceil(self.plan.rows_per_micro_batch);
         self.micro.resize_with(count, Batch::default);
         let mut sums = Sums::default();
+        let judge = judge(&self.plan, self.compared.as_ref());
         for batch in &mut self.micro {
             self.feed.next_batch(batch)?;
-            sums.targets += batch.target_count() as u64;
-            sums.bytes += batch.target_bytes(&self.bytes);
+            sums.add(batch, judge, &self.bytes);
         }
         Ok(sums)
     }
@@ -344,6 +385,7 @@ impl Trainer {
         targets_max: Option<u64>,
     ) -> Result<Validation, TrainError> {
         let mut feed = Feed::once(material, &self.plan, targets_max)?;
+        let judge = judge(&self.plan, compared(&self.plan, material)?);
         let lanes = self.lanes.count();
         let (mut sums, mut batch_count) = (Sums::default(), 0);
         self.lanes.clear_losses();
@@ -354,22 +396,62 @@ impl Trainer {
                 if !feed.next_batch(batch)? {
                     break;
                 }
-                sums.targets += batch.target_count() as u64;
-                sums.bytes += batch.target_bytes(&self.bytes);
+                sums.add(batch, judge, &self.bytes);
                 count += 1;
             }
-            self.lanes.compute(&self.model, &self.micro[..count], None, &self.pool);
+            self.lanes.compute(&self.model, &self.micro[..count], None, judge, &self.pool);
             batch_count += count;
             if count < lanes {
                 break;
             }
         }
-        let nats = self.lanes.nats(batch_count, &*self.group);
-        sums.nats = nats.chunks(lanes).map(|round| round.iter().sum::<f64>()).sum();
-        if sums.targets == 0 || sums.bytes == 0 {
+        let outcomes = self.lanes.outcomes(batch_count, &*self.group);
+        let mut outcome = Outcome::default();
+        for round in outcomes.chunks(lanes) {
+            let mut of_round = Outcome::default();
+            for of in round {
+                of_round.add(*of);
+            }
+            outcome.add(of_round);
+        }
+        let nothing = sums.targets == 0 || sums.bytes == 0;
+        if sums.units == 0 || nothing && judge.is_none() {
             return Err(TrainError::NothingToPredict);
         }
-        Ok(sums.validation())
+        Ok(sums.validation(outcome))
+    }
+
+    /// Measures how probable compared answers are by the weights as they are, and keeps that as
+    /// what they are compared with: to be called before the first step. Not over several ranks.
+    ///
+    /// # Errors
+    /// The answers cannot be put into rows.
+    pub fn measure_reference(
+        &mut self,
+        compared: &Compared,
+        told: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), TrainError> {
+        let material = Material::Comparisons(compared.clone());
+        let mut feed = Feed::once(&material, &self.plan, None)?;
+        let lanes = self.lanes.count();
+        let mut reference = vec![0.0; compared.examples.len()];
+        self.micro.resize_with(lanes.max(self.micro.len()), Batch::default);
+        let (mut count, mut done) = (lanes, 0);
+        while count == lanes {
+            count = 0;
+            while count < lanes && feed.next_batch(&mut self.micro[count])? {
+                count += 1;
+            }
+            let sums = self.lanes.log_probs(&self.model, &self.micro[..count], &self.pool);
+            for (batch, sums) in self.micro.iter().zip(&sums) {
+                for (&unit, of) in batch.units.iter().zip(sums.chunks(2)) {
+                    reference[2 * unit as usize..][..2].copy_from_slice(of);
+                }
+                done += sums.len();
+            }
+            told(done, reference.len());
+        }
+        compared.set_reference(reference)
     }
 
     /// Continues a text by up to `count` tokens, each drawn at `temperature` (0: the most probable
@@ -398,6 +480,37 @@ impl Trainer {
         }
         tokens.split_off(prompt.len())
     }
+}
+
+/// What is compared in a material, where that is the objective.
+fn compared<'a>(plan: &Plan, material: &'a Material) -> Result<Option<&'a Compared>, TrainError> {
+    let compared = match material {
+        Material::Comparisons(compared) => Some(compared),
+        Material::Text(_) | Material::Conversations(_) => None,
+    };
+    match (plan.objective, compared) {
+        (Objective::Likelihood, None) => Ok(None),
+        (Objective::Preference(_), Some(compared)) => {
+            plan.objective.check(&compared.examples)?;
+            Ok(Some(compared))
+        }
+        _ => Err(TrainError::Setting {
+            what: "objective".to_owned(),
+            found: format!("{:?}", plan.objective),
+            expected: "a loss over comparisons where comparisons are given, and only there"
+                .to_owned(),
+        }),
+    }
+}
+
+fn judge<'a>(plan: &Plan, compared: Option<&'a Compared>) -> Option<Judge<'a>> {
+    let Objective::Preference(preference) = plan.objective else { return None };
+    let compared = compared?;
+    let reference = match preference.reference {
+        Reference::Base => compared.reference(),
+        Reference::Nothing => &[],
+    };
+    Some(Judge { preference, examples: &compared.examples, reference })
 }
 
 /// Keys that hold for the files that weights came in, and not for those that a run writes.

@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod convert;
 mod data;
+pub(crate) mod dpo;
 mod dream;
 mod key;
 mod list;
@@ -23,6 +24,7 @@ mod show_json;
 mod status;
 mod tokenize;
 pub(crate) mod tokenizer;
+mod tune;
 
 use anyhow::Result;
 
@@ -48,6 +50,7 @@ pub(crate) fn dispatch(command: Command, environment: &Environment) -> Result<i3
         Command::Show(args) => show::run(&args, environment),
         Command::Tokenize(args) => tokenize::run(&args, environment),
         Command::Pretrain(args) => pretrain::run(&args, environment),
+        Command::Dpo(args) => dpo::run(&args, environment),
         Command::Sft(args) => sft::run(&args, environment),
         Command::Tokenizer(args) => tokenizer::run(&args, environment),
         Command::Bench(args) => bench::run(&args, environment),

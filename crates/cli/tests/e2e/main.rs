@@ -5,6 +5,7 @@
 mod chat;
 mod convert;
 mod data;
+mod dpo;
 #[cfg(unix)]
 mod export;
 mod formats;

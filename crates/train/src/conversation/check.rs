@@ -53,6 +53,14 @@ pub enum Refusal {
     },
     /// Not even its first answer fits a row.
     TooLong,
+    /// Neither two answers nor one with a judgement.
+    NoComparison,
+    /// Two answers to different questions.
+    OtherQuestion,
+    /// Twice the same answer.
+    SameAnswer,
+    /// An answer that was judged alone, where pairs are learned from.
+    Unpaired,
 }
 
 impl fmt::Display for Refusal {
@@ -77,6 +85,13 @@ impl fmt::Display for Refusal {
             Self::NoAnswer => write!(f, "no answer of the assistant"),
             Self::Template { reason } => write!(f, "the template refuses it: {reason}"),
             Self::TooLong => write!(f, "the first answer does not fit a row"),
+            Self::NoComparison => write!(
+                f,
+                "no comparison (chosen and rejected; or a conversation with a label, true or false)"
+            ),
+            Self::OtherQuestion => write!(f, "two answers to different questions"),
+            Self::SameAnswer => write!(f, "twice the same answer"),
+            Self::Unpaired => write!(f, "an answer that was judged alone; only kto learns from it"),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! All sequences of a run, in memory, those to learn from and those held out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lucid_tokenizer::TokenId;
+use lucid_tokenizer::template::Message;
 
 use super::check::Refusal;
+use super::compared::{Comparison, Verdict};
 use super::render::{Sequence, Writer};
 use super::{Conversation, Line};
 use crate::random::first_u64;
@@ -20,6 +22,19 @@ pub struct Examples {
     learned: Vec<bool>,
     /// Where each sequence ends.
     ends: Vec<usize>,
+    /// What is compared, two sequences each; none where each stands for itself.
+    kinds: Option<Vec<Kind>>,
+}
+
+/// What two sequences that are learned from together are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A good answer, and a bad one to the same question.
+    Pair,
+    /// A good answer, and an answer to another question.
+    Good,
+    /// A bad answer, and an answer to another question.
+    Bad,
 }
 
 /// A sequence of tokens.
@@ -52,9 +67,34 @@ impl Examples {
         self.learned.iter().filter(|&&learned| learned).count() as u64
     }
 
-    /// The tokens of the longest.
-    pub fn longest(&self) -> usize {
-        (0..self.len()).map(|at| self.get(at).tokens.len()).max().unwrap_or(0)
+    /// What is learned from together: two sequences where answers are compared, else one.
+    pub fn unit_len(&self) -> usize {
+        if self.kinds.is_some() { 2 } else { 1 }
+    }
+
+    /// How many units there are.
+    pub fn units(&self) -> usize {
+        self.len() / self.unit_len()
+    }
+
+    /// Tokens of a unit.
+    pub(super) fn tokens_of_unit(&self, unit: usize) -> usize {
+        let per_unit = self.unit_len();
+        let begin = if unit == 0 { 0 } else { self.ends[unit * per_unit - 1] };
+        self.ends[(unit + 1) * per_unit - 1] - begin
+    }
+
+    /// The tokens of the longest unit.
+    pub fn longest_unit(&self) -> usize {
+        (0..self.units()).map(|unit| self.tokens_of_unit(unit)).max().unwrap_or(0)
+    }
+
+    /// What a unit of compared answers is.
+    ///
+    /// # Panics
+    /// Nothing is compared here, or there are not so many.
+    pub fn kind(&self, unit: usize) -> Kind {
+        self.kinds.as_ref().expect("compared answers")[unit]
     }
 
     /// One of them.
@@ -81,6 +121,9 @@ impl Examples {
         for end in &self.ends {
             hasher.update(&(*end as u64).to_le_bytes());
         }
+        for kind in self.kinds.iter().flatten() {
+            hasher.update(&[*kind as u8 + 1]);
+        }
         *hasher.finalize().as_bytes()
     }
 
@@ -93,6 +136,72 @@ impl Examples {
         }
         self.ends.push(self.tokens.len());
     }
+
+    /// Copies a unit of another.
+    fn push_unit(&mut self, other: &Self, unit: usize) {
+        for at in unit * other.unit_len()..(unit + 1) * other.unit_len() {
+            self.push_example(other.get(at));
+        }
+        if let Some(kinds) = &other.kinds {
+            self.kinds.get_or_insert_default().push(kinds[unit]);
+        }
+    }
+
+    /// Appends two sequences that are learned from together.
+    #[cfg(test)]
+    pub(crate) fn push_compared(&mut self, pair: [Example<'_>; 2], kind: Kind) {
+        for one in pair {
+            self.push_example(one);
+        }
+        self.kinds.get_or_insert_default().push(kind);
+    }
+
+    fn push_example(&mut self, Example { tokens, learned }: Example<'_>) {
+        self.tokens.extend_from_slice(tokens);
+        self.learned.extend_from_slice(learned);
+        self.ends.push(self.tokens.len());
+    }
+
+    /// Gives each answer that was judged alone an answer to another question beside it: that of the
+    /// next unit that has one (its own where there is one question only), cut to the longest of all
+    /// sequences.
+    fn mismatch(self) -> Self {
+        let (count, longest) = (self.units(), self.longest_unit() / 2);
+        let parts: Vec<(&[TokenId], &[TokenId])> = (0..count)
+            .map(|unit| {
+                let example = self.get(2 * unit);
+                let begin = example.learned.iter().position(|&learned| learned).unwrap_or(0);
+                example.tokens.split_at(begin)
+            })
+            .collect();
+        // The next unit of another question, found from the last one backwards, twice around: what
+        // follows the last are the first ones.
+        let mut next: Vec<usize> = (0..count).collect();
+        for at in (0..2 * count).rev() {
+            let (unit, follows) = (at % count, (at + 1) % count);
+            let same = parts[unit].0 == parts[follows].0;
+            next[unit] = if same { next[follows] } else { follows };
+        }
+        let mut all = Self { kinds: self.kinds.clone(), ..Self::default() };
+        for unit in 0..count {
+            all.push_example(self.get(2 * unit));
+            let (asked, other) = (parts[unit].0, parts[next[unit]].1);
+            let other = &other[..other.len().min(longest.saturating_sub(asked.len()))];
+            let tokens = [asked, other].concat();
+            let learned: Vec<bool> = (0..tokens.len()).map(|at| at >= asked.len()).collect();
+            all.push_example(Example { tokens: &tokens, learned: &learned });
+        }
+        all
+    }
+}
+
+/// How answers that were judged are learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// In pairs, a good one beside a bad one.
+    InPairs,
+    /// Each by itself.
+    Alone,
 }
 
 /// What was found in files.
@@ -137,26 +246,67 @@ pub struct Gatherer<'a> {
     len_max: usize,
     held_out: f64,
     gathered: Gathered,
-    /// The one whose number is the lowest, in case none is held out.
-    nearest: Option<(u64, usize, usize)>,
+    /// What each unit to learn from is held out by, in case none is.
+    places: Vec<u64>,
 }
 
 impl<'a> Gatherer<'a> {
     /// Sequences have `len_max` tokens at most; a share of all conversations is held out: whether
     /// one is follows from its words alone, so the same one twice is on one side.
     pub fn new(writer: &'a Writer<'a>, len_max: usize, held_out: f64) -> Self {
-        Self { writer, len_max, held_out, gathered: Gathered::default(), nearest: None }
+        Self { writer, len_max, held_out, gathered: Gathered::default(), places: Vec::new() }
     }
 
     /// Takes what a line of a file holds.
     pub fn take(&mut self, file: &str, line: Line) {
-        self.gathered.tally.lines += 1;
-        let number = line.number;
         let taken = line.found.and_then(|(conversation, trimmed)| {
-            let written = self.writer.write(&conversation, self.len_max)?;
-            Ok((conversation, trimmed, written))
+            let (sequences, left_out) = self.writer.write(&conversation, self.len_max)?;
+            let place = place_of(&conversation.messages);
+            Ok(Taken { conversation, place, trimmed, sequences, left_out, kinds: None })
         });
-        let (conversation, trimmed, (sequences, left_out)) = match taken {
+        self.put(file, line.number, taken);
+    }
+
+    /// Takes the comparison that a line of a file holds.
+    pub fn take_comparison(&mut self, file: &str, line: Line<Comparison>, judged: Judged) {
+        let taken = line.found.and_then(|(comparison, trimmed)| {
+            let (sequences, kinds) = self.compared(&comparison, judged)?;
+            let conversation = comparison.conversation;
+            // All answers to a question are on one side.
+            let place = place_of(&conversation.messages[..conversation.messages.len() - 1]);
+            let kinds = Some(kinds);
+            Ok(Taken { conversation, place, trimmed, sequences, left_out: 0, kinds })
+        });
+        self.put(file, line.number, taken);
+    }
+
+    /// The last answers of a comparison, two sequences for each of its units.
+    fn compared(
+        &self,
+        comparison: &Comparison,
+        judged: Judged,
+    ) -> Result<(Vec<Sequence>, Vec<Kind>), Refusal> {
+        let write = |of: &Conversation| self.writer.write_last(of, self.len_max);
+        let first = write(&comparison.conversation)?;
+        let twice = |one: Sequence| [one.clone(), one];
+        Ok(match (&comparison.verdict, judged) {
+            (Verdict::Over(other), Judged::InPairs) => {
+                (vec![first, write(other)?], vec![Kind::Pair])
+            }
+            // `finish` puts answers to other questions in the second places.
+            (Verdict::Over(other), Judged::Alone) => {
+                let sequences = [twice(first), twice(write(other)?)].concat();
+                (sequences, vec![Kind::Good, Kind::Bad])
+            }
+            (Verdict::Good, Judged::Alone) => (twice(first).to_vec(), vec![Kind::Good]),
+            (Verdict::Bad, Judged::Alone) => (twice(first).to_vec(), vec![Kind::Bad]),
+            (Verdict::Good | Verdict::Bad, Judged::InPairs) => return Err(Refusal::Unpaired),
+        })
+    }
+
+    fn put(&mut self, file: &str, number: u64, taken: Result<Taken, Refusal>) {
+        self.gathered.tally.lines += 1;
+        let Taken { conversation, place, trimmed, sequences, left_out, kinds } = match taken {
             Ok(taken) => taken,
             Err(refusal) => {
                 let (count, places) = self.gathered.tally.refused.entry(refusal).or_default();
@@ -171,7 +321,6 @@ impl<'a> Gatherer<'a> {
         tally.conversations += 1;
         tally.trimmed_messages += trimmed as u64;
         tally.answers_left_out += left_out as u64;
-        let place = place_of(&conversation);
         let is_held = (place as f64) < self.held_out * u64::MAX as f64;
         let Gathered { training, held_out, sample, .. } = &mut self.gathered;
         if sample.is_none() || is_held && held_out.is_empty() {
@@ -180,11 +329,15 @@ impl<'a> Gatherer<'a> {
             *sample = Some(Conversation { messages, ..conversation });
         }
         let side = if is_held { held_out } else { training };
-        if !is_held && self.nearest.is_none_or(|(nearest, ..)| place < nearest) {
-            self.nearest = Some((place, side.len(), sequences.len()));
+        if !is_held {
+            let units = kinds.as_ref().map_or(sequences.len(), Vec::len);
+            self.places.extend(std::iter::repeat_n(place, units));
         }
         for sequence in &sequences {
             side.push(sequence);
+        }
+        if let Some(kinds) = kinds {
+            side.kinds.get_or_insert_default().extend(kinds);
         }
     }
 
@@ -192,31 +345,41 @@ impl<'a> Gatherer<'a> {
     /// is, if anything is left to learn from then.
     pub fn finish(mut self) -> Gathered {
         let Gathered { training, held_out, .. } = &mut self.gathered;
-        if let Some((_, first, count)) = self.nearest
+        if let Some(nearest) = self.places.iter().min()
             && held_out.is_empty()
             && self.held_out > 0.0
-            && training.len() > count
+            && self.places.iter().any(|place| place != nearest)
         {
             let all = std::mem::take(training);
-            // The same conversation may stand there more than once.
-            let apart: BTreeSet<&[TokenId]> =
-                (first..first + count).map(|at| all.get(at).tokens).collect();
-            for at in 0..all.len() {
-                let Example { tokens, learned } = all.get(at);
-                let side = if apart.contains(tokens) { &mut *held_out } else { &mut *training };
-                side.tokens.extend_from_slice(tokens);
-                side.learned.extend_from_slice(learned);
-                side.ends.push(side.tokens.len());
+            for (unit, place) in self.places.iter().enumerate() {
+                let side = if place == nearest { &mut *held_out } else { &mut *training };
+                side.push_unit(&all, unit);
+            }
+        }
+        for side in [training, held_out] {
+            if side.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&Kind::Pair)) {
+                *side = std::mem::take(side).mismatch();
             }
         }
         self.gathered
     }
 }
 
-/// A number that follows from a conversation's words.
-fn place_of(conversation: &Conversation) -> u64 {
+/// What a line came to.
+struct Taken {
+    conversation: Conversation,
+    /// A number that follows from what is held out together.
+    place: u64,
+    trimmed: usize,
+    sequences: Vec<Sequence>,
+    left_out: usize,
+    kinds: Option<Vec<Kind>>,
+}
+
+/// A number that follows from what was said.
+fn place_of(messages: &[Message]) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key("lucid held-out conversations 1");
-    for message in &conversation.messages {
+    for message in messages {
         for part in [&message.role, message.content.as_deref().unwrap_or_default()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }

@@ -6,6 +6,7 @@
 //! crosses conversations.
 
 mod check;
+mod compared;
 mod examples;
 mod read;
 mod render;
@@ -15,8 +16,9 @@ mod shapes;
 mod tests;
 
 pub use check::Refusal;
-pub use examples::{Example, Examples, Gathered, Gatherer, Tally};
-pub use read::{Line, read};
+pub use compared::{Comparison, Verdict};
+pub use examples::{Example, Examples, Gathered, Gatherer, Judged, Kind, Tally};
+pub use read::{Line, read, read_comparisons};
 pub use render::Writer;
 pub(crate) use rows::Rows;
 

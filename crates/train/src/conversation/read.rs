@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::check::{self, Refusal};
+use super::compared::{self, Comparison};
 use super::{Conversation, shapes};
 use crate::TrainError;
 
@@ -17,14 +18,19 @@ const LIST_BYTES_MAX: u64 = 1 << 30;
 
 /// What stands in a line, or at a place of a list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct Line<T = Conversation> {
     /// From 1; in a list the place in it.
     pub number: u64,
-    /// A conversation with the number of messages that were trimmed, or why there is none.
-    pub found: Result<(Conversation, usize), Refusal>,
+    /// A conversation (or a comparison) with the number of messages that were trimmed, or why there
+    /// is none.
+    pub found: Result<(T, usize), Refusal>,
 }
 
-/// Reads a file and hands on what its lines hold, in order. Empty lines are passed over.
+/// Makes something of a line's value.
+type Find<T> = fn(&Value) -> Result<(T, usize), Refusal>;
+
+/// Reads a file of conversations and hands on what its lines hold, in order. Empty lines are passed
+/// over.
 ///
 /// # Errors
 /// The file cannot be read, is a list that is no JSON, or `take` fails.
@@ -32,11 +38,30 @@ pub fn read(
     path: &Path,
     take: &mut dyn FnMut(Line) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
+    read_as(path, found, take)
+}
+
+/// The same of a file of comparisons.
+///
+/// # Errors
+/// As `read`.
+pub fn read_comparisons(
+    path: &Path,
+    take: &mut dyn FnMut(Line<Comparison>) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    read_as(path, compared::comparison, take)
+}
+
+fn read_as<T>(
+    path: &Path,
+    found: Find<T>,
+    take: &mut dyn FnMut(Line<T>) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let failed = |source| TrainError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut reader = BufReader::new(file);
     if is_list(&mut reader).map_err(failed)? {
-        return read_list(path, reader, take);
+        return read_list(path, reader, found, take);
     }
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
@@ -83,10 +108,11 @@ fn skip_line(reader: &mut BufReader<File>) -> std::io::Result<()> {
     }
 }
 
-fn read_list(
+fn read_list<T>(
     path: &Path,
     reader: BufReader<File>,
-    take: &mut dyn FnMut(Line) -> Result<(), TrainError>,
+    found: Find<T>,
+    take: &mut dyn FnMut(Line<T>) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let failed = |source| TrainError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();

@@ -58,21 +58,13 @@ impl<'a> Writer<'a> {
         let mut left_out = answers.len().saturating_sub(ANSWERS_MAX);
         let mut sequences: Vec<Sequence> = Vec::new();
         for (number, &at) in answers.iter().take(ANSWERS_MAX).enumerate() {
-            let (start, mut tokens) = self.answer(&messages[..=at], tools)?;
-            // What a template writes after the end of an answer nobody says.
-            let end =
-                tokens[start..].iter().position(|&id| self.tokenizer.is_end_of_generation(id));
-            let last = || tokens[start..].iter().rposition(|&id| self.tokenizer.is_structure(id));
-            let ends_late = messages[at].tool_calls.len() > 1;
-            let end = if ends_late { last() } else { end.or_else(last) };
-            let end = end.map_or(tokens.len(), |end| start + end + 1);
-            self.check_answer(&messages[at], &tokens[start..end])?;
+            let (start, tokens) = self.ended(&messages[..=at], tools)?;
+            let end = tokens.len();
             if end > len_max {
                 // What follows is longer still.
                 left_out += answers.len().min(ANSWERS_MAX) - number;
                 break;
             }
-            tokens.truncate(end);
             match sequences.last_mut() {
                 // The sequence so far goes on: its answers stand where they stood.
                 Some(last) if tokens.starts_with(&last.tokens) => {
@@ -86,6 +78,39 @@ impl<'a> Writer<'a> {
             }
         }
         if sequences.is_empty() { Err(Refusal::TooLong) } else { Ok((sequences, left_out)) }
+    }
+
+    /// The last answer of a conversation alone, with what stands before it.
+    pub(super) fn write_last(
+        &self,
+        conversation: &Conversation,
+        len_max: usize,
+    ) -> Result<Sequence, Refusal> {
+        let (start, tokens) = self.ended(&conversation.messages, &conversation.tools)?;
+        if tokens.len() > len_max {
+            return Err(Refusal::TooLong);
+        }
+        let answers = std::iter::once(start..tokens.len()).collect();
+        Ok(Sequence { tokens, answers })
+    }
+
+    /// A conversation up to the end of an answer, its last message, and where that begins.
+    fn ended(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Result<(usize, Vec<TokenId>), Refusal> {
+        let (start, mut tokens) = self.answer(messages, tools)?;
+        let answer = &messages[messages.len() - 1];
+        // What a template writes after the end of an answer nobody says.
+        let end = tokens[start..].iter().position(|&id| self.tokenizer.is_end_of_generation(id));
+        let last = || tokens[start..].iter().rposition(|&id| self.tokenizer.is_structure(id));
+        let ends_late = answer.tool_calls.len() > 1;
+        let end = if ends_late { last() } else { end.or_else(last) };
+        let end = end.map_or(tokens.len(), |end| start + end + 1);
+        self.check_answer(answer, &tokens[start..end])?;
+        tokens.truncate(end);
+        Ok((start, tokens))
     }
 
     /// A conversation up to an answer, and where the answer begins in it.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::Examples;
+use super::{Example, Examples};
 use crate::TrainError;
 use crate::data::{Batch, Position};
 use crate::random::Random;
@@ -62,11 +62,11 @@ impl Rows {
         seed: u64,
         epoch: Option<u64>,
     ) -> Result<Self, TrainError> {
-        if examples.longest() > row_tokens {
+        if examples.longest_unit() > row_tokens {
             return Err(TrainError::Setting {
                 what: "the length of a row".to_owned(),
                 found: row_tokens.to_string(),
-                expected: format!("at least the {} tokens of the longest", examples.longest()),
+                expected: format!("at least the {} tokens of the longest", examples.longest_unit()),
             });
         }
         if examples.is_empty() {
@@ -124,8 +124,18 @@ impl Rows {
     }
 }
 
-fn push(batch: &mut Batch, examples: &Examples, at: usize) {
-    let example = examples.get(at);
+/// Appends a unit.
+fn push(batch: &mut Batch, examples: &Examples, unit: usize) {
+    let per_unit = examples.unit_len();
+    for at in unit * per_unit..(unit + 1) * per_unit {
+        push_sequence(batch, examples.get(at));
+    }
+    if per_unit > 1 {
+        batch.units.push(unit as u32);
+    }
+}
+
+fn push_sequence(batch: &mut Batch, example: Example<'_>) {
     let count = example.tokens.len();
     batch.tokens.extend_from_slice(example.tokens);
     batch.targets.extend_from_slice(&example.tokens[1..]);
@@ -137,18 +147,18 @@ fn push(batch: &mut Batch, examples: &Examples, at: usize) {
     batch.sequence_count += 1;
 }
 
-/// The rows of an epoch; without a number, in the order that sequences have.
+/// The units of each row of an epoch; without a number, in the order that sequences have.
 pub(super) fn plan(
     examples: &Examples,
     row_tokens: usize,
     seed: u64,
     epoch: Option<u64>,
 ) -> Vec<Vec<u32>> {
-    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
+    let mut order: Vec<u32> = (0..examples.units() as u32).collect();
     if let Some(epoch) = epoch {
         Random::new("lucid: order of conversations", seed, epoch).shuffle(&mut order);
     }
-    let len = |at: u32| examples.get(at as usize).tokens.len();
+    let len = |at: u32| examples.tokens_of_unit(at as usize);
     let mut rest = order.into_iter();
     let mut window: Vec<u32> = rest.by_ref().take(WINDOW).collect();
     let mut rows = Vec::new();

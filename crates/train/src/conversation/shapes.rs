@@ -14,8 +14,7 @@ use super::check::Refusal;
 /// Reads a conversation in any of the shapes.
 pub(super) fn conversation(value: &Value) -> Result<Conversation, Refusal> {
     let Value::Object(object) = value else { return Err(Refusal::NoObject) };
-    let tools = object.get("tools").map_or(Ok(Vec::new()), tools)?;
-    let tools = tools.into_iter().map(wrapped).collect();
+    let tools = tools_of(object)?;
     let mut messages = Vec::new();
     if let Some(Value::Array(all)) = object.get("messages") {
         for message in all {
@@ -40,6 +39,12 @@ pub(super) fn conversation(value: &Value) -> Result<Conversation, Refusal> {
     Ok(Conversation { messages, tools })
 }
 
+/// The tools of a conversation, as templates expect them.
+pub(super) fn tools_of(object: &Map<String, Value>) -> Result<Vec<Value>, Refusal> {
+    let tools = object.get("tools").map_or(Ok(Vec::new()), tools)?;
+    Ok(tools.into_iter().map(wrapped).collect())
+}
+
 /// A list, or the JSON text of one.
 fn tools(value: &Value) -> Result<Vec<Value>, Refusal> {
     match value {
@@ -62,7 +67,7 @@ fn wrapped(tool: Value) -> Value {
     json!({"type": "function", "function": tool})
 }
 
-fn system(object: &Map<String, Value>) -> Result<Option<Message>, Refusal> {
+pub(super) fn system(object: &Map<String, Value>) -> Result<Option<Message>, Refusal> {
     match object.get("system") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
@@ -79,6 +84,7 @@ fn text(value: Option<&Value>, role: &str) -> Result<Option<String>, Refusal> {
         Some(Value::Array(parts)) => {
             let part = |part: &Value| {
                 part.get("text")
+                    .or_else(|| part.get("value"))
                     .and_then(Value::as_str)
                     .map(str::to_owned)
                     .ok_or_else(|| Refusal::Text { role: role.to_owned() })
@@ -89,7 +95,7 @@ fn text(value: Option<&Value>, role: &str) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn open_ai(value: &Value) -> Result<Message, Refusal> {
+pub(super) fn open_ai(value: &Value) -> Result<Message, Refusal> {
     let role = value.get("role").and_then(Value::as_str).ok_or(Refusal::NoRole)?;
     let content = text(value.get("content"), role)?;
     if role == "assistant" && value.get("weight").and_then(Value::as_f64) == Some(0.0) {
@@ -126,7 +132,7 @@ fn call(value: &Value) -> Result<ToolCall, Refusal> {
     Ok(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments })
 }
 
-fn share_gpt(value: &Value) -> Result<Message, Refusal> {
+pub(super) fn share_gpt(value: &Value) -> Result<Message, Refusal> {
     let from = value.get("from").and_then(Value::as_str).ok_or(Refusal::NoRole)?;
     let said = text(value.get("value"), from)?.unwrap_or_default();
     Ok(match from {
@@ -147,6 +153,15 @@ fn share_gpt(value: &Value) -> Result<Message, Refusal> {
 }
 
 fn alpaca(object: &Map<String, Value>, instruction: &Value) -> Result<Vec<Message>, Refusal> {
+    let mut messages = history(object)?;
+    messages.push(asked(object, instruction)?);
+    let said = text(object.get("output"), "assistant")?.unwrap_or_default();
+    messages.push(Message::text("assistant", said));
+    Ok(messages)
+}
+
+/// What Alpaca's shape says was said before.
+pub(super) fn history(object: &Map<String, Value>) -> Result<Vec<Message>, Refusal> {
     let mut messages = Vec::new();
     if let Some(Value::Array(history)) = object.get("history") {
         for pair in history {
@@ -157,17 +172,20 @@ fn alpaca(object: &Map<String, Value>, instruction: &Value) -> Result<Vec<Messag
             messages.extend([said(0, "user")?, said(1, "assistant")?]);
         }
     }
+    Ok(messages)
+}
+
+/// An instruction with its input.
+pub(super) fn asked(object: &Map<String, Value>, instruction: &Value) -> Result<Message, Refusal> {
     let mut asked = text(Some(instruction), "user")?.unwrap_or_default();
     if let Some(input) = text(object.get("input"), "user")?.filter(|input| !input.is_empty()) {
         asked = format!("{asked}\n\n{input}");
     }
-    let said = text(object.get("output"), "assistant")?.unwrap_or_default();
-    messages.extend([Message::text("user", asked), Message::text("assistant", said)]);
-    Ok(messages)
+    Ok(Message::text("user", asked))
 }
 
 /// One side of TRL's shape: a text, or messages.
-fn side(value: &Value, role: &str) -> Result<Vec<Message>, Refusal> {
+pub(super) fn side(value: &Value, role: &str) -> Result<Vec<Message>, Refusal> {
     match value {
         Value::Array(messages) => messages.iter().map(open_ai).collect(),
         other => Ok(vec![Message::text(role, text(Some(other), role)?.unwrap_or_default())]),

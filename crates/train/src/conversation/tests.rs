@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use lucid_tokenizer::template::{ChatTemplate, Message, ToolCall};
+use lucid_tokenizer::template::{ChatTemplate, LUCID_TEMPLATE, Message, ToolCall};
 use lucid_tokenizer::train::{Input, SplitPattern, TrainOptions, Unit, WordCounts, train};
 use lucid_tokenizer::{ShowSpecial, Tokenizer};
 use serde_json::{Value, json};
@@ -333,4 +333,146 @@ fn of_few_one_is_held_out_with_all_its_copies() {
     let Gathered { training, held_out, .. } = gatherer.finish();
     assert_eq!((training.len(), held_out.len()), (4, 2));
     assert_eq!(held_out.get(0), held_out.get(1));
+}
+
+fn compared(value: &Value) -> Result<(Comparison, usize), Refusal> {
+    compared::comparison(value)
+}
+
+fn said(conversation: &Conversation) -> Vec<(&str, &str)> {
+    conversation
+        .messages
+        .iter()
+        .map(|it| (it.role.as_str(), it.content.as_deref().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn every_shape_is_the_same_comparison() {
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let part = |role: &str, text: &str| {
+        let content = json!([{"type": "text", "value": text}]);
+        json!({"role": role, "content": content, "loss_weight": 1.0})
+    };
+    for value in [
+        json!({"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}),
+        json!({"instruction": "Hi", "input": "", "chosen": "Hello!", "rejected": "What?",
+            "output": "Hello!"}),
+        json!({"prompt": [turn("user", "Hi")], "chosen": [turn("assistant", "Hello!")],
+            "rejected": [turn("assistant", "What?")]}),
+        json!({"chosen": [turn("user", "Hi"), turn("assistant", "Hello!")],
+            "rejected": [turn("user", "Hi"), turn("assistant", "What?")]}),
+        json!({"prompt": "Hi", "chosen": [turn("user", "Hi"), turn("assistant", "Hello!")],
+            "rejected": [turn("user", "Hi"), turn("assistant", "What?")]}),
+        json!({"chosen_messages": [part("user", "Hi"), part("assistant", "Hello!")],
+            "rejected_messages": [part("user", "Hi"), part("assistant", "What?")]}),
+        json!({"conversations": [{"from": "human", "value": "Hi"}],
+            "chosen": {"from": "gpt", "value": "Hello!"},
+            "rejected": {"from": "gpt", "value": "What?"}}),
+        json!({"messages": [turn("user", "Hi")], "chosen": turn("assistant", "Hello!"),
+            "rejected": turn("assistant", "What?")}),
+        json!({"prompt": "Hi", "messages": [turn("user", "Hi"), turn("assistant", "Hello!")],
+            "chosen": [turn("human", "Hi"), turn("gpt", "Hello!")],
+            "rejected": [turn("user", "Hi"), turn("assistant", "What?")]}),
+        json!({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: What?"}),
+    ] {
+        let (Comparison { conversation, verdict }, trimmed) = compared(&value).unwrap();
+        assert_eq!(said(&conversation), [("user", "Hi"), ("assistant", "Hello!")], "{value}");
+        let Verdict::Over(other) = verdict else { panic!("{value}") };
+        assert_eq!(said(&other), [("user", "Hi"), ("assistant", "What?")], "{value}");
+        assert_eq!(trimmed, 0);
+    }
+    for (key, label, expected) in [("label", true, Verdict::Good), ("kto_tag", false, Verdict::Bad)]
+    {
+        let value = json!({"prompt": "Hi", "completion": "Hello!", key: label});
+        assert_eq!(compared(&value).unwrap().0.verdict, expected);
+    }
+}
+
+#[test]
+fn what_is_no_comparison_is_refused_by_its_reason() {
+    for (value, expected) in [
+        (json!([1]), Refusal::NoObject),
+        (json!({"prompt": "Hi", "chosen": "Hello!"}), Refusal::NoComparison),
+        (json!({"prompt": "Hi", "completion": "Hello!", "label": "yes"}), Refusal::NoComparison),
+        (json!({"prompt": "Hi", "chosen": "a", "rejected": "a"}), Refusal::SameAnswer),
+        (
+            json!({"chosen": "\n\nHuman: a\n\nAssistant: c",
+                "rejected": "\n\nHuman: b\n\nAssistant: d"}),
+            Refusal::OtherQuestion,
+        ),
+        (
+            json!({"prompt": "Hi", "chosen": "", "rejected": "a"}),
+            Refusal::Empty { role: "assistant".to_owned() },
+        ),
+        (json!({"prompt": "Hi", "chosen": 3, "rejected": "a"}), {
+            Refusal::Text { role: "assistant".to_owned() }
+        }),
+    ] {
+        assert_eq!(compared(&value).unwrap_err(), expected, "{value}");
+    }
+}
+
+#[test]
+fn compared_answers_stand_in_a_row_together() {
+    let tokenizer = tokenizer();
+    let template = ChatTemplate::bind(LUCID_TEMPLATE, &tokenizer).unwrap();
+    let writer = Writer::new(&tokenizer, &template);
+    let pairs = |judged| {
+        let mut gatherer = Gatherer::new(&writer, 64, 0.3);
+        for number in 0..40 {
+            let value = json!({"prompt": format!("word {number}"),
+                "chosen": format!("yes {number}"),
+                "rejected": format!("no, {number}")});
+            let line = Line { number, found: compared(&value) };
+            gatherer.take_comparison("file", line, judged);
+        }
+        gatherer.finish()
+    };
+    let of = |examples: &Examples, at: usize| {
+        let Example { tokens, learned } = examples.get(at);
+        let begin = learned.iter().position(|&it| it).unwrap();
+        assert!(learned[begin..].iter().all(|&it| it));
+        let text = |part: &[u32]| {
+            String::from_utf8(tokenizer.decode(part, ShowSpecial::No)).unwrap().trim().to_owned()
+        };
+        (text(&tokens[..begin]), text(&tokens[begin..]))
+    };
+    let Gathered { training, held_out, .. } = pairs(Judged::InPairs);
+    assert_eq!(training.units() + held_out.units(), 40);
+    assert!(held_out.units() > 3);
+    for unit in 0..training.units() {
+        assert_eq!(training.kind(unit), Kind::Pair);
+        let (good, bad) = (of(&training, 2 * unit), of(&training, 2 * unit + 1));
+        assert!(good.0 == bad.0 && good.1.starts_with("yes") && bad.1.starts_with("no"));
+    }
+    let mut rows = Rows::endless(Arc::new(training.clone()), 128, 2, 7).unwrap();
+    let mut batch = Batch::default();
+    let mut seen = BTreeSet::new();
+    while seen.len() < training.units() {
+        assert!(rows.next_batch(&mut batch));
+        assert_eq!(batch.sequence_count as usize, 2 * batch.units.len());
+        for (number, &unit) in batch.units.iter().enumerate() {
+            seen.insert(unit);
+            for place in 0..2 {
+                let own = 2 * number + place;
+                let tokens: Vec<u32> = (0..batch.tokens.len())
+                    .filter(|&at| batch.sequences[at] as usize == own)
+                    .map(|at| batch.tokens[at])
+                    .collect();
+                assert_eq!(tokens, training.get(2 * unit as usize + place).tokens);
+            }
+        }
+    }
+    let Gathered { training, .. } = pairs(Judged::Alone);
+    for unit in 0..training.units() {
+        let expected = if unit % 2 == 0 { Kind::Good } else { Kind::Bad };
+        assert_eq!(training.kind(unit), expected);
+        let (own, other) = (of(&training, 2 * unit), of(&training, 2 * unit + 1));
+        assert_eq!(own.0, other.0, "the same question");
+        let number = |text: &str| text.split(' ').next_back().unwrap().to_owned();
+        assert_eq!(number(&own.0.replace("<|assistant|>", "")), number(&own.1), "{own:?}");
+        assert_ne!(number(&own.1), number(&other.1), "{other:?}");
+    }
 }

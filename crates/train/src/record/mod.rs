@@ -15,6 +15,7 @@ pub use tensorboard::TensorBoard;
 
 use crate::TrainError;
 use crate::guard::Verdict;
+use crate::preference::Told;
 use crate::trainer::{StepReport, Validation};
 
 /// One thing that happened.
@@ -29,6 +30,9 @@ pub enum Event {
         loss: f64,
         #[serde(deserialize_with = "number")]
         bits_per_byte: f64,
+        /// How well comparisons were told apart, where they are learned from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Told>,
         #[serde(deserialize_with = "number")]
         norm: f64,
         rate: f64,
@@ -44,6 +48,9 @@ pub enum Event {
         loss: f64,
         #[serde(deserialize_with = "number")]
         bits_per_byte: f64,
+        /// How well comparisons were told apart, where they are learned from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Told>,
         /// Bytes of the text that was predicted.
         #[serde(default)]
         bytes: u64,
@@ -66,6 +73,9 @@ pub enum Event {
         loss: f64,
         #[serde(deserialize_with = "number")]
         bits_per_byte: f64,
+        /// How well comparisons were told apart, where they are learned from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Told>,
         targets: u64,
         bytes: u64,
         seconds: f64,
@@ -73,18 +83,19 @@ pub enum Event {
 }
 
 /// JSON has no NaN: it is written as null.
-fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl Event {
     /// Of a step that took so long.
     pub fn step(report: &StepReport, tokens_per_second: f64, seconds: f64) -> Self {
-        let StepReport { step, loss, bits_per_byte, norm, rate, tokens, verdict } = *report;
+        let StepReport { step, loss, bits_per_byte, told, norm, rate, tokens, verdict } = *report;
         Self::Step {
             step,
             loss,
             bits_per_byte,
+            told,
             norm,
             rate,
             tokens,
@@ -96,14 +107,14 @@ impl Event {
 
     /// Of a validation after so many seconds of the run.
     pub fn validation(step: u64, of: Validation, seconds: f64) -> Self {
-        let Validation { loss, bits_per_byte, bytes, .. } = of;
-        Self::Validation { step, loss, bits_per_byte, bytes, seconds }
+        let Validation { loss, bits_per_byte, told, bytes, .. } = of;
+        Self::Validation { step, loss, bits_per_byte, told, bytes, seconds }
     }
 
     /// Of a run that took all its steps, and what all held-out text came to.
     pub fn finished(step: u64, of: Validation, seconds: f64) -> Self {
-        let Validation { loss, bits_per_byte, targets, bytes } = of;
-        Self::Finished { step, loss, bits_per_byte, targets, bytes, seconds }
+        let Validation { loss, bits_per_byte, told, targets, bytes, .. } = of;
+        Self::Finished { step, loss, bits_per_byte, told, targets, bytes, seconds }
     }
 }
 
@@ -154,6 +165,15 @@ impl Record {
                     ("train/gradient_norm", norm),
                     ("train/learning_rate", rate),
                     ("train/tokens_per_second", tokens_per_second),
+                ];
+                self.board.scalars(wall_time, step, &scalars)
+            }
+            Event::Validation { step, loss, told: Some(told), .. } => {
+                let scalars = [
+                    ("validation/loss", loss),
+                    ("validation/told_right", told.accuracy),
+                    ("validation/reward_chosen", told.chosen),
+                    ("validation/reward_rejected", told.rejected),
                 ];
                 self.board.scalars(wall_time, step, &scalars)
             }
@@ -227,6 +247,7 @@ mod tests {
             step,
             loss: 3.0,
             bits_per_byte: 1.5,
+            told: None,
             norm: 0.5,
             rate: 1e-3,
             tokens: 512,
@@ -252,11 +273,20 @@ mod tests {
         assert_eq!(found[4], step(4));
     }
 
+    const NO_NUMBER: Told = Told { accuracy: 0.5, chosen: f64::NAN, rejected: f64::INFINITY };
+
     #[test]
     fn a_loss_that_is_no_number_is_kept() {
         let line = serde_json::to_string(&Event::validation(
             3,
-            Validation { loss: f64::NAN, bits_per_byte: 1.0, targets: 1, bytes: 4 },
+            Validation {
+                loss: f64::NAN,
+                bits_per_byte: 1.0,
+                told: Some(NO_NUMBER),
+                tokens: 1,
+                targets: 1,
+                bytes: 4,
+            },
             2.0,
         ));
         let event = serde_json::from_str(&line.unwrap()).unwrap();

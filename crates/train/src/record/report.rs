@@ -168,6 +168,7 @@ mod tests {
                 step,
                 loss: 8.0 - step as f64 / 1000.0,
                 bits_per_byte: 2.0,
+                told: None,
                 norm: 1.0,
                 rate: 1e-3,
                 tokens: 512,
@@ -176,8 +177,14 @@ mod tests {
             Event::step(&report, 1.0, 1.0)
         };
         let mut events: Vec<Event> = (1..=count).map(step).collect();
-        let look =
-            Event::Validation { step: 7, loss: 6.5, bits_per_byte: 1.9, bytes: 900, seconds: 3.0 };
+        let look = Event::Validation {
+            step: 7,
+            loss: 6.5,
+            bits_per_byte: 1.9,
+            told: None,
+            bytes: 900,
+            seconds: 3.0,
+        };
         events.push(look);
         events.push(Event::Sample { step: 7, text: "Once | there\nwas".to_owned() });
         events
@@ -205,6 +212,7 @@ mod tests {
             step: 1,
             loss: f64::NAN,
             bits_per_byte: 0.0,
+            told: None,
             bytes: 0,
             seconds: 0.0,
         };

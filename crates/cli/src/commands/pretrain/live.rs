@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use lucid_train::record::Event;
-use lucid_train::{Ended, Plan, Reason, Run, TrainError, Verdict, Wish};
+use lucid_train::{Ended, Plan, Reason, Run, Told, TrainError, Verdict, Wish};
 
 use crate::{interrupt, output, style};
 
@@ -103,6 +103,9 @@ impl Live {
                 self.average(*loss, *tokens_per_second);
                 self.step(*step, *rate, *verdict);
             }
+            Event::Validation { step, loss, told: Some(told), .. } => {
+                self.stays(&format!("step {step}: held out, {}, loss {loss:.4}", apart(told)));
+            }
             Event::Validation { step, loss, bits_per_byte, .. } => self.stays(&format!(
                 "step {step}: held-out text {bits_per_byte:.4} bits a byte, loss {loss:.4}"
             )),
@@ -113,6 +116,10 @@ impl Live {
             Event::Checkpoint { step, .. } => self.stays(&format!("step {step}: checkpoint")),
             Event::Horizon { steps, .. } => self.steps = *steps,
             Event::Resumed { step } => self.stays(&format!("goes on after step {step}")),
+            Event::Finished { step, loss, told: Some(told), .. } => self.stays(&format!(
+                "step {step}, the last: held out, {}, loss {loss:.4}",
+                apart(told)
+            )),
             Event::Finished { step, bits_per_byte, bytes, .. } => {
                 let all = style::bytes(*bytes);
                 self.stays(&format!(
@@ -187,6 +194,16 @@ impl Live {
             self.shown = false;
         }
     }
+}
+
+/// How well comparisons are told apart.
+pub(super) fn apart(told: &Told) -> String {
+    format!(
+        "{:.1} % told right, rewards {:+.3} and {:+.3}",
+        100.0 * told.accuracy,
+        told.chosen,
+        told.rejected
+    )
 }
 
 /// The parts that fit into a line of less than so many columns: a line that wraps cannot be

@@ -8,7 +8,7 @@ use lucid_train::data::{Prepared, Side};
 use lucid_train::record::{Event, Summary, events, report};
 use lucid_train::{Ended, Precision, Reason, Validation};
 
-use super::live::time;
+use super::live::{apart, time};
 use crate::style;
 
 /// Floating-point operations per second of multiply-adds on so many threads: of those in f32, and
@@ -58,8 +58,16 @@ fn outcome(events: &[Event], ended: &Ended) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut put = |name: &str, value: String| lines.push((name.to_owned(), value));
     if let Ended::Finished { validation, .. } = ended {
-        let Validation { loss, bits_per_byte, targets, bytes } = *validation;
-        put("held-out text", format!("{bits_per_byte:.4} bits a byte, {loss:.4} nats a token"));
+        let Validation { loss, bits_per_byte, told, targets, bytes, .. } = *validation;
+        if let Some(told) = told {
+            put("held-out comparisons", format!("{}, loss {loss:.4}", apart(&told)));
+            if bytes > 0 {
+                put("held-out good answers", format!("{bits_per_byte:.4} bits a byte"));
+            }
+        } else {
+            let text = format!("{bits_per_byte:.4} bits a byte, {loss:.4} nats a token");
+            put("held-out text", text);
+        }
         put("measured on", format!("all of it: {bytes} bytes in {targets} tokens"));
     } else {
         put("held-out text", "stopped before the end".to_owned());

@@ -27,6 +27,8 @@ pub struct Batch {
     pub rows: Vec<Range<usize>>,
     /// Number of sequences.
     pub sequence_count: u32,
+    /// Of compared sequences, two of which are a unit, the numbers of the units.
+    pub units: Vec<u32>,
 }
 
 impl Batch {
@@ -51,6 +53,7 @@ impl Batch {
         self.sequences.clear();
         self.rows.clear();
         self.sequence_count = 0;
+        self.units.clear();
     }
 
     /// Appends a row.

@@ -356,6 +356,7 @@ mod tests {
             step,
             loss: 2.0 * bits_per_byte,
             bits_per_byte,
+            told: None,
             norm: 0.5,
             rate: 1e-3,
             tokens: 1000,
@@ -374,8 +375,14 @@ mod tests {
     fn state(steps: u64) -> State {
         let mut state = State::new(facts(), true);
         (1..=steps).for_each(|number| state.tell(&step(number, Verdict::Taken)));
-        let look =
-            Event::Validation { step: 9, loss: 3.0, bits_per_byte: 1.5, bytes: 900, seconds: 3.0 };
+        let look = Event::Validation {
+            step: 9,
+            loss: 3.0,
+            bits_per_byte: 1.5,
+            told: None,
+            bytes: 900,
+            seconds: 3.0,
+        };
         state.tell(&look);
         state.tell(&Event::Sample { step: 9, text: "Once upon\n\u{1b}[2J a time".to_owned() });
         state

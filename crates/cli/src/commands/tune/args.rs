@@ -1,4 +1,4 @@
-//! Arguments of `lucid sft`.
+//! Arguments of all commands that tune given weights.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,26 +8,11 @@ use lucid_train::Overrides;
 
 use crate::commands::pretrain::args::{StepArgs, count, duration};
 
-/// `lucid sft`.
+/// What is tuned to what, and how.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
-#[command(after_help = "Examples:
-  lucid sft -m run/model.gguf chats.jsonl -o tuned      three passes over the conversations
-  lucid sft -m qwen3 data/*.json -o tuned --dry-run     what is in the files, and the plan
-  lucid sft -m run/model.gguf chats.jsonl -o tuned --time 10m
-  lucid sft --resume -o tuned                           goes on, to the bit, after Ctrl-C or kill -9
-  lucid run tuned/model.gguf                            talks to what was made
-
-A line of a file is a conversation, in one of these shapes (or a file is one JSON list of them):
-  {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"},
-                {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
-  {\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"},
-                     {\"from\": \"gpt\", \"value\": \"Hello!\"}]}
-  {\"instruction\": \"Greet me.\", \"input\": \"\", \"output\": \"Hello!\"}
-  {\"prompt\": \"Hi\", \"completion\": \"Hello!\"}
-Only what the assistant says is learned.")]
-pub(crate) struct SftArgs {
-    /// Files of conversations, and folders of them: .jsonl, .json
+pub(crate) struct TuneArgs {
+    /// Files to learn from, and folders of them: .jsonl, .json
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     pub(crate) files: Vec<PathBuf>,
     /// Model to tune: a path, or a name from `lucid list`; its weights must not be quantised
@@ -42,7 +27,7 @@ pub(crate) struct SftArgs {
     /// Print what is in the files and the plan, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Passes over the conversations [default: 3]
+    /// Passes over the files [default: 3; over comparisons 1]
     #[arg(long, conflicts_with_all = ["steps", "resume"])]
     pub(crate) epochs: Option<f64>,
     /// Optimiser steps of the whole run
@@ -51,10 +36,10 @@ pub(crate) struct SftArgs {
     /// Time that the run may take, if that is less: 30m, 2h
     #[arg(long, value_parser = duration)]
     pub(crate) time: Option<Duration>,
-    /// Share of the conversations that is held out, to measure on [default: 0.05]
+    /// Share that is held out, to measure on [default: 0.05]
     #[arg(long, conflicts_with = "resume")]
     pub(crate) held_out: Option<f64>,
-    /// Fail if a line is no conversation, instead of leaving it out
+    /// Fail if a line is not what it should be, instead of leaving it out
     #[arg(long)]
     pub(crate) strict: bool,
     /// The chat template to learn, a Jinja file [default: the model's own]
@@ -85,7 +70,7 @@ pub(crate) struct SftArgs {
     pub(crate) json: bool,
 }
 
-impl SftArgs {
+impl TuneArgs {
     /// What was set by hand.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides { epochs: self.epochs, steps: self.steps, ..self.training.overrides() }

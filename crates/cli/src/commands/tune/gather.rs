@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use lucid_tokenizer::Tokenizer;
 use lucid_tokenizer::template::ChatTemplate;
+use lucid_train::Objective;
 use lucid_train::conversation::{self, Examples, Gathered, Gatherer, Tally, Writer};
 
 use serde_json::json;
@@ -16,22 +17,51 @@ const KINDS_SHOWN: usize = 8;
 /// Characters of a reason that are shown.
 const REASON_CHARS: usize = 240;
 
-/// Reads all conversations.
+/// What is taken of files.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Tokens of a sequence at most.
+    pub(super) len_max: usize,
+    /// Share that is held out.
+    pub(super) held_out: f64,
+    /// Whether conversations are learned from, or comparisons.
+    pub(super) objective: Objective,
+}
+
+impl Limits {
+    /// What a line holds.
+    pub(super) fn what(self) -> &'static str {
+        match self.objective {
+            Objective::Likelihood => "conversations",
+            Objective::Preference(_) => "comparisons",
+        }
+    }
+}
+
+/// Reads all conversations, or comparisons.
 pub(super) fn gather(
     files: &[PathBuf],
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
-    len_max: usize,
-    held_out: f64,
+    limits: Limits,
 ) -> Result<Gathered> {
     let writer = Writer::new(tokenizer, template);
-    let mut gatherer = Gatherer::new(&writer, len_max, held_out);
+    let mut gatherer = Gatherer::new(&writer, limits.len_max, limits.held_out);
     for file in found(files)? {
         let name = file.display().to_string();
-        conversation::read(&file, &mut |line| {
-            gatherer.take(&name, line);
-            Ok(())
-        })?;
+        match limits.objective {
+            Objective::Likelihood => conversation::read(&file, &mut |line| {
+                gatherer.take(&name, line);
+                Ok(())
+            })?,
+            Objective::Preference(preference) => {
+                let judged = preference.loss.judged();
+                conversation::read_comparisons(&file, &mut |line| {
+                    gatherer.take_comparison(&name, line, judged);
+                    Ok(())
+                })?;
+            }
+        }
     }
     Ok(gatherer.finish())
 }
@@ -61,11 +91,16 @@ fn found(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// Tells what was found, and refuses to go on with nothing.
-pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: bool) -> Result<()> {
+pub(super) fn tell(gathered: &Gathered, strict: bool, limits: Limits, quiet: bool) -> Result<()> {
+    let (len_max, what) = (limits.len_max, limits.what());
+    let units = match limits.objective {
+        Objective::Likelihood => "sequences",
+        Objective::Preference(_) => what,
+    };
     let Gathered { training, held_out, tally, .. } = gathered;
     if quiet {
         output::line(serde_json::to_string(&json!({
-            "conversations": tally.conversations,
+            what: tally.conversations,
             "lines": tally.lines,
             "refused": tally.refused_count(),
             "trimmed_messages": tally.trimmed_messages,
@@ -75,12 +110,12 @@ pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: boo
         }))?)?;
     } else {
         output::note(format_args!(
-            "{} of {} conversations: {} tokens, {} of them answers; {} sequences held out",
+            "{} of {} {what}: {} tokens, {} of them answers; {} {units} held out",
             style::count(tally.conversations),
             style::count(tally.lines),
             style::count(training.tokens() + held_out.tokens()),
             style::count(training.answer_tokens() + held_out.answer_tokens()),
-            style::count(held_out.len() as u64),
+            style::count(held_out.units() as u64),
         ));
         if tally.answers_left_out > 0 {
             output::note(format_args!(
@@ -112,15 +147,12 @@ pub(super) fn tell(gathered: &Gathered, strict: bool, len_max: usize, quiet: boo
         output::warn(format_args!("{} left out for other reasons", style::count(lines)));
     }
     if strict && tally.refused_count() > 0 {
-        bail!(
-            "{} lines are no conversations; without --strict they are left out",
-            tally.refused_count()
-        );
+        bail!("{} lines are no {what}; without --strict they are left out", tally.refused_count());
     }
     if training.is_empty() {
         bail!(
-            "there is no conversation to learn from in {} lines; `lucid sft --help` shows the \
-             shapes that are read",
+            "there is no {} to learn from in {} lines; `--help` shows the shapes that are read",
+            what.trim_end_matches('s'),
             tally.lines
         );
     }

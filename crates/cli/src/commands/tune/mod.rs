@@ -1,8 +1,8 @@
-//! `lucid sft`: supervised fine-tuning of a model to conversations.
+//! Tuning given weights: what `lucid sft` and `lucid dpo` have in common.
 //!
 //! The run's folder holds what it needs to go on: `run.json` (what was asked for), checkpoints and
-//! events; and at the end `model.gguf` and the report. Conversations are read anew from their
-//! files, and the place in them tells whether they are still the same.
+//! events, for comparisons `reference.gguf`; and at the end `model.gguf` and the report. What is
+//! learned is read anew from its files, and the place in them tells whether they are the same.
 
 pub(crate) mod args;
 mod gather;
@@ -10,7 +10,7 @@ mod gather;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lucid_checkpoint::Checkpoint;
@@ -22,8 +22,8 @@ use lucid_tokenizer::{ShowSpecial, TokenId, Tokenizer};
 use lucid_train::conversation::{Conversation, Examples, Gathered, Writer};
 use lucid_train::data::{PackOptions, Packing, TokenBytes};
 use lucid_train::{
-    Alone, Cadence, Ended, Material, Plan, Reason, Run, Saved, Setup, Surroundings, Trainer,
-    checkpoints,
+    Alone, Cadence, Compared, Ended, Material, Objective, Plan, Preference, Reason, Reference, Run,
+    Saved, Setup, Surroundings, Trainer, checkpoints, keep_reference, kept_reference,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ use crate::commands::pretrain::live;
 use crate::commands::pretrain::report;
 use crate::env::Environment;
 use crate::{interrupt, load, output, style};
-use args::SftArgs;
+use args::TuneArgs;
 
 const ASKED: &str = "run.json";
 const ASKED_VERSION: u32 = 1;
@@ -44,6 +44,17 @@ const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 const HELD_OUT: f64 = 0.05;
 /// Tokens of a conversation at most, unless a person says otherwise.
 const TOKENS_MAX: usize = 2048;
+
+/// A command that tunes.
+#[derive(Clone, Copy)]
+pub(super) struct Tuning<'a> {
+    /// Its name.
+    pub(super) kind: &'static str,
+    /// What it was given.
+    pub(super) args: &'a TuneArgs,
+    /// What it makes small; of a run that goes on, the one that it began with is.
+    pub(super) objective: Objective,
+}
 
 /// What was asked for, kept so that a run can go on without being told again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,28 +82,30 @@ struct Begun {
     saved: Option<Saved>,
 }
 
-pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
+pub(super) fn run(tuning: Tuning<'_>, environment: &Environment) -> Result<i32> {
     interrupt::install();
+    let args = tuning.args;
     let threads = match args.threads {
         Some(threads) => usize::from(threads),
         None => lucid_sys::Topology::detect().default_threads(),
     };
-    let begun = if args.resume { Some(resumed(args)?) } else { begun(args, environment)? };
+    let begun = if args.resume { Some(resumed(tuning)?) } else { begun(tuning, environment)? };
     let Some(Begun { asked, base, tokenizer, gathered, saved }) = begun else { return Ok(0) };
     let data = gather::lines(&gathered);
     let Gathered { training, held_out, sample, .. } = gathered;
     let training = Arc::new(training);
     // Where too little was given to hold anything out, it is measured on what is learned from.
     let held_out = if held_out.is_empty() { Arc::clone(&training) } else { Arc::new(held_out) };
+    let [material, held_out] = materials(asked.plan.objective, &training, held_out);
     let setup = Setup {
         threads,
         level: load::level(args.simd)?,
-        material: Material::Conversations(Arc::clone(&training)),
+        material: material.clone(),
         packing: PackOptions { row_tokens: 2, packing: Packing::InOrder, seed: 0, end: None },
         bytes: TokenBytes::of(&tokenizer),
         group: Rc::new(Alone),
     };
-    let trainer = match &saved {
+    let mut trainer = match &saved {
         Some(saved) => saved.resume(setup)?,
         None => Trainer::over(asked.plan.clone(), setup, &base)?,
     };
@@ -102,10 +115,13 @@ pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
         // Nothing refuses it any more: from here on there is a run to go on with.
         keep(&asked, &args.output)?;
     }
+    let begun = Instant::now();
+    compare(&mut trainer, &asked.plan, [&material, &held_out], &args.output, saved.is_some())?;
+    let spent = begun.elapsed();
     let around = Surroundings {
         folder: args.output.clone(),
         vocabulary,
-        held_out: Material::Conversations(held_out),
+        held_out,
         prompt,
         end: end(&training, &tokenizer),
         decode: Box::new(|tokens| {
@@ -118,31 +134,99 @@ pub(crate) fn run(args: &SftArgs, environment: &Environment) -> Result<i32> {
         sample_every: args.sample_every,
         save_every: args.save_every,
         kept: 1,
-        time: args.time.or(asked.time.map(Duration::from_secs_f64)),
+        time: args
+            .time
+            .or(asked.time.map(Duration::from_secs_f64))
+            .map(|time| time.saturating_sub(spent)),
         steps_max: asked.plan.schedule.steps,
     };
     let mut run = Run::new(trainer, saved, around, cadence)?;
     interrupt::listen_to_terminate();
-    let goes_on = format!("lucid sft --resume -o {}", args.output.display());
+    let goes_on = goes_on(tuning);
     let ended = live::follow(&mut run, threads, args.json, &goes_on)?;
-    finish(&ended, args, &asked, data)
+    finish(&ended, tuning, &asked, data)
+}
+
+/// What is learned from and what is measured on, as the objective takes it.
+fn materials(
+    objective: Objective,
+    training: &Arc<Examples>,
+    held_out: Arc<Examples>,
+) -> [Material; 2] {
+    let training = Arc::clone(training);
+    match objective {
+        Objective::Likelihood => [training, held_out].map(Material::Conversations),
+        Objective::Preference(_) => {
+            let same = Arc::ptr_eq(&training, &held_out);
+            let compared = Compared::new(training);
+            let apart = if same { compared.clone() } else { Compared::new(held_out) };
+            [compared, apart].map(Material::Comparisons)
+        }
+    }
+}
+
+/// The command that goes on with a run.
+fn goes_on(Tuning { kind, args, .. }: Tuning<'_>) -> String {
+    format!("lucid {kind} --resume -o {}", args.output.display())
+}
+
+/// Finds out what compared answers are compared with: measures it at the beginning, reads it later.
+fn compare(
+    trainer: &mut Trainer,
+    plan: &Plan,
+    sides: [&Material; 2],
+    folder: &Path,
+    goes_on: bool,
+) -> Result<()> {
+    let Objective::Preference(Preference { reference: Reference::Base, .. }) = plan.objective
+    else {
+        return Ok(());
+    };
+    let [Material::Comparisons(training), Material::Comparisons(held_out)] = sides else {
+        return Ok(());
+    };
+    let sides = [training, held_out];
+    if goes_on {
+        if !kept_reference(folder, sides)? {
+            bail!(
+                "{} has lost its reference.gguf, what its answers are compared with; begin a new \
+                 run",
+                folder.display()
+            );
+        }
+        return Ok(());
+    }
+    let mut bar = Bar::new("reference");
+    let total = sides.iter().map(|side| side.examples.len()).sum::<usize>() as u64;
+    let mut before = 0;
+    for side in sides {
+        // The same answers may be on both sides.
+        if !side.reference().is_empty() {
+            continue;
+        }
+        trainer.measure_reference(side, &mut |done, _| bar.show(before + done as u64, total))?;
+        before += side.examples.len() as u64;
+    }
+    bar.clear();
+    keep_reference(folder, sides)?;
+    Ok(())
 }
 
 fn finish(
     ended: &Ended,
-    args: &SftArgs,
+    tuning: Tuning<'_>,
     asked: &Asked,
     data: Vec<(String, String)>,
 ) -> Result<i32> {
-    let folder = &args.output;
+    let folder = &tuning.args.output;
     report::write(folder, &asked.reasons, data, ended)?;
     let saved = match ended {
         Ended::Finished { saved, .. } => saved,
         Ended::Stopped { saved } => {
             output::note(format_args!(
-                "stopped after step {}; lucid sft --resume -o {} goes on",
+                "stopped after step {}; {} goes on",
                 saved.step(),
-                folder.display()
+                goes_on(tuning)
             ));
             return Ok(interrupt::EXIT_INTERRUPTED);
         }
@@ -162,7 +246,8 @@ fn finish(
 }
 
 /// Reads the conversations and plans a run that begins. None where only the plan was wanted.
-fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
+fn begun(tuning: Tuning<'_>, environment: &Environment) -> Result<Option<Begun>> {
+    let Tuning { kind, args, objective } = tuning;
     let folder = &args.output;
     if folder.join(ASKED).exists() && !args.dry_run {
         bail!(
@@ -193,17 +278,18 @@ fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
     let len_max = args.ctx.map_or(usual, |tokens| tokens as usize).min(config.context_length);
     let files = gather::absolute(&args.files)?;
     let bound = ChatTemplate::bind(&template, &tokenizer)?;
-    let gathered = gather::gather(&files, &tokenizer, &bound, len_max, held_out)?;
-    gather::tell(&gathered, args.strict, len_max, args.json)?;
+    let limits = gather::Limits { len_max, held_out, objective };
+    let gathered = gather::gather(&files, &tokenizer, &bound, limits)?;
+    gather::tell(&gathered, args.strict, limits, args.json)?;
     let Gathered { training, held_out: apart, .. } = &gathered;
-    let (plan, reasons) = Plan::tuning(&config, training, apart, &args.overrides())?;
+    let (plan, reasons) = Plan::tuning(&config, training, apart, objective, &args.overrides())?;
     live::print_plan(&reasons, args.json)?;
     if args.dry_run {
         return Ok(None);
     }
     let model = std::path::absolute(load::find(environment, name)?)?;
     let time = args.time.map(|time| time.as_secs_f64());
-    let kind = "sft".to_owned();
+    let kind = kind.to_owned();
     let asked = Asked {
         version: ASKED_VERSION,
         kind,
@@ -222,9 +308,10 @@ fn begun(args: &SftArgs, environment: &Environment) -> Result<Option<Begun>> {
 
 /// A run that goes on, from its newest checkpoint or, where it was killed before its first, from
 /// its beginning.
-fn resumed(args: &SftArgs) -> Result<Begun> {
+fn resumed(tuning: Tuning<'_>) -> Result<Begun> {
+    let args = tuning.args;
     let folder = &args.output;
-    let asked = asked(folder)?;
+    let asked = asked(folder, tuning.kind)?;
     let (saved, wrong) = Saved::newest(&checkpoints(folder))?;
     for error in &wrong {
         output::warn(format_args!("{error}"));
@@ -242,13 +329,18 @@ fn resumed(args: &SftArgs) -> Result<Begun> {
     let base = Checkpoint::open(&model)?;
     let tokenizer = load::tokenizer(&base, None)?;
     let template = ChatTemplate::bind(&asked.template, &tokenizer)?;
-    let gathered =
-        gather::gather(&asked.files, &tokenizer, &template, asked.len_max, asked.held_out)?;
-    gather::tell(&gathered, args.strict, asked.len_max, args.json)?;
+    let limits = gather::Limits {
+        len_max: asked.len_max,
+        held_out: asked.held_out,
+        objective: asked.plan.objective,
+    };
+    let gathered = gather::gather(&asked.files, &tokenizer, &template, limits)?;
+    gather::tell(&gathered, args.strict, limits, args.json)?;
     if identity(&gathered) != asked.identity {
         bail!(
-            "the conversations are others than this run began with; put the files back ({}), or \
-             begin a new run",
+            "the {} are others than this run began with; put the files back ({}), or begin a new \
+             run",
+            limits.what(),
             asked
                 .files
                 .iter()
@@ -276,7 +368,7 @@ fn keep(asked: &Asked, folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn asked(folder: &Path) -> Result<Asked> {
+fn asked(folder: &Path, expected: &str) -> Result<Asked> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
@@ -288,10 +380,12 @@ fn asked(folder: &Path) -> Result<Asked> {
     })?;
     let wrong = || format!("{} is not what was written", path.display());
     let Head { version, kind } = serde_json::from_slice(&text).with_context(wrong)?;
-    if kind.as_deref() != Some("sft") {
+    let kind = kind.as_deref().unwrap_or("pretrain");
+    if kind != expected {
         bail!(
-            "{} is no run of `lucid sft`; `lucid pretrain --resume` may know it",
-            folder.display()
+            "{0} is no run of `lucid {expected}`; `lucid {1} --resume -o {0}` may go on with it",
+            folder.display(),
+            style::harmless(kind)
         );
     }
     if version != ASKED_VERSION {
